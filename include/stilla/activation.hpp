@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // SwiGLU's elementwise part (Shazeer, 2020):  y = silu(gate) * up,  silu(g) = g / (1 + e^-g).
-// Contract: include/stilla/contract/elementwise.hpp. What is checked, and when: base/check.hpp. Tasks: base/parallel.hpp.
+// contract/elementwise.hpp fixes its bits, base/check.hpp says what is checked and when, and base/parallel.hpp what tasks are.
 #pragma once
 
 #include <stilla/base/check.hpp>
@@ -15,14 +15,15 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// All three matrices have the same shape. y may be the same matrix as gate or up. A task is a row.
+// y = silu(gate) * up as tasks: task m computes row m. y, gate and up have the same shape. y may be the same matrix as gate or up.
 struct SiluMulJob {
   Matrix y;
   ConstMatrix gate, up;
   SiluMulFunction kernel = detail::row_kernel<SiluMul>(active_target());
 };
 
-// Always checked: shapes. Checked with STILLA_CHECK: that y either is the same matrix as an input or does not overlap it.
+// Shapes are always checked. With STILLA_CHECK it is also checked that y either is the same matrix as an input or does not overlap
+// it.
 inline Status silu_mul_check(const SiluMulJob& job) {
   constexpr const char* op = "silu_mul";
   if (Status s = detail::check_shape(op, "gate", job.gate, job.y.rows, job.y.cols); !s) return s;
@@ -42,13 +43,13 @@ inline Status silu_mul(Matrix y, ConstMatrix gate, ConstMatrix up, Parallel para
   return success();
 }
 
-// y += x, the residual connection. Both have the same shape. A task is a row.
+// y += x, the residual connection, as tasks: task m computes row m. y and x have the same shape.
 struct AddJob {
   Matrix y;
   ConstMatrix x;
 };
 
-// Always checked: shapes. Checked with STILLA_CHECK: that y either is x or does not overlap it.
+// Shapes are always checked. With STILLA_CHECK it is also checked that y either is x or does not overlap it.
 inline Status add_check(const AddJob& job) {
   if (Status s = detail::check_shape("add_inplace", "x", job.x, job.y.rows, job.y.cols); !s) return s;
   if (Status s = detail::check_shape("add_inplace", "y", job.y, job.y.rows, job.y.cols); !s) return s;

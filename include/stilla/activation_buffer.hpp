@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Memory for rounded activations (contract/activation_q8.hpp). quantise() fills it, and every call reuses it. It is the buffer's own,
-// or the caller's:
+// Memory for rounded activations (contract/activation_q8.hpp). quantise() fills it, and every call reuses it. The memory belongs to
+// the buffer or to the caller:
 //
 //   const std::size_t bytes = stilla::activation_bytes(max_tokens, K);   // enough for fewer tokens and for smaller K too
 //   std::byte* memory = my_arena.take(bytes, 64);
@@ -24,20 +24,20 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The bytes that an ActivationBuffer in memory of the caller needs for `rows` rows of `cols` values. Less of either needs no more
-// bytes. If the matmuls of the active target read rounded activations in an arrangement of their own (ArrangedActivations in
+// The bytes that an ActivationBuffer in memory of the caller needs for `rows` rows of `cols` values. Fewer rows or columns never need
+// more bytes. If the matmuls of the active target read rounded activations in an arrangement of their own (ArrangedActivations in
 // contract/activation_q8.hpp), its bytes are included. import_activations() needs the bytes of ActivationBits::sixteen with factors
-// (`has_factors`), which is also enough for 8 bits. impossible_bytes if no memory is large enough.
+// (`has_factors`), which is also enough for 8 bits. Returns impossible_bytes if no memory is large enough.
 inline std::size_t activation_bytes(std::size_t rows, std::size_t cols, ActivationBits bits = ActivationBits::eight,
                                     bool has_factors = false);
 
 // With mixed activations this buffer holds all rows with 8 bits. A second buffer inside its memory holds the wide rows once more,
-// with 16 bits. A buffer of its own memory from which another was moved may be used again after resize() or quantise(); memory of
-// the caller goes to the other buffer.
+// with 16 bits. After a buffer was moved from, it may be used again, after resize() or quantise(), if it owned its memory. Memory of
+// the caller goes to the buffer that it was moved to.
 class ActivationBuffer {
  public:
   explicit ActivationBuffer(ActivationBits bits = ActivationBits::eight) : wanted_bits_(bits), bits_(bits) {}
-  // The same in memory of the caller, on a 64-byte boundary, which must outlive the buffer. The buffer then allocates nothing.
+  // Makes a buffer in memory of the caller, which is on a 64-byte boundary and must outlive the buffer. Such a buffer allocates nothing.
   explicit ActivationBuffer(std::span<std::byte> memory, ActivationBits bits = ActivationBits::eight)
       : wanted_bits_(bits), bits_(bits), memory_(memory) {}
 
@@ -45,8 +45,8 @@ class ActivationBuffer {
   // memory of the caller is smaller than activation_bytes(). If memory of the buffer's own suffices for everything but the
   // arrangement of the active target (ArrangedActivations), there is no arrangement; matmuls then only take longer.
   Status resize(std::size_t rows, std::size_t cols) { return resize(rows, cols, wanted_bits_, false); }
-  // Does the same with `bits` instead of the bits given to the constructor, for this call only. If `has_factors` is set, there is
-  // room for a factor for each row (ActivationQ8::row_factors).
+  // Makes room as resize(rows, cols) does, but with `bits` instead of the bits given to the constructor, for this call only. If
+  // `has_factors` is set, there is also room for a factor for each row (ActivationQ8::row_factors).
   Status resize(std::size_t rows, std::size_t cols, ActivationBits bits, bool has_factors) {
     Status done = place(rows, cols, bits, has_factors, true);
     if (!done && !memory_.is_lent()) done = place(rows, cols, bits, has_factors, false);
@@ -66,7 +66,7 @@ class ActivationBuffer {
             scales_are_powers_,
             wide_rows()};
   }
-  // The bits of the activations that the buffer holds.
+  // Whether the activations that the buffer holds have 8 bits, 16 bits, or mixed.
   ActivationBits bits() const { return bits_; }
   bool is_mixed() const { return bits_ == ActivationBits::mixed; }
   std::int8_t* row_values(std::size_t m) { return at<std::int8_t>(parts_.values) + m * cols_; }
@@ -76,7 +76,7 @@ class ActivationBuffer {
   std::int32_t* row_sums(std::size_t m) { return at<std::int32_t>(parts_.sums) + m * (cols_ / activation_block) * 2; }
   float* row_scaled_sums(std::size_t m) { return at<float>(parts_.scaled_sums) + m * (cols_ / activation_block); }
   RoundedSums* row_rounded_sums(std::size_t m) { return at<RoundedSums>(parts_.rounded_sums) + m * (cols_ / sums_block); }
-  float* row_factors() { return at<float>(parts_.factors); }  // only if there are factors
+  float* row_factors() { return at<float>(parts_.factors); }  // only if resize() made room for factors
   // Says whether all scales are powers of two. If they are not, there is no arrangement either.
   void set_scales_are_powers(bool are) {
     scales_are_powers_ = are;
@@ -86,22 +86,22 @@ class ActivationBuffer {
   std::size_t cols() const { return cols_; }
 
   bool has_arrangement() const { return parts_.arranged_bytes != 0; }
-  // The memory for the same activations in the order that one target's kernels read (ArrangedActivations), and that target. Its data
-  // is null if there is no such memory.
+  // The memory for the activations of this buffer in the order that one target's kernels read (ArrangedActivations), and that target.
+  // The pointer `data` is null if there is no such memory.
   ArrangedActivations arranged() const {
     if (!has_arrangement()) return {};
     auto* const data = const_cast<std::byte*>(memory_.data()) + parts_.arranged;
     return {form_, data, rows_, cols_, 0, has_low()};
   }
-  // Removes the arrangement unless it is the one that the target `form` reads. The other arrays stay.
+  // Removes the arrangement (ArrangedActivations) unless it is the one that the target `form` reads. The other arrays stay.
   void keep_arrangement_of(TargetId form) {
     if (has_arrangement() && !(form_ == form)) parts_.arranged_bytes = 0;
   }
 
-  // For mixed activations. First every row is marked with mark_row(), from any thread. Then collect_wide() makes room for the
-  // wide rows, in order, in a buffer of their own; that buffer keeps an arrangement only for the target `form`. Instead of these
-  // two steps, take_wide() makes the same room for the rows that are wide in other activations, `like`. From then on view() names
-  // the wide rows.
+  // These functions are for mixed activations. First mark_row() says of every row whether it is wide; any thread may call it. Then
+  // collect_wide() makes room for the wide rows, in order, in a buffer of their own; that buffer keeps an arrangement only for the
+  // target `form`. Instead of these two steps, take_wide() makes the same room for the rows that are wide in other activations,
+  // `like`. From then on view() names the wide rows.
   void mark_row(std::size_t m, bool is_wide);
   void collect_wide(TargetId form);
   void take_wide(const WideRows& like, TargetId form);
@@ -111,7 +111,7 @@ class ActivationBuffer {
  private:
   struct Wide;
 
-  // Offsets of all parts in the memory.
+  // The offsets of all arrays of the buffer in its memory.
   struct Parts {
     Parts() = default;
     Parts(std::size_t rows, std::size_t cols, ActivationBits bits, bool has_factors, bool is_arranged);
@@ -232,8 +232,8 @@ inline void ActivationBuffer::take_wide(const WideRows& like, TargetId form) {
 inline void ActivationBuffer::make_room_for_wide(TargetId form) {
   Wide& w = *wide_;
   if (w.count == 0) return;
-  // There is room for as many rows as there are. But if the active target has changed since, its arrangement may be larger; then there
-  // is none.
+  // The memory of the wide rows has room for all rows of the buffer. But if the active target has changed since the memory was divided,
+  // its arrangement may be too large; the wide rows then have no arrangement.
   if (!w.buffer.place(w.count, cols_, ActivationBits::sixteen, false, is_arranged_)) {
     (void)w.buffer.place(w.count, cols_, ActivationBits::sixteen, false, false);
   }

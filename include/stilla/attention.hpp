@@ -4,10 +4,10 @@
 //
 //     out[m, h] = sum over j <= position(m) of softmax_j(query[m, h] . key[j, g] / sqrt(D)) * value[j, g]
 //
-// with g = h / (H / G), so that neighbouring query heads share a KV head. D is a multiple of 4 up to 256. Row m of the queries is
-// at position first_position + m: a prompt is M rows, and a decoding step is one row. AttentionOptions has other scales, windows,
-// soft caps, and attention in which every row sees all positions. include/stilla/contract/attention.hpp fixes the order of the
-// sums.
+// where query head h of H uses the KV head g = h / (H / G) of G, so that neighbouring query heads share a KV head. The size D of a head
+// is a multiple of 4 up to 256. Row m of the queries is at position first_position + m: a prompt is M rows, and a decoding step is one
+// row. AttentionOptions has other scales, windows, soft caps, and attention in which every row sees all positions.
+// include/stilla/contract/attention.hpp fixes the order of the sums.
 #pragma once
 
 #include <algorithm>
@@ -34,14 +34,15 @@ namespace stilla { inline namespace STILLA_ABI {
 // With scratch memory few rows of queries can use many threads: up to this many rows, the chunks of one row are shared among
 // tasks too.
 inline constexpr std::size_t attention_split_rows = 8;
-// For a long text, at least this many tasks are made, so that all threads have work. Each task takes a few chunks, at most 8. It
-// takes more than one because it prepares the queries first, which costs a tenth of the time of a chunk.
-// With 64, one thread takes 4 % longer (16384 positions, int8 cache).
+// For a long text and few rows, attention is cut into at least this many tasks, so that all threads have work. Each task takes a few
+// chunks, at most 8. It takes more than one because it prepares the queries first, which costs a tenth of the time of a chunk.
+// With 64 tasks instead of 32, one thread takes 4 % longer (16384 positions, int8 cache).
 inline constexpr std::size_t attention_split_tasks = 32;
 inline constexpr std::size_t attention_max_chunks = 8;
 inline constexpr std::size_t attention_merged_heads = 4;  // heads that one task merges, one chunk after the other
 
-// Floats of scratch that `attention` wants for M rows of H heads that see up to `positions` positions. 0 for many rows.
+// How many floats of scratch memory `attention` wants for `rows` rows of `n_heads` heads that see up to `positions` positions. It is
+// 0 for more than 8 rows, which need no scratch.
 constexpr std::size_t attention_scratch_floats(std::size_t rows, std::size_t n_heads, std::size_t head_dim, std::size_t positions) {
   if (rows > attention_split_rows) return 0;
   return rows * n_heads * ((positions + kv_chunk - 1) / kv_chunk) * (padded_head_dim(head_dim) + 2);
@@ -89,8 +90,8 @@ class QueryTeams {
 
  private:
   std::size_t rows_ = 0, n_kv_heads_ = 1, group_ = 1;
-  // One pass over the keys takes at most attention_queries_at_once heads. If a KV head has more query heads, they are divided
-  // into parts.
+  // One pass over the keys takes at most attention_queries_at_once query heads. If a KV head has more query heads, they are divided
+  // into this many parts.
   std::size_t parts_ = 1;
   std::size_t heads_ = 1;          // heads in a part
   std::size_t rows_together_ = 1;
@@ -101,7 +102,8 @@ struct AttentionPlan {
   AttentionPlan(std::size_t rows, std::size_t n_heads, std::size_t n_kv_heads, std::size_t positions, bool has_scratch, bool one_row)
       : teams(rows, n_heads, n_kv_heads, one_row), tasks(teams.count()) {
     if (!has_scratch || rows > attention_split_rows) return;
-    // Few rows: a task computes one team for a few neighbouring chunks. Afterwards the chunks of each head are merged in order.
+    // With few rows, a task computes one team for a few neighbouring chunks of the cache. Afterwards the results that each head has for
+    // its chunks are merged in order.
     is_split = true;
     chunks = (positions + kv_chunk - 1) / kv_chunk;
     together = std::clamp<std::size_t>(teams.count() * chunks / attention_split_tasks, 1, attention_max_chunks);
@@ -122,12 +124,12 @@ struct AttentionPlan {
 
 // Variants of attention that some models need.
 struct AttentionOptions {
-  float scale = 0.0f;      // factor of query . key; 0: 1 / sqrt(D)
-  bool causal = true;      // false: every row sees positions 0 .. first_position + M - 1
-  // If not 0, a row sees at most this many positions, of which its own is the last. Chunks before the window are not read. Each
-  // row of a prompt then needs a pass of its own. Only for causal attention.
+  float scale = 0.0f;  // factor of query . key; 0: 1 / sqrt(D)
+  bool causal = true;  // false: every row sees positions 0 .. first_position + M - 1
+  // If this is not 0, a row sees at most so many positions, of which its own is the last. Chunks before this window are not read.
+  // Each row of a prompt then needs a pass of its own over the cache. A window is possible with causal attention only.
   std::size_t window = 0;
-  // If not 0, a score s becomes soft_cap * tanh(s / soft_cap). This costs about as much as computing the score.
+  // If this is not 0, a score s becomes soft_cap * tanh(s / soft_cap). This costs about as much as computing the score.
   float soft_cap = 0.0f;
 };
 
@@ -144,12 +146,13 @@ STILLA_KERNEL_LINKAGE AttentionFunctions attention_functions(TargetId target, Kv
 
 }  // namespace detail
 
-// out and queries are M x (n_heads * D), where n_heads is a multiple of the number of heads in the cache. The cache holds the positions
-// 0 .. first_position + M - 1 of `layer`. `scratch` is null or has attention_scratch_floats(M, n_heads, D, first_position + M) floats.
-// If it is null, one thread computes each row; the results are the same. `bias` is the key bias of the layer, for caches whose type
-// leaves it out; its tables have been reserved for all positions. Other caches hold the bias in their keys and ignore this member.
+// Attention of M rows of queries. out and queries are M x (n_heads * D), where D is the size of a head and n_heads is a multiple of the
+// number of heads in the cache. The cache holds the positions 0 .. first_position + M - 1 of `layer`. `scratch` is null or has
+// attention_scratch_floats(M, n_heads, D, first_position + M) floats. If it is null, one thread computes each row; the results are the
+// same. `bias` is the key bias of the layer, for caches whose type leaves it out of the keys; its tables have been reserved for all
+// positions. Other caches hold the bias in their keys, and attention then ignores this member.
 //
-// As tasks (base/parallel.hpp) attention is one round of tasks. With scratch there is a second round, which merges:
+// As tasks (base/parallel.hpp) attention is one round of tasks. With scratch there is a second round, which merges the results of chunks:
 //
 //   const stilla::AttentionJob job{out, queries, cache.view(), layer, first_position, n_heads, scratch};
 //   for (std::size_t task = ith, tasks = stilla::attention_tasks(job); task < tasks; task += nth) stilla::attention_run(job, task);
@@ -170,13 +173,13 @@ struct AttentionJob {
   detail::AttentionPlan plan{queries.rows,       n_heads, cache.shape.heads, first_position + queries.rows, scratch != nullptr,
                              options.window != 0};
 
-  // Row m sees the positions [begin(m), end(m)).
+  // Row m of the queries sees the positions [begin(m), end(m)).
   std::size_t end(std::size_t m) const { return first_position + (options.causal ? m + 1 : queries.rows); }
   std::size_t begin(std::size_t m) const { return options.window == 0 || options.window > end(m) ? 0 : end(m) - options.window; }
 };
 
-// Always checked: heads, layer, shapes, and that the cache has room for the positions (base/check.hpp). Checked with
-// STILLA_CHECK: the addresses of the chunks, and that `out` does not overlap the queries.
+// It is always checked that the numbers of heads, the layer and the shapes are possible, and that the cache has room for the positions
+// (base/check.hpp). With STILLA_CHECK, the addresses of the chunks are also checked, and that `out` does not overlap the queries.
 inline Status attention_check(const AttentionJob& job) {
   constexpr const char* op = "attention";
   const KvShape& shape = job.cache.shape;
@@ -226,7 +229,8 @@ inline Status attention(Matrix out, ConstMatrix queries, const KvCache& cache, s
 #if STILLA_COMPILE_KERNELS
 namespace detail {
 
-// The queries of a team in the form that the kernels take: scaled, and each head of D values padded to D_ values.
+// The queries of a team in the form that the kernels take: multiplied by the scale of the scores, and each head of D values padded
+// with zeros to D_ values.
 template <class Target, class E>
 class TeamQueries {
  public:
@@ -259,7 +263,7 @@ class TeamQueries {
     }
   }
 
-  // The arguments of the kernel for the queries [first, first + count) and one chunk.
+  // The arguments of the kernel for the queries [first, first + count) of the team and one chunk of the cache.
   AttentionChunkArgs<E> args(std::size_t chunk, std::size_t first, std::size_t count) const {
     AttentionChunkArgs<E> a;
     a.queries = scaled_ + first * D_;
@@ -288,7 +292,7 @@ class TeamQueries {
   float constants_[most];
 };
 
-// Room for the results of all queries of a team.
+// Room for the results that all queries of a team have for one chunk, or for several chunks that were merged.
 struct TeamResults {
   float max[attention_queries_at_once];
   float sum[attention_queries_at_once];
@@ -297,8 +301,8 @@ struct TeamResults {
   AttentionParts from(std::size_t query, std::size_t D) { return {max + query, sum + query, out + query * D}; }
 };
 
-// Computes a team for one chunk. Rows that see the whole chunk go to the kernel together, other rows one by one. Returns the
-// first query that sees any position of the chunk.
+// Computes the attention of a team to one chunk. Rows that see the whole chunk go to the kernel together, other rows one by one.
+// Returns the number of the first query of the team that sees any position of the chunk.
 template <class Target, class E>
 std::size_t attend_chunk(const AttentionJob& job, const TeamQueries<Target, E>& queries, const QueryTeam& team, std::size_t chunk,
                          TeamResults& results) {
@@ -332,7 +336,8 @@ std::size_t attend_chunk(const AttentionJob& job, const TeamQueries<Target, E>& 
   return first_seeing;
 }
 
-// Writes the first `size` values of the head to `to`.
+// Divides the result of a head by the sum of its weights. For integer caches, it transforms the result back with the Hadamard transform.
+// Then it writes the first `size` values to `to`; the others, up to D, are padding.
 template <class Target, class E>
 void finish_head(float* to, float* out, float sum, std::size_t D, std::size_t size) {
   AttentionMerge<Target>::finish(out, sum, D);
@@ -340,7 +345,7 @@ void finish_head(float* to, float* out, float sum, std::size_t D, std::size_t si
   std::copy(out, out + size, to);
 }
 
-// A task where there are many rows: it computes its team for all chunks, one after the other.
+// The task that is used where there are many rows: it computes its team for all chunks of the cache, one after the other.
 template <class Target, class E>
 void attend_team(const AttentionJob& job, std::size_t task) {
   const std::size_t size = job.cache.shape.head_dim, D = job.cache.shape.padded_dim();
@@ -359,7 +364,7 @@ void attend_team(const AttentionJob& job, std::size_t task) {
   }
 }
 
-// Where the scratch holds the partial results of one row and chunk, from the head `head` on.
+// The place in the scratch memory of the partial results of one row and chunk, from the head `head` on.
 inline AttentionParts scratch_part(const AttentionJob& job, std::size_t row, std::size_t chunk, std::size_t head) {
   const std::size_t all = job.queries.rows * job.n_heads * job.plan.chunks, D = job.cache.shape.padded_dim();
   const std::size_t at = (row * job.plan.chunks + chunk) * job.n_heads + head;
@@ -369,7 +374,8 @@ inline AttentionParts scratch_part(const AttentionJob& job, std::size_t row, std
   return {maxes + at, sums + at, parts + at * D};
 }
 
-// A task where there are few tokens: it computes one team of queries (QueryTeam) for a few neighbouring chunks of the cache.
+// The task that is used where there are few tokens: it computes one team of queries (QueryTeam) for a few neighbouring chunks of the
+// cache.
 template <class Target, class E>
 void attend_few_chunks(const AttentionJob& job, std::size_t task) {
   const AttentionPlan& plan = job.plan;
@@ -400,7 +406,8 @@ void attend(const AttentionJob& job, std::size_t task) {
   }
 }
 
-// A task of the second round: it merges the results that some heads of a row have for each chunk, in the order of the chunks.
+// A task of the second round of tasks, which there is only with scratch: it merges the results that some heads of a row have for each
+// chunk, in the order of the chunks.
 template <class Target, class E>
 void merge_heads(const AttentionJob& job, std::size_t task) {
   const std::size_t size = job.cache.shape.head_dim, D = job.cache.shape.padded_dim();

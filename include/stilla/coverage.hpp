@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which kernel really runs: for each op, format and target it tells the target whose code runs. A kernel that a target does not
-// have is inherited from its fallback (include/stilla/contract/). The inherited kernel is correct but slower, and nothing else
-// would show this at run time. Every kernel says in `implemented_on` which target it belongs to. This header asks all kernels.
+// Tells which kernel really runs: for each op, format and target, coverage() names the target whose code runs. A kernel that a target
+// does not have is inherited from its fallback (include/stilla/contract/). The inherited kernel is correct but slower, and nothing else
+// would show this at run time. Every kernel says in `implemented_on` which target it belongs to. coverage() asks all kernels.
 //
 //   for (const stilla::CoverageEntry& e : stilla::coverage())
 //     if (e.implemented_on != e.target) ...            // e.op, e.variant on e.target runs e.implemented_on's kernel
@@ -37,7 +37,7 @@ struct CoverageEntry {
   TargetId implemented_on;   // the target whose kernel runs
 };
 
-// One entry for every op, variant and target that this program was compiled with, whether or not this CPU has the target. The
+// Returns one entry for every op, variant and target that this program was compiled with, whether or not this CPU has the target. The
 // entries are ordered by target, best first. Within every target the ops have the same order.
 STILLA_KERNEL_LINKAGE std::vector<CoverageEntry> coverage();
 
@@ -82,7 +82,7 @@ STILLA_KERNEL_LINKAGE std::vector<CoverageEntry> coverage() {
 }
 #endif
 
-// The target whose kernel runs for this op, variant and target; an empty id if there is no such entry.
+// The target whose kernel runs if `target` is asked for this op and variant. The id is empty if coverage() has no such entry.
 inline TargetId implementer(std::string_view op, std::string_view variant, TargetId target) {
   for (const CoverageEntry& entry : coverage()) {
     if (entry.op == op && entry.variant == variant && entry.target == target) return entry.implemented_on;
@@ -90,8 +90,8 @@ inline TargetId implementer(std::string_view op, std::string_view variant, Targe
   return {};
 }
 
-// coverage() as a Markdown table. It has a row for each target of this architecture; each cell names the target whose kernel
-// runs. Ops whose kernels come from the same targets share a column. The text ends with a newline.
+// Returns coverage() as a Markdown table. It has a row for each target of this architecture; each cell names the target whose
+// kernel runs. Ops whose kernels come from the same targets share a column. The text ends with a newline.
 inline std::string coverage_markdown() {
   struct Column {
     std::string ops;

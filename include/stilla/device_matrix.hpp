@@ -32,20 +32,21 @@ namespace stilla { inline namespace STILLA_ABI {
 class DeviceMatrix {
  public:
   virtual ~DeviceMatrix() = default;
-  // x has as many columns as the weights, and y has as many columns as the weights have rows. Threads may share a matrix.
+  // Computes y = x * weights^T. x has as many columns as the weights, and y has as many columns as the weights have rows. Several
+  // threads may call this for the same matrix of weights.
   virtual Status multiply(Matrix y, ConstMatrix x) const = 0;
-  // The same, but the device first applies the orthonormal Hadamard transform (contract/hadamard.hpp) to the rows of x. Refused
-  // by devices that do not make this transform.
+  // Does what multiply() does, but the device first applies the orthonormal Hadamard transform (contract/hadamard.hpp) to the rows
+  // of x. Devices that do not make this transform refuse the call.
   virtual Status multiply_transformed(Matrix y, ConstMatrix x) const = 0;
   virtual bool makes_transform() const = 0;
 };
 
-// The names of the devices of this program, "hexagon-emulated, xdna-emulated"; "none" if there are none.
+// The names of the devices of this program, as in "hexagon-emulated, xdna-emulated"; "none" if there are none.
 STILLA_KERNEL_LINKAGE std::string device_names();
-// An error if the name is not that of a device, or if the device is not available now.
+// Returns an error if `device` is not the name of a device, or if the device is not available now.
 STILLA_KERNEL_LINKAGE Status check_device(std::string_view device);
-// Puts weights on a device. `rows` are rows of blocks, as files hold them. Refused: what check_device refuses, an unknown format,
-// and weights that the device cannot hold.
+// Puts weights W[N, K] on a device. `rows` are rows of blocks, as files hold them. It is an error if check_device() refuses the name, if
+// the format is unknown, or if the device cannot hold the weights.
 STILLA_KERNEL_LINKAGE Result<std::unique_ptr<DeviceMatrix>> put_on_device(std::string_view device, FormatId format, const std::byte* rows,
                                                                           std::size_t N, std::size_t K);
 
@@ -67,7 +68,7 @@ class MatrixOnDevice : public DeviceMatrix {
   typename D::Weights weights_;
 };
 
-// Calls f(Device{}) for the device of this name. Returns false if there is none.
+// Calls f(Device{}) for the device of this name. Returns false if no device has it.
 template <class F>
 bool with_device(std::string_view name, F&& f) {
   bool found = false;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Chooses the target whose kernels run. By default this is the best target that this CPU and operating system have.
-// `force_target` chooses another for the whole program, whatever compiler flags its source files were built with. Hot code asks
-// once, at the start:
+// `force_target` chooses another for the whole program, whatever compiler flags its source files were built with. Code that runs
+// often asks for the target once, at its start:
 //
 //   with_target(active_target(), [&](auto target) { step<decltype(target)>(...); });
 #pragma once
@@ -21,8 +21,8 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// This variable is outside the ABI namespace, because the whole program has one choice. It points to a string literal; null means
-// "the best".
+// The name of the target that force_target() chose: a string literal, or null for the best target. The variable is outside the ABI
+// namespace (base/config.hpp), because the whole program has one choice.
 namespace stilla::program_state {
 inline std::atomic<const char*> forced_target_name{nullptr};
 }  // namespace stilla::program_state
@@ -31,8 +31,8 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// Whether an available target is passed over in favour of its fallback, because the fallback is in List and is faster on this CPU
-// (base/target.hpp).
+// Whether the available target T is passed over in favour of its fallback, because the fallback is one of the targets in List and is
+// faster on this CPU (base/target.hpp).
 template <class T, class List>
 bool gives_way([[maybe_unused]] const CpuInfo& cpu) {
   if constexpr (requires { T::is_faster(cpu); }) {
@@ -59,13 +59,13 @@ void with_target(TypeList<Ts...>, TargetId id, F&& f) {
 }  // namespace detail
 
 // Calls f(Target{}) for the target of this id. Calls f(Scalar{}) if this source file was not compiled with such a target. The
-// caller must make sure that the CPU has the target: ids come from active_target() or available_targets().
+// caller must make sure that the CPU has the target: ids come from active_target() or for_each_available_target().
 template <class F>
 void with_target(TargetId id, F&& f) {
   detail::with_target(Targets{}, id, std::forward<F>(f));
 }
 
-// The target that runs now.
+// The target whose kernels run now.
 inline TargetId active_target() {
   static const TargetId best = detail::best_target(Targets{}, cpu_info());
   const char* forced = program_state::forced_target_name.load(std::memory_order_relaxed);
@@ -80,8 +80,8 @@ void for_each_available_target(F&& f) {
   });
 }
 
-// Makes every later call run the kernels of `name`; an empty name goes back to the best target. It is refused if the target is
-// unknown, or if the CPU or operating system lacks it, before any instruction of that target can run.
+// Makes every later call of an op run the kernels of the target `name`; an empty name goes back to the best target. A target that is
+// unknown, or that the CPU or operating system lacks, is refused before any instruction of it can run.
 inline Status force_target(std::string_view name) {
   if (name.empty()) {
     program_state::forced_target_name.store(nullptr);

@@ -11,7 +11,8 @@
 //   };
 //   stilla::matmul({y, down, nullptr, capped}, input, parallel);
 //
-// Each can be called for a whole matrix too, silu({y}), and then gives the same bits: every value is computed by itself.
+// Each epilogue can be called for a whole matrix too, as in silu({y}). It then gives the same bits, because every value is computed by
+// itself.
 #pragma once
 
 #include <algorithm>
@@ -27,7 +28,8 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace epilogue {
 
-// Calls f(values, count) for short pieces of the rows of a tile. Buffers of max_piece floats stay in the first-level cache.
+// Calls f(values, count) for pieces of the rows of a tile, of at most max_piece floats each, so that buffers of the size of a piece stay
+// in the first-level cache.
 inline constexpr std::size_t max_piece = 256;
 template <class F>
 void for_each_piece(const MatmulTile& tile, F&& f) {
@@ -36,7 +38,8 @@ void for_each_piece(const MatmulTile& tile, F&& f) {
   }
 }
 
-// v = v / (1 + e^-v), also called swish, with the bits of silu_mul() (activation.hpp) times 1.
+// Replaces each value v of a tile by v / (1 + e^-v), which is also called swish. The bits are those of silu_mul() (activation.hpp)
+// whose second factor is 1.
 inline void silu(const MatmulTile& tile) {
   const auto silu_mul = detail::row_kernel<SiluMul>(active_target());
   float ones[max_piece];
@@ -44,16 +47,16 @@ inline void silu(const MatmulTile& tile) {
   for_each_piece(tile, [&](float* v, std::size_t n) { silu_mul(v, v, ones, n); });
 }
 
-// v = v / 2 * (1 + tanh(c * (v + 0.044715 v^3))) with c = sqrt(2 / pi): the form that Gemma, GPT-2 and Phi have (`gelu_pytorch_tanh`
-// and `gelu_new` in transformers; Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016). It differs from the form with erf
-// by up to 5e-4. It equals silu(g) * (1 / (2 c s)) with s = 1 + 0.044715 v^2 and g = 2 c s * v. From |v| = 10 on, silu(g) is g or
-// 0, so a larger v^2 is not needed in s; the limit keeps infinity from becoming NaN.
+// Replaces each value v of a tile by v / 2 * (1 + tanh(c * (v + 0.044715 v^3))) with c = sqrt(2 / pi): the form that Gemma, GPT-2 and
+// Phi have (`gelu_pytorch_tanh` and `gelu_new` in transformers; Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016). It differs
+// from the form with erf by up to 5e-4. It equals silu(g) * (1 / (2 c s)) with s = 1 + 0.044715 v^2 and g = 2 c s * v, which is how it
+// is computed. From |v| = 10 on, silu(g) is g or 0, so v^2 in s is limited to 100; this limit keeps infinity from becoming NaN.
 inline void gelu(const MatmulTile& tile) {
   constexpr float twice_c = 1.5957691216057308f;
   const auto silu_mul = detail::row_kernel<SiluMul>(active_target());
   float slope[max_piece], factor[max_piece];
   for_each_piece(tile, [&](float* v, std::size_t n) {
-    // Products and sums are in loops of their own, so that no compiler fuses both into one rounding.
+    // Products and sums are in loops of their own, so that no compiler fuses a product and a sum into one rounding.
     for (std::size_t i = 0; i < n; ++i) slope[i] = std::min(v[i] * v[i], 100.0f) * 0.044715f;
     for (std::size_t i = 0; i < n; ++i) slope[i] += 1.0f;
     for (std::size_t i = 0; i < n; ++i) {
@@ -65,7 +68,8 @@ inline void gelu(const MatmulTile& tile) {
   });
 }
 
-// v = lowest where v is lower, highest where it is higher; NaN stays. clamp(0, HUGE_VALF) is relu.
+// Replaces each value of a tile by `lowest` if it is lower, and by `highest` if it is higher. A NaN stays. clamp(0, HUGE_VALF) is
+// relu.
 inline auto clamp(float lowest, float highest) {
   return [lowest, highest](const MatmulTile& tile) {
     for_each_piece(tile, [&](float* v, std::size_t n) {
@@ -74,8 +78,8 @@ inline auto clamp(float lowest, float highest) {
   };
 }
 
-// v = x + v, the residual connection. x has the shape of the product and is not its y: for y = y + x * w^T, set
-// MatmulProduct::accumulate.
+// Adds the matrix x to the results of the product, which is the residual connection. x has the shape of the product and is not the
+// matrix y that the product writes to. To add a product to its own y, set MatmulProduct::accumulate instead.
 inline auto add(ConstMatrix x) {
   return [x](const MatmulTile& tile) {
     for (std::size_t i = 0; i < tile.values.rows; ++i) {
@@ -86,7 +90,7 @@ inline auto add(ConstMatrix x) {
   };
 }
 
-// v = v * factors[row], for example with the weights that a router gives each row of its experts.
+// Multiplies every row of the product by factors[row], for example by the weight that a router gives to each row of its experts.
 inline auto scale_rows(const float* factors) {
   return [factors](const MatmulTile& tile) {
     for (std::size_t i = 0; i < tile.values.rows; ++i) {

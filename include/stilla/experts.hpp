@@ -14,7 +14,8 @@
 //   ids, 3 tokens and 2 experts for each:   t0: 4 1   t1: 1 0   t2: 4 1
 //   rows of the plan, by expert:            expert 0: t1   expert 1: t0 t1 t2   expert 4: t0 t2
 //
-// Every row has the bits that a matmul of that row alone with the expert's matrix gives, on every target. As tasks: ExpertMatmulJob.
+// Every row has the bits that a matmul of that row alone with the expert's matrix gives, on every target. ExpertMatmulJob offers the
+// same product as tasks (base/parallel.hpp).
 #pragma once
 
 #include <cmath>
@@ -34,21 +35,22 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The bytes that an ExpertPlan in memory of the caller needs for so many tokens and experts; `cols` is the width of what it gathers,
-// 0 if nothing is gathered. Less of each needs no more. impossible_bytes if no memory is large enough.
+// The bytes that an ExpertPlan in memory of the caller needs for so many tokens and experts. `cols` is the number of columns of the
+// matrix whose rows it gathers, 0 if nothing is gathered. Smaller numbers never need more bytes. Returns impossible_bytes if no memory
+// is large enough.
 inline std::size_t expert_plan_bytes(std::size_t tokens, std::size_t per_token, std::size_t n_experts, std::size_t cols);
 
-// Which rows go to which expert. Building a plan does not touch weights. Its memory is reused from call to call.
+// Says which rows go to which expert. Building a plan does not touch weights. The memory of a plan is reused from call to call.
 class ExpertPlan {
  public:
   ExpertPlan() = default;
-  // In memory of the caller, on a 64-byte boundary, which must outlive the plan. Nothing is then allocated.
+  // Makes a plan in memory of the caller, which is on a 64-byte boundary and must outlive the plan. Such a plan allocates nothing.
   explicit ExpertPlan(std::span<std::byte> memory) : memory_(memory) {}
 
-  // ids: tokens x per_token numbers of experts, each below n_experts; a token may name an expert twice. It is an error if an id
-  // is not below n_experts, if the number of ids is not a multiple of per_token, or if there are more than 2^32 - 1 ids. If
-  // memory is short, or that of the caller is too small, the plan is empty afterwards. After any other error the plan is as it
-  // was before the call.
+  // Builds the plan. `ids` are tokens x per_token numbers of experts, each below n_experts; a token may name an expert twice. It is
+  // an error if an id is not below n_experts, if the number of ids is not a multiple of per_token, or if there are more than 2^32 - 1
+  // ids. If memory is short, or that of the caller is too small, the plan is empty afterwards. After any other error the plan is as
+  // it was before the call.
   Status build(std::span<const std::uint32_t> ids, std::size_t per_token, std::size_t n_experts) {
     if (per_token == 0 || ids.size() % per_token != 0 || ids.size() > 0xffffffffu) {
       return detail::bad_argument(concat("experts: ", ids.size(), " ids, expected a multiple of ", per_token, " up to 4294967295"));
@@ -91,10 +93,11 @@ class ExpertPlan {
   std::size_t token(std::size_t i) const { return tokens_[i]; }
   // The row into which token t is copied for its j-th expert.
   std::size_t row(std::size_t t, std::size_t j) const { return rows_[t * per_token_ + j]; }
-  // The rows of expert e: [begin(e), begin(e + 1)).
+  // The rows of expert e are [begin(e), begin(e + 1)).
   std::size_t begin(std::size_t e) const { return begins_[e]; }
 
-  // Copies of x's rows in the order of the plan, in the plan's own memory, until the next call. x: tokens() rows.
+  // Copies the rows of x, which has tokens() rows, in the order of the plan. The copies lie in memory of the plan and are valid until
+  // the next call of gather() or build().
   Result<ConstMatrix> gather(ConstMatrix x) {
     if (Status s = detail::check_shape("experts", "x", x, tokens(), x.cols); !s) return s.error();
     detail::MemoryLayout layout;
@@ -105,8 +108,8 @@ class ExpertPlan {
     return ConstMatrix(rows, n_rows_, x.cols);
   }
 
-  // y[t] = sum over j of weights[t * per_token + j] * rows[row(t, j)], in the order of j, each step one fused multiply-add. y is
-  // tokens() x rows.cols and does not overlap `rows`.
+  // Adds up the results of the experts of each token t: y[t] = sum over j of weights[t * per_token + j] * rows[row(t, j)], in the
+  // order of j, each step one fused multiply-add. y is tokens() x rows.cols and does not overlap `rows`.
   Status combine(Matrix y, ConstMatrix rows, std::span<const float> weights, Parallel parallel = {}) const {
     if (Status s = detail::check_shape("experts", "rows", rows, n_rows_, rows.cols); !s) return s;
     if (Status s = detail::check_shape("experts", "y", y, tokens(), rows.cols); !s) return s;
@@ -128,7 +131,7 @@ class ExpertPlan {
  private:
   friend std::size_t expert_plan_bytes(std::size_t tokens, std::size_t per_token, std::size_t n_experts, std::size_t cols);
 
-  // Offsets of the arrays in the memory. With memory of the caller, gathered rows lie behind them.
+  // The offsets of the arrays of the plan in its memory. If the memory is the caller's, gathered rows lie behind these arrays.
   struct Parts {
     Parts(std::size_t n_rows, std::size_t n_experts) {
       detail::MemoryLayout layout;
@@ -156,10 +159,11 @@ inline std::size_t expert_plan_bytes(std::size_t tokens, std::size_t per_token, 
   return layout.bytes();
 }
 
-// Row i of y = row i of the input times its expert's matrix, transposed, plus its expert's bias. Tasks as in base/parallel.hpp.
-// experts: plan.experts() matrices of the same shape and format. biases: as many pointers, each to rows() floats or null; or none.
-// y: plan.rows() x rows of a matrix (columns past these are left alone). epilogue: as in MatmulProduct; a tile's rows are rows of the
-// plan. All of it must live as long as the job.
+// Row i of y becomes row i of the input times the transposed matrix of its expert, plus the bias of its expert. The tasks are those of
+// base/parallel.hpp. `experts` are plan.experts() matrices of the same shape and format. `biases` is empty or holds a pointer for each
+// expert, which is null or points to as many floats as a matrix has rows. y has plan.rows() rows and a column for each row of a matrix;
+// further columns are not written. `epilogue` is that of MatmulProduct; the rows of its tiles are rows of the plan. All arguments must
+// live as long as the job.
 class ExpertMatmulJob {
  public:
   ExpertMatmulJob(Matrix y, const ExpertPlan& plan, std::span<const PackedView> experts, const MatmulInput& input,

@@ -36,8 +36,8 @@ inline Status check_room(std::string_view op, const ActivationBuffer* rounded, c
 
 }  // namespace detail
 
-// For every row: x += residual (add_inplace; skipped if residual is null), h = rms_norm(x), rounded = h rounded (quantise;
-// skipped if `rounded` is null). residual may be h. `rounded` has been resized to the shape of h.
+// Three ops in one pass over the rows: x += residual (add_inplace; skipped if `residual` is null), h = rms_norm(x), and `rounded` = h
+// rounded (quantise; skipped if `rounded` is null). `residual` may be h. The caller has resized `rounded` to the shape of h.
 inline Status add_norm_quantise(Matrix h, Matrix x, const Matrix* residual, const float* weight, float epsilon, ActivationBuffer* rounded,
                                 Parallel parallel = {}) {
   if (Status s = rms_norm_check({h, x, weight, epsilon}); !s) return s;
@@ -83,8 +83,8 @@ class TaskPieces {
 
 }  // namespace detail
 
-// rounded = quantise(silu(x * gate.w^T + gate.bias) * (x * up.w^T + up.bias)): the same as two matmuls, silu_mul and quantise.
-// Both weights have the same shape. An epilogue of a product comes before silu and the multiplication; the products do not accumulate.
+// rounded = quantise(silu(x * gate.w^T + gate.bias) * (x * up.w^T + up.bias)): the same as two matmuls, silu_mul and quantise. gate.w
+// and up.w have the same shape. The epilogue of a product is applied before silu and the multiplication. The products do not accumulate.
 //
 // If `rounded` is null, gate.y receives the product. Otherwise gate.y is scratch memory, as up.y always is: the product of many
 // tokens never lies in memory as floats as a whole, because it is rounded piece by piece. Before the call, the caller resizes
@@ -102,17 +102,17 @@ inline Status gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, c
   }
   if (gate.accumulate || up.accumulate) return detail::bad_argument(concat(op, ": the products cannot accumulate"));
   if (Status s = detail::check_room(op, rounded, gate.y); !s) return s;
-  // A task computes the same panels of gate and of up. An even number of panels gives whole blocks of activations.
+  // A task computes the same panels of gate and of up. Their number is even, so that the results are whole blocks of activations.
   const std::size_t M = gate.y.rows, tokens = std::min(gate_job.tokens, up_job.tokens);
   if (tokens == 0) return success();
   const std::size_t step = std::min(gate_job.step, up_job.step);
   const std::size_t width = step * panel_rows, steps = (gate.w.panels() + step - 1) / step;
   const std::size_t parts = (M + tokens - 1) / tokens, tasks = steps * parts;
   // With many tokens, a task would write its columns of two wide matrices to memory and read them back. Instead it writes them to
-  // a small matrix of its own, which the next task uses again, so that they stay in the cache. For 512 tokens of a 1.5B, this
-  // takes 20 % less time on AMX and 4 % less on AVX-512-VNNI. Fewer panels at once, for a smaller cache, cost more than they
-  // gain. `numbers` is how many piece numbers are set aside for the tasks of one part of the tokens. It is a multiple of 64, so
-  // that each part has runs of 64 pieces of its own.
+  // a small matrix of its own (a piece of memory from TaskPieces), which the next task uses again, so that they stay in the cache.
+  // For 512 tokens of a 1.5B model, this takes 20 % less time on AMX and 4 % less on AVX-512-VNNI. Fewer panels at once, for a
+  // smaller cache, cost more than they gain. `numbers` is how many piece numbers are set aside for the tasks that compute the same
+  // tokens. It is a multiple of 64, so that each part of the tokens has runs of 64 pieces of its own.
   const std::size_t numbers = (steps + 63) / 64 * 64;
   const bool in_pieces = rounded != nullptr && M >= 16 && numbers * parts <= detail::TaskPieces::max_tasks &&
                          gate.y.stride == gate.y.cols && up.y.stride == up.y.cols;
@@ -145,7 +145,8 @@ inline Status gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, c
     if (takes_piece) pieces.give_back(number0 + piece);
   });
   if (rounded == nullptr) return success();
-  // Sums over 256 columns need this second step, because a task may have computed only a part of those columns.
+  // The rounded sums over 256 columns (RoundedSums) need this second step, because a task may have computed only a part of those
+  // columns.
   const std::size_t rows_at_once = M < 16 ? M : 1;  // for few rows the work takes less time than handing it out
   parallel(M / rows_at_once, [&](std::size_t task) {
     for (std::size_t m = task * rows_at_once; m < (task + 1) * rows_at_once; ++m) quantiser->finish_row(m);

@@ -15,8 +15,9 @@
 // first, equal logits are ordered by id, lower first, and NaN is not ranked at all. The result is therefore the same on every
 // target, for every M and number of threads, and has matmul's bits.
 //
-// Gain on two threads of a Zen 5 server, Q6_K head of the 1.5B: the part of a token from the last layer on takes 3.7 ms. A greedy
-// token is 0.05 ms faster, and a token with top-k 40 is 0.02 ms faster (bench/head_bench.cpp, `saved` and `row`).
+// What this saves, on two threads of a Zen 5 server with the Q6_K head of a 1.5B model: the part of a token from the last layer on
+// takes 3.7 ms. A greedy token is 0.05 ms faster than with a whole row of logits, and a token with top-k 40 is 0.02 ms faster
+// (bench/head_bench.cpp, `saved` and `row`).
 #pragma once
 
 #include <algorithm>
@@ -56,7 +57,8 @@ class SharedBest {
 
   // Offers logits of neighbouring ids, from `id` on, to the list, except the logits of ids in `also`.
   void offer(std::span<const float> logits, std::uint32_t id, std::span<const std::uint32_t> also) {
-    // Another thread may raise the bound meanwhile. An older, lower bound costs time but changes no result.
+    // Logits below the bound, which is the worst logit of the list once the list is full, need not be offered. Another thread may
+    // raise the bound meanwhile. An older, lower bound costs time but changes no result.
     float bound = bound_.load(std::memory_order_relaxed);
     while (!logits.empty()) {
       const std::span<const float> group = logits.first(std::min(logits.size(), panel_rows));
@@ -81,7 +83,7 @@ class SharedBest {
   std::atomic<float> bound_{0.0f};
 };
 
-// Those of several rows, in memory of somebody else.
+// The SharedBest objects of several rows. They lie in memory that belongs to somebody else, so they are destroyed but not freed.
 struct EndOfSharedBests {
   std::size_t rows = 0;
   void operator()(SharedBest* shared) const { std::destroy_n(shared, rows); }
@@ -90,16 +92,16 @@ using SharedBests = std::unique_ptr<SharedBest[], EndOfSharedBests>;
 
 }  // namespace detail
 
-// The bytes that a TopLogits in memory of the caller needs for this request and `rows` rows. Fewer rows, candidates and ids need no
-// more. impossible_bytes if no memory is large enough.
+// The bytes that a TopLogits in memory of the caller needs for this request and `rows` rows. Fewer rows, candidates or ids never need
+// more bytes. Returns impossible_bytes if no memory is large enough.
 inline std::size_t top_logits_bytes(std::size_t rows, const LogitRequest& request);
 
-// Memory for the candidates of some rows. Every call reuses it. A TopLogits of its own memory from which another was moved may
-// be used for a new request; memory of the caller goes to the other one.
+// Memory for the candidates of some rows. Every call reuses it. After a TopLogits was moved from, it may be used for a new request
+// if it owned its memory. Memory of the caller goes to the object that it was moved to.
 class TopLogits {
  public:
   TopLogits() = default;
-  // In memory of the caller, on a 64-byte boundary, which must outlive the object. Nothing is then allocated.
+  // Makes a TopLogits in memory of the caller, which is on a 64-byte boundary and must outlive the object. Nothing is then allocated.
   explicit TopLogits(std::span<std::byte> memory) : memory_(memory) {}
 
   std::size_t rows() const { return rows_; }
@@ -108,7 +110,8 @@ class TopLogits {
   // fewer than requested if the row has fewer numbers; NaN is left out.
   std::span<const Candidate> row(std::size_t m) const { return {items_ + m * stride_, counts_[m]}; }
 
-  // Makes room for `rows` rows. It is an error if memory is short, or if that of the caller is smaller than top_logits_bytes().
+  // Makes room for the candidates of `rows` rows. It is an error if memory is short, or if memory of the caller is smaller than
+  // top_logits_bytes().
   Status resize(std::size_t rows, const LogitRequest& request) {
     const Parts parts(rows, request);
     shared_.reset();  // it lies in the memory
@@ -126,7 +129,7 @@ class TopLogits {
   friend class TopLogitsJob;
   friend std::size_t top_logits_bytes(std::size_t rows, const LogitRequest& request);
 
-  // Offsets of the arrays in the memory.
+  // The offsets of the arrays of a TopLogits in its memory.
   struct Parts {
     Parts(std::size_t rows, const LogitRequest& request) {
       constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
@@ -152,7 +155,8 @@ class TopLogits {
 
 inline std::size_t top_logits_bytes(std::size_t rows, const LogitRequest& request) { return TopLogits::Parts(rows, request).bytes; }
 
-// As tasks (base/parallel.hpp): one worker begins the job, all workers run it, and when all tasks are done one worker ends it.
+// top_logits() as tasks (base/parallel.hpp): one worker begins the job, all workers run it, and when all tasks are done one worker
+// ends it.
 //
 //   stilla::Result<stilla::TopLogitsJob> job = stilla::top_logits_begin(top, w, input, request, bias);
 //   for (std::size_t task = ith, tasks = stilla::top_logits_tasks(*job); task < tasks; task += nth) stilla::top_logits_run(*job, task);
@@ -160,7 +164,7 @@ inline std::size_t top_logits_bytes(std::size_t rows, const LogitRequest& reques
 //   if (ith == 0) stilla::top_logits_end(*job);
 class TopLogitsJob {
  public:
-  // Only top_logits_begin() calls this constructor. It has checked all arguments and made room.
+  // Only top_logits_begin() calls this constructor. That function has checked all arguments and made room in `out`.
   TopLogitsJob(TopLogits& out, const detail::PanelJob& job, const LogitRequest& request)
       : out_(&out), job_(job), w_(job.product.w), also_(request.also), best_(request.best), rows_(out.rows()) {
     if (request.vocabulary != 0) w_.rows = std::min(w_.rows, request.vocabulary);
@@ -210,7 +214,7 @@ class TopLogitsJob {
   }
 
  private:
-  // Rows that one task takes. If there are more, other tasks read the weights again for them.
+  // The most rows of x that one task takes. If there are more rows, other tasks take them and read the weights again.
   static constexpr std::size_t max_rows = 32;
   static constexpr std::size_t block_floats = 2048;  // 4 panels of max_rows rows, as kernels for many tokens take them
   static_assert(max_rows * 4 * panel_rows <= block_floats);
@@ -223,9 +227,9 @@ class TopLogitsJob {
   std::size_t step_ = 1, steps_ = 1, tasks_ = 0;
 };
 
-// input: the same as for matmul. bias: w.rows floats, or null. Always checked: what matmul checks, and that `request.also` is
-// sorted and names each id once (base/check.hpp). On an error nothing is done. Lack of memory is an error too; it cannot happen
-// if `out` was resized for as many rows and this request before. The request must outlive the job.
+// `input` is the same as for matmul. `bias` holds w.rows floats, or is null. What matmul checks is checked here too, and it is always
+// checked that `request.also` is sorted and names each id once (base/check.hpp). On an error nothing is done. Lack of memory is an
+// error too; it cannot happen if `out` was resized for as many rows and this request before. The request must outlive the job.
 inline Result<TopLogitsJob> top_logits_begin(TopLogits& out, const PackedView& w, const MatmulInput& input, const LogitRequest& request,
                                              const float* bias = nullptr) {
   const detail::PanelJob job = detail::panel_job({{}, w, bias}, input);

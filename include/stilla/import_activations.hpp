@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Takes over activations that other code has already rounded, as engines with static quantisation do, for quantised weights:
+// Takes over activations that other code has already rounded, as engines with static quantisation do. Quantised weights can then be
+// multiplied by them:
 //
 //     x[m, k] = scale * (value[m, k] - zero_point)           value: int8 or uint8; scale: any float
 //
@@ -11,6 +12,8 @@
 //
 // Nothing is rounded again. y is what exact arithmetic gives, except for the float steps of contract/matmul.hpp (the squares of
 // the errors add up to less than 1e-10 of the squares of y, tests/import_activations_test.cpp).
+//
+//     scales                                             what they cost, with M rows
 //
 //     one scale for the tensor, or one for each row      full speed for any M. The integers are multiplied with scale 1, and the rows
 //                                                        of y are multiplied by the scale at the end (before the bias)
@@ -61,7 +64,8 @@ struct IntegerActivations {
   std::int32_t zero_point(std::size_t m, std::size_t k) const { return zero_points == nullptr ? 0 : zero_points[scale_index(m, k)]; }
 };
 
-// As tasks (base/parallel.hpp): one worker begins the job and all run it, as with quantise_begin. A task is a row.
+// import_activations() as tasks (base/parallel.hpp), one for each row: one worker begins the job with import_activations_begin(), which
+// takes memory, and then all workers run it.
 template <class T>
 class ImportActivationsJob {
  public:
@@ -103,7 +107,7 @@ class ImportActivationsJob {
 
 namespace detail {
 
-// Whether all differences fit into 8 bits in the range that kernels take, which does not include -128.
+// Whether all differences between a value and its zero point are in -127 to 127. Kernels take no activation of -128.
 template <class T>
 bool fits_eight_bits(const IntegerActivations<T>& x) {
   const std::size_t K = x.values.cols, step = x.scale_for == ScaleFor::block ? x.block : K;
@@ -124,9 +128,9 @@ bool fits_eight_bits(const IntegerActivations<T>& x) {
 
 }  // namespace detail
 
-// Resizes `out`, which takes memory, to 8 or to 16 bits, as the values of x need (see the top of this file). Always checked:
-// shapes, that columns and blocks are the multiples that they must be, and that scales are given. On an error nothing is done.
-// Lack of memory is an error too.
+// Begins a job that takes over x. Resizes `out`, which takes memory: to 8 bits if all values minus their zero points are in -127 to
+// 127, otherwise to 16 bits. It is always checked that the shapes fit, that the columns are a multiple of the block and the block is
+// one of 32, and that scales are given. On an error nothing is done. Lack of memory is an error too.
 template <class T>
 Result<ImportActivationsJob<T>> import_activations_begin(ActivationBuffer& out, const IntegerActivations<T>& x) {
   constexpr const char* op = "import_activations";

@@ -1,23 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The part of the attention scores that comes from the bias b of the key projection: q . R(j) b at every position j, where R(j)
-// is the rotation of RoPE. It is needed for caches that store keys without the bias (int8 and int5).
+// The part of the attention scores that comes from the bias b of the key projection: q . R(j) b for a query q at every position j,
+// where R(j) is the rotation of RoPE. It is needed for caches that store keys without the bias (int8 and int5).
 // include/stilla/contract/attention.hpp has the formula and the reason. This header has the tables, which are made once for a
 // model.
 //
-// How much this and other methods cost, for a head of 128 (64 pairs):
+// How much this and other methods cost, for a head of 128 dimensions, which are 64 pairs (the products are those for one key and one
+// query; slow pairs are those that RoPE turns by less than 4 radians in 128 positions):
 //
-//     cosines and sines of all positions            128 products for a key and query, 512 bytes of table for a position
+//     tables of cosines and sines                   cost
+//
+//     of all positions                              128 products, 512 bytes of table for each position
 //                                                   (as much as its keys and values)
-//     the same for 256 positions around the         128 products, 128 KB
-//     middle of the chunk
-//     with the slow pairs as one polynomial         48 products, 48 KB with Qwen2.5's base of 1e6
+//     of the 256 positions of a chunk, counted      128 products, tables of 128 KB
+//     from the middle of the chunk
+//     the same, but the slow pairs together are     48 products, 48 KB with Qwen2.5's base of 1e6
+//     one polynomial
 //     the line above, but one side of the middle    half of that; this is what is used here
 //     is computed from the other side
 //
 // Cheaper methods are inexact. If the bias is taken out of the key only for some pairs (8 of 32) and stays in it for the pairs
-// where it is small, KL is 0.001. With a fixed scale for each pair, KL is 0.0005 to 0.002. Both were simulated on a 0.5B model
-// with queries of 16 bits, where taking out the whole bias gives 0.0001.
+// where it is small, the KL divergence of the logits is 0.001. With a fixed scale for each pair, it is 0.0005 to 0.002. Both methods
+// were simulated on a 0.5B model with queries of 16 bits, where taking out the whole bias gives 0.0001.
 #pragma once
 
 #include <algorithm>
@@ -80,7 +84,7 @@ class KeyBiasTables {
 
   // The number of positions for which there are tables.
   std::size_t positions() const { return empty() || padded_pairs() == 0 ? 0 : middles_.size() / (2 * padded_pairs()) * kv_chunk; }
-  // Makes tables for `positions` positions. Call it before attention computes them.
+  // Makes the tables for positions [0, positions). Call it before attention reaches these positions.
   void reserve(std::size_t positions) {
     const std::size_t padded = padded_pairs();
     for (std::size_t c = middles_.size() / (2 * padded); c * kv_chunk < positions; ++c) {
@@ -112,7 +116,8 @@ class KeyBiasTables {
     return sum;
   }
 
-  // The arguments of the kernels, without the parts that come from the query and the bias.
+  // The arguments with which attention kernels add the key bias in this chunk, without the parts that come from the query and the
+  // bias.
   KeyBiasArgs args(std::size_t chunk) const {
     KeyBiasArgs a;
     a.half_terms = half_terms_;
@@ -128,11 +133,12 @@ class KeyBiasTables {
 
  private:
   static constexpr double half_chunk = kv_chunk / 2.0;
-  // Up to this angle 16 polynomials are exact to float: the terms that are cut off are below 2 (z / 2)^16 / 16! = 6e-9.
+  // Up to this angle z (in radians, for half a chunk), 16 Chebyshev polynomials give cosines and sines as exactly as a float: the terms
+  // that are cut off are below 2 (z / 2)^16 / 16! = 6e-9.
   static constexpr double slow_radians = 4.0;
 
-  // cos(z x) = sum over even k of c[k] T_k(x), sin(z x) = the sum over odd k. The coefficients come from the discrete cosine
-  // transform at 32 nodes.
+  // The coefficients c[k] of Chebyshev's polynomials T_k with which cos(z x) = sum over even k of c[k] T_k(x), and sin(z x) = the same
+  // sum over odd k. They come from the discrete cosine transform at 32 nodes.
   static std::array<double, slow_terms> chebyshev(double z) {
     constexpr std::size_t nodes = 32;
     constexpr double pi = 3.14159265358979323846;

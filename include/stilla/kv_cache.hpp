@@ -4,6 +4,8 @@
 // the text and not the context limit. fork() makes a second cache, for a text with the same beginning. Both caches refer to the
 // same chunks. A cache that is about to write to a chunk which the other may also refer to copies that chunk first.
 //
+//     type              what is stored for each element of a key or value
+//
 //     f32, f16, bf16    the numbers as they are, rounded once
 //     int8              8-bit codes and a float scale for each position and head: 8.25 bits an element (D = 128). Keys are
 //                       stored without the bias of the key projection, which attention() adds (key_bias.hpp). Keys and values
@@ -52,7 +54,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 enum class KvType : std::uint8_t { f32, f16, bf16, int8, int5 };
 
-// All types of elements, in the order of their numbers.
+// All element types of caches, in the order of their numbers.
 inline constexpr std::array kv_types = {KvType::f32, KvType::f16, KvType::bf16, KvType::int8, KvType::int5};
 
 constexpr std::string_view kv_type_name(KvType type) {
@@ -109,7 +111,8 @@ struct KvShape {
 
 namespace detail {
 
-// Transforms a row and rounds it to codes; returns the scale. A row with an infinity or a NaN gets the scale NaN.
+// Transforms the key or value x of one position and head with the Hadamard transform, and rounds it to codes. Returns the scale. A key
+// or value with an infinity or a NaN gets the scale NaN.
 template <IntegerKv E>
 float round_to_codes(int* codes, float* x, std::size_t D) {
   row_kernel<Hadamard>(active_target())(x, D);
@@ -126,7 +129,7 @@ float round_to_codes(int* codes, float* x, std::size_t D) {
   return unit / static_cast<float>(hadamard_run(D));  // applying the transform twice multiplies by its length
 }
 
-// Stores position j of one head's chunk: `size` values of the key and of the value, and zeros behind them up to D.
+// Stores the key and the value of position j in one head's chunk: `size` numbers of each, and zeros behind them up to D.
 template <class E>
 void store_in_chunk(std::byte* chunk, std::size_t D, std::size_t j, const float* key, const float* value, std::size_t size) {
   if constexpr (!IntegerKv<E>) {
@@ -152,10 +155,11 @@ void store_in_chunk(std::byte* chunk, std::size_t D, std::size_t j, const float*
 
 }  // namespace detail
 
-// Far above any model, and low enough that the bytes of a chunk of all layers fit in 64 bits.
+// The most layers, and the most KV heads, that a cache may have. The limit is far above any model, and low enough that the bytes of a
+// chunk of all layers fit in 64 bits.
 inline constexpr std::size_t max_layers_or_heads = 65535;
 
-// Whether there can be a cache of this shape.
+// Returns an error if there can be no cache of this shape.
 inline Status check_kv_shape(const KvShape& shape) {
   if (shape.head_dim == 0 || shape.head_dim % head_dim_step != 0 || shape.head_dim > max_head_dim) {
     return Error{ErrorKind::bad_argument, concat("head size ", shape.head_dim, " is not supported: it must be a multiple of ",
@@ -197,9 +201,9 @@ struct KvView {
     return success();
   }
 
-  // Stores the rotated key and the value of all heads, G * D floats each. Threads may store at the same time if they store to
-  // different layers or to different tiles of 16 positions. If there is no such layer or position, this is an error and nothing
-  // is stored.
+  // Stores the rotated keys and the values of all KV heads at one position: heads * head_dim floats of each. Threads may store at the
+  // same time if they store to different layers or to different tiles of 16 positions. If there is no such layer or position, this is
+  // an error and nothing is stored.
   Status store(std::size_t layer, std::size_t position, const float* key, const float* value) const {
     if (layer >= shape.layers || position / kv_chunk >= chunks.size()) {
       return Error{ErrorKind::bad_argument, concat("KvView::store: layer ", layer, ", position ", position, ": there are ", shape.layers,
@@ -227,7 +231,7 @@ class KvCache {
   }
 
   const KvShape& shape() const { return shape_; }
-  // What attention takes. It is valid until reserve() makes room or the cache is moved.
+  // The view of the cache that attention() takes. It is valid until reserve() makes room or the cache is moved.
   KvView view() const { return {shape_, table_}; }
   // The number of positions that are stored.
   std::size_t size() const { return size_; }
@@ -275,9 +279,10 @@ class KvCache {
   // The number of positions for which there is room.
   std::size_t reserved() const { return chunks_.size() * kv_chunk; }
 
-  // Stores the rotated key and the value of all heads, G * D floats each, at a reserved position. Threads may store at the same
-  // time if they store to different layers or to different tiles of 16 positions. It is an error, and nothing is stored, if there
-  // is no such layer or position, or if the position is in a chunk that another cache may share: reserve() has to copy it first.
+  // Stores the rotated keys and the values of all KV heads, heads * head_dim floats of each, at a reserved position. Threads may store
+  // at the same time if they store to different layers or to different tiles of 16 positions. It is an error, and nothing is stored,
+  // if there is no such layer or position, or if the position is in a chunk that another cache may share: reserve() has to copy that
+  // chunk first.
   Status store(std::size_t layer, std::size_t position, const float* key, const float* value) {
     if (layer >= shape_.layers || position / kv_chunk >= chunks_.size() || position / kv_chunk < shared_) {
       return Error{ErrorKind::bad_argument, concat("KvCache::store: layer ", layer, ", position ", position, ": reserved are ",
@@ -290,7 +295,7 @@ class KvCache {
   // forgotten.
   void set_size(std::size_t count) { size_ = count; }
 
-  // The bytes of a chunk, for files. Write only to reserved positions from size() on.
+  // The bytes of a chunk, for code that writes a cache to a file or reads it. Write only to reserved positions from size() on.
   std::span<const std::byte> chunk(std::size_t index) const { return {chunks_[index]->data(), shape_.chunk_bytes()}; }
   std::span<std::byte> writable_chunk(std::size_t index) { return {chunks_[index]->data(), shape_.chunk_bytes()}; }
 
@@ -328,8 +333,8 @@ class KvCache {
     return std::make_shared<AlignedBuffer<std::byte>>(std::move(memory));
   }
 
-  // Replaces the shared chunks from `first` on, where `first` is the chunk of position size(). The stored part of that chunk is
-  // copied, and the later chunks are forgotten.
+  // Gives this cache chunks of its own from the chunk `first` on, which holds position size(). The stored part of that chunk is copied,
+  // and the later chunks are forgotten.
   [[nodiscard]] bool own_chunks_from(std::size_t first) {
     Chunk copy;
     if (size_ % kv_chunk != 0) {

@@ -55,7 +55,7 @@ inline bool takes_float_activations(FormatId format) {
 // empty.
 struct MatmulInput {
   ConstMatrix x;         // M x K
-  // The same activations as `x`, rounded.
+  // The activations of `x` once more, rounded to integers (quantise.hpp).
   ActivationQ8 rounded;
 
   MatmulInput rows_from(std::size_t begin, std::size_t count) const {
@@ -73,15 +73,15 @@ struct MatmulTile {
   std::size_t column = 0;
 };
 
-// What a product does with its results. It is called once for each tile, by the thread that computed the tile, and several threads
-// may call it at the same time for different tiles. The tiles of a product do not overlap and cover all of it, but how large they are
-// depends on the shape, the format and the target. So what is done to a value may depend on the place of the value, and not on the
+// A function that a product calls with its results: once for each tile (MatmulTile), on the thread that computed the tile. Several
+// threads may call it at the same time for different tiles. The tiles of a product do not overlap and cover all of it, but how large they
+// are depends on the shape, the format and the target. So what is done to a value may depend on the place of the value, and not on the
 // tile. The function may change the values of its tile, and may read whatever no task writes to. A function object that has a name is
 // referred to and must outlive the product; one that is made on the spot is copied (base/kept_function.hpp), up to 32 bytes.
 using TileFunction = detail::KeptFunction<32, const MatmulTile&>;
 
 //     y = epilogue(x * w^T + bias)         or, if `accumulate` is set,         y = y + epilogue(x * w^T + bias)
-// The bits are those of separate steps: the product, then the function, then the sum. y has M rows and at least w.rows columns;
+// The bits are those of separate steps: the product, then the epilogue, then the sum. y has M rows and at least w.rows columns;
 // further columns are not written. bias holds w.rows floats, or is null. y overlaps no input, and no y of another product of the
 // same call or job.
 struct MatmulProduct {
@@ -121,7 +121,7 @@ struct PanelJob {
 
   // Computes panels [first, last) for all tokens of the job. With mixed activations the wide rows are first multiplied as rows of
   // 8 bits, like all others. They are then multiplied again with 16 bits, while the weights are still in the cache, and these
-  // results overwrite the first ones. The contract guarantees that every row gets the bits that it would get alone.
+  // results overwrite the first ones. Every row gets the bits that it would get alone, as contract/matmul.hpp guarantees.
   void panels(std::size_t first, std::size_t last) const {
     const std::size_t count = is_rounded ? input.rounded.wide.count() : 0;
     if (count != 0 && count == product.y.rows) {  // all rows are wide, mostly because there is only one token
@@ -150,7 +150,8 @@ struct PanelJob {
     job.panels(first, last);
   }
 
-  // Writes to y, and not to product.y: the columns from panel `first` on, for the tokens from m on. The epilogue then gets y.
+  // Computes the columns of the product from panel `first` on, for the tokens from m on, and writes them to the argument y instead of
+  // product.y. The shape of y says how many columns and tokens. The epilogue then gets y.
   void run_into(Matrix y, std::size_t first, std::size_t m) const {
     PanelJob job = *this;
     job.product.y = y;
@@ -168,16 +169,17 @@ struct PanelJob {
 
  private:
   static constexpr std::size_t wide_at_once = 32, panels_at_once = 6;  // together 12 KB of results
-  // Results that are to be added to y, which lie on the stack: at least 3 panels, the most that kernels for many tokens take at once.
+  // How many results that are to be added to y lie on the stack at once: those of at least 3 panels, because kernels for many tokens take
+  // up to 3 panels at once.
   static constexpr std::size_t added_at_once = small_stacks ? 2048 : 6144;
 
-  // The columns of y that are the panels [first, last), for the tokens [m, m + count).
+  // The columns of product.y that the panels [first, last) give, for the tokens [m, m + count).
   Matrix tile(std::size_t first, std::size_t last, std::size_t m, std::size_t count) const {
     const std::size_t begin = first * panel_rows;
     return {product.y.row(m) + begin, count, std::min(last * panel_rows, product.w.rows) - begin, product.y.stride};
   }
 
-  // Adds the results of the panels [first, last) for the tokens [m, m + count) to y.
+  // Computes the panels [first, last) for the tokens [m, m + count) and adds the results to product.y.
   void accumulate(std::size_t first, std::size_t last, std::size_t m, std::size_t count) const {
     alignas(cache_line_bytes) float results[added_at_once];
     const std::size_t rows = std::min(count, added_at_once / (3 * panel_rows)), panels = added_at_once / (rows * panel_rows);
@@ -214,7 +216,7 @@ struct PanelJob {
     }
   }
 
-  // Multiplies the wide rows [i, i + rows) by the panels [p, p + panels).
+  // Multiplies the wide rows [i, i + rows) of mixed activations by the panels [p, p + panels).
   void run_wide(std::size_t p, std::size_t panels, std::size_t i, std::size_t rows) const {
     alignas(cache_line_bytes) float results[wide_at_once * panels_at_once * panel_rows];
     const std::size_t begin = p * panel_rows, columns = std::min(panels * panel_rows, product.w.rows - begin);
@@ -226,8 +228,8 @@ struct PanelJob {
     for (std::size_t r = 0; r < rows; ++r) std::copy_n(y.row(r), columns, product.y.row(input.rounded.wide.row(i + r)) + begin);
   }
 
-  // Multiplies each row by its factor and adds the bias. These are two loops, so that no compiler fuses both operations into one
-  // rounding.
+  // Multiplies each row of the results by the factor that the activations have for it (row_factors), and adds the bias. There are two
+  // loops, so that no compiler fuses both operations into one rounding.
   void finish_rows(std::size_t first, std::size_t last) const {
     const std::size_t begin = first * panel_rows, end = std::min(last * panel_rows, product.w.rows);
     for (std::size_t m = 0; m < product.y.rows; ++m) {
@@ -260,7 +262,8 @@ void run_panels(const PanelJob& job, std::size_t first, std::size_t last) {
   MatmulPanels<Target, PanelFormat<F>>::run(args, first, last);
 }
 
-// The kernel of a target for weights of a format. No other function refers to the kernels of all targets and formats.
+// The matmul kernel of a target for weights of a format; null if the format is unknown. No other function refers to the matmul kernels of
+// all targets and formats.
 STILLA_KERNEL_LINKAGE PanelJob::Function panel_function(TargetId target, FormatId format);
 #if STILLA_COMPILE_KERNELS
 STILLA_KERNEL_LINKAGE PanelJob::Function panel_function(TargetId target, FormatId format) {
@@ -272,7 +275,7 @@ STILLA_KERNEL_LINKAGE PanelJob::Function panel_function(TargetId target, FormatI
 }
 #endif
 
-// The job has no tasks if the format or the layout is unknown.
+// Makes the job of a product. It has no tasks if the format or the layout of the weights is unknown.
 inline PanelJob panel_job(const MatmulProduct& product, const MatmulInput& input) {
   PanelJob job{nullptr, product, input};
   const TargetId target = active_target();
@@ -291,7 +294,7 @@ inline PanelJob panel_job(const MatmulProduct& product, const MatmulInput& input
   return job;
 }
 
-// The part of the check of rounded activations that STILLA_CHECK turns on: values and sums that break the rules of
+// The part of the check of rounded activations that STILLA_CHECK turns on. It is an error if values or sums break the rules of
 // contract/activation_q8.hpp.
 inline Status check_rounded(std::string_view op, const ActivationQ8& x) {
   for (std::size_t m = 0; m < x.rows; ++m) {
@@ -312,7 +315,7 @@ inline Status check_rounded(std::string_view op, const ActivationQ8& x) {
   return success();
 }
 
-// Checks all arguments of a product except y.
+// Returns an error if any argument of a product except y is wrong.
 inline Status check_input(std::string_view op, const PanelJob& job) {
   const PackedView& w = job.product.w;
   const MatmulInput& input = job.input;
@@ -389,8 +392,8 @@ class MatmulJob {
   }
   MatmulJob(const MatmulProduct& product, const MatmulInput& input) : MatmulJob(std::span(&product, 1), input) {}
 
-  // Always checked: formats, layouts, the kind of activations, shapes, the alignment of weights, and that no two products begin at
-  // the same place. Checked with STILLA_CHECK: the sums and values of rounded activations, and that y does not overlap the inputs.
+  // Always checks formats, layouts, the kind of activations, shapes, the alignment of weights, and that no two products write to the same
+  // y. With STILLA_CHECK it also checks the sums and values of rounded activations, and that no y overlaps the inputs.
   Status check() const {
     if (found_ > max_products) return detail::bad_argument(concat("matmul: ", found_, " products, expected at most ", max_products));
     for (std::size_t i = 0; i < count_; ++i) {
@@ -421,9 +424,10 @@ inline Status matmul_check(const MatmulJob& job) { return job.check(); }
 inline std::size_t matmul_tasks(const MatmulJob& job) { return job.check() ? job.tasks() : 0; }
 inline void matmul_run(const MatmulJob& job, std::size_t task) { job.run(task); }
 
-// Several products of one input, each with a y of its own. Every four products are one parallel job.
+// Computes several products of one input, each with a y of its own. Every four products are one parallel job.
 inline Status matmul(std::span<const MatmulProduct> products, const MatmulInput& input, Parallel parallel = {}) {
-  // Products behind the first four are checked before anything is computed. The first four are checked below.
+  // Products behind the first four are checked before anything is computed. The first four are checked before they are computed, in the
+  // loop that follows.
   for (std::size_t i = MatmulJob::max_products; i < products.size(); ++i) {
     if (Status s = MatmulJob(products[i], input).check(); !s) return s;
   }
@@ -441,13 +445,14 @@ inline Status matmul(const MatmulProduct& product, const MatmulInput& input, Par
   return matmul(std::span(&product, 1), input, parallel);
 }
 
-// For quantised weights. y is x.rows x w.rows; x.cols == w.cols; bias holds w.rows floats, or is null. y overlaps no input.
+// Multiplies quantised weights by rounded activations. y is x.rows x w.rows; x.cols == w.cols; bias holds w.rows floats, or is null. y
+// overlaps no input.
 inline Status matmul(Matrix y, const PackedView& w, const ActivationQ8& x, const float* bias = nullptr, Parallel parallel = {}) {
   return matmul(MatmulProduct{y, w, bias}, {{}, x}, parallel);
 }
 
-// For float weights; and for quantised weights too, whose activations are rounded into `rounded` first (K is a multiple of 32).
-// It is also an error if there is not enough memory for the rounded activations.
+// Multiplies weights of any format by float activations. For quantised weights, the activations are first rounded into `rounded`; x then
+// has a multiple of 32 columns. It is also an error if there is not enough memory for the rounded activations.
 inline Status matmul(Matrix y, const PackedView& w, ConstMatrix x, ActivationBuffer& rounded, const float* bias = nullptr,
                      Parallel parallel = {}) {
   MatmulInput input{x, {}};

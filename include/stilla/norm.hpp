@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // RMSNorm (Zhang and Sennrich, 2019):  y[m] = x[m] / sqrt(mean(x[m]^2) + epsilon) * weight, for every row m.
-// The factor is the weight itself, as in Qwen2 and Llama. Contract: include/stilla/contract/elementwise.hpp. What is checked, and
-// when: base/check.hpp. Tasks: base/parallel.hpp.
+// The factor is the weight itself, as in Qwen2 and Llama. contract/elementwise.hpp fixes the bits, base/check.hpp says what is
+// checked and when, and base/parallel.hpp what tasks are.
 #pragma once
 
 #include <stilla/base/check.hpp>
@@ -16,7 +16,8 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// y and x have the same shape and may be the same matrix; weight holds x.cols floats; x.cols > 0. A task is a row.
+// RMSNorm as tasks: task m computes row m. y and x have the same shape and may be the same matrix; weight holds x.cols floats;
+// x.cols > 0.
 struct RmsNormJob {
   Matrix y;
   ConstMatrix x;
@@ -25,8 +26,8 @@ struct RmsNormJob {
   RmsNormFunction kernel = detail::row_kernel<RmsNorm>(active_target());
 };
 
-// Always checked: shapes, and that weights are given. Checked with STILLA_CHECK: that y either is x or does not overlap it, and
-// that y does not overlap the weights.
+// It is always checked that the shapes fit and that weights are given. With STILLA_CHECK it is also checked that y either is x or does
+// not overlap it, and that y does not overlap the weights.
 inline Status rms_norm_check(const RmsNormJob& job) {
   constexpr const char* op = "rms_norm";
   if (Status s = detail::check_shape(op, "x", job.x, job.y.rows, job.y.cols); !s) return s;

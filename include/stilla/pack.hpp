@@ -30,7 +30,7 @@ namespace stilla { inline namespace STILLA_ABI {
 namespace detail {
 
 // The packing kernel of a target. pack_function_of() is for a format that is known when the program is compiled, pack_function()
-// for a format that is known when the program runs; it returns null if the format is unknown.
+// for a format that is known only when the program runs; pack_function() returns null if the format is unknown.
 #if STILLA_COMPILE_KERNELS
 template <WeightFormat F>
 PackPanelFunction pack_function_of(TargetId target) {
@@ -70,10 +70,11 @@ void pack(std::byte* packed, const std::byte* rows, std::size_t N, std::size_t K
   });
 }
 
-// The size of the pieces that are read or packed one at a time, where memory is to be released as soon as it has been used.
+// The size of the pieces in which weights are read or packed, one at a time, where their memory is to be released as soon as it has
+// been used.
 inline constexpr std::size_t piece_bytes = std::size_t{1} << 24;
 
-// How many rows of K weights of format F are packed at a time. Their panels take about piece_bytes bytes.
+// How many rows of K weights of format F are packed at a time. Their panels take at most piece_bytes bytes, unless one panel is larger.
 template <WeightFormat F>
 constexpr std::size_t rows_per_piece(std::size_t K) {
   const std::size_t panel = PanelLayout<F>::panel_bytes(K);
@@ -82,7 +83,7 @@ constexpr std::size_t rows_per_piece(std::size_t K) {
 
 namespace detail {
 
-// Packs in pieces, as PackedMatrix::create says.
+// Packs W[N, K] into `memory` in pieces. After each piece it calls packed(n), which means that rows [0, n) will not be read again.
 STILLA_KERNEL_LINKAGE void pack_pieces(FormatId format, std::byte* memory, const std::byte* rows, std::size_t N, std::size_t K,
                                        Parallel parallel, IndexFunction packed);
 #if STILLA_COMPILE_KERNELS
@@ -122,14 +123,14 @@ class PackedMatrix {
     return matrix;
   }
 
-  // The same for a format known at compile time: PackedMatrix::create<Q4_0>(rows, N, K).
+  // Does what create(format, rows, N, K) does for a format that is known at compile time: PackedMatrix::create<Q4_0>(rows, N, K).
   template <WeightFormat F>
   static Result<PackedMatrix> create(const std::byte* rows, std::size_t N, std::size_t K, Parallel parallel = {}, IndexFunction packed = {},
                                      std::byte* memory = nullptr) {
     return create(id_of<F>, rows, N, K, parallel, packed, memory);
   }
 
-  // Refers to a matrix that was packed before. It does not own the bytes.
+  // Makes a PackedMatrix that refers to a matrix which was packed before, and does not own its bytes.
   static PackedMatrix borrow(const PackedView& view) {
     PackedMatrix matrix;
     matrix.view_ = view;
@@ -145,7 +146,7 @@ class PackedMatrix {
   AlignedBuffer<std::byte> data_;
 };
 
-// Row n of packed weights as floats, for embedding lookup. The values are the same as those in the file.
+// Writes row n of packed weights to `out` as floats, for embedding lookup. The values are the same as those in the file.
 STILLA_KERNEL_LINKAGE void embedding_lookup(float* out, const PackedView& table, std::size_t n);
 #if STILLA_COMPILE_KERNELS
 STILLA_KERNEL_LINKAGE void embedding_lookup(float* out, const PackedView& table, std::size_t n) {

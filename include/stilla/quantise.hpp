@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Rounds activations to integers of 8 or 16 bits, or some rows to each, as quantised weights take them. An input is rounded once,
-// for all matrices that take it. contract/activation_q8.hpp fixes the rounding. (encode_rows in format/encode_rows.hpp rounds
-// weights.)
+// Rounds activations to integers of 8 or 16 bits, as quantised weights take them; it can also round some rows to 8 bits and others to
+// 16. An input is rounded once, for all matrices that take it. contract/activation_q8.hpp fixes the rounding. (encode_rows in
+// format/encode_rows.hpp rounds weights.)
 //
 //   stilla::ActivationBuffer x8;
 //   if (!stilla::quantise(x8, x)) return out_of_memory;
@@ -40,7 +40,8 @@ inline bool scales_are_powers(const ActivationQ8& x) {
 }
 
 // Whether each scale is a power of two (as quantise() makes them), infinity, NaN or 0. With such scales, however large or small,
-// the sums that are rounded together (RoundedSums) are what the contract says. Weights that take these sums refuse other scales.
+// the sums that are rounded together (RoundedSums) are what contract/activation_q8.hpp says. Weights that take these sums refuse other
+// scales.
 inline bool scales_are_rounded(const ActivationQ8& x) {
   for (std::size_t i = 0; i < x.rows * x.blocks(); ++i) {
     const auto bits = std::bit_cast<std::uint32_t>(x.scales[i]), mantissa = bits & 0x007fffffu, exponent = bits >> 23 & 255;
@@ -61,7 +62,7 @@ class Quantiser {
   }
 
   // Rounds `count` floats from x on and stores them as the columns [first, first + count) of row m; `first` and `count` are
-  // multiples of 32. After all columns of a row call finish_row().
+  // multiples of 32. Call finish_row() after all columns of a row.
   void columns(std::size_t m, const float* x, std::size_t first, std::size_t count) const {
     std::int8_t* low = out_.row_low(m);
     const std::size_t block = first / activation_block, blocks = count / activation_block;
@@ -70,12 +71,13 @@ class Quantiser {
     arrange(m, block, blocks);
     of_wide(m, [&](const Quantiser& wide, std::size_t i) { wide.columns(i, x, first, count); });
   }
-  // Copies blocks of row m, whose arrays have been filled, into the arrangement of the target.
+  // Copies the blocks [block, block + blocks) of row m, whose arrays have been filled, into the arrangement of the target
+  // (ArrangedActivations), if there is one.
   void arrange(std::size_t m, std::size_t block, std::size_t blocks) const {
     if (out_.has_arrangement() && blocks != 0) form_.arrange(out_.arranged(), out_.view(), m, block, blocks);
   }
 
-  // Rounds the scaled sums of row m. Call it when all columns of the row are done.
+  // Rounds the scaled sums of row m (RoundedSums). Call it when all columns of the row have been rounded.
   void finish_row(std::size_t m) const {
     const std::size_t count = out_.cols() / sums_block;
     for (std::size_t i = 0; i < count; ++i) {
@@ -92,7 +94,8 @@ class Quantiser {
     if (out_.is_mixed()) out_.mark_row(m, is_wide_row(out_.row_values(m), out_.row_scales(m), out_.cols() / activation_block));
   }
 
-  // With mixed activations, rounds the wide rows to 16 bits. Call it when all rows are done. floats(m) gives the floats of row m.
+  // With mixed activations, rounds the wide rows to 16 bits. Call it when all rows have been rounded to 8 bits. floats(m) gives the
+  // floats of row m.
   template <class Floats>
   void wide_rows(Parallel parallel, Floats&& floats) const {
     if (!out_.is_mixed()) return;
@@ -128,9 +131,9 @@ class Quantiser {
 
 }  // namespace detail
 
-// As tasks (base/parallel.hpp): one worker begins the job, which takes memory, and the others wait for it. Then each worker runs
-// its part of the same job. A task is a row. For mixed activations one worker ends the job when all tasks are done: this rounds
-// the few wide rows to 16 bits. For other activations ending the job does nothing.
+// quantise() as tasks (base/parallel.hpp), one for each row: one worker begins the job, which takes memory, and the others wait for it.
+// Then each worker runs its part of the same job. For mixed activations one worker ends the job (quantise_end) when all tasks are done:
+// this rounds the few wide rows to 16 bits. For other activations ending the job does nothing.
 //
 //   stilla::Result<stilla::QuantiseJob> job = stilla::quantise_begin(x8, x);
 //   for (std::size_t task = ith, tasks = stilla::quantise_tasks(*job); task < tasks; task += nth) stilla::quantise_run(*job, task);
@@ -149,8 +152,8 @@ class QuantiseJob {
   ConstMatrix x_;
 };
 
-// Always checked: that K is a multiple of 32 and x is not null (base/check.hpp). On an error nothing is done. Lack of memory is
-// an error too.
+// Begins a job that rounds x into `out`. It is always checked that the number of columns is a multiple of 32 and x is not null
+// (base/check.hpp). On an error nothing is done. Lack of memory is an error too.
 inline Result<QuantiseJob> quantise_begin(ActivationBuffer& out, ConstMatrix x) {
   if (x.cols % activation_block != 0) {
     return detail::bad_argument(concat("quantise: ", x.cols, " columns are not a multiple of ", activation_block));
@@ -172,8 +175,8 @@ inline Status quantise(ActivationBuffer& out, ConstMatrix x, Parallel parallel =
   return success();
 }
 
-// Does what quantise() does, but without the row rule: if `out` is mixed, the wide rows are those of `like`, which has the same
-// number of rows.
+// Does what quantise() does, but without the row rule (is_wide_row): if `out` is mixed, its wide rows are those of `like`. The
+// activations to which `like` belongs have as many rows as x.
 inline Status quantise_like(ActivationBuffer& out, ConstMatrix x, const WideRows& like, Parallel parallel = {}) {
   if (Result<QuantiseJob> job = quantise_begin(out, x); !job) return job.error();
   detail::Quantiser quantiser(out, active_target());

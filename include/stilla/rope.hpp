@@ -4,15 +4,16 @@
 //
 //     p * base^(-2i / rotary_dim) / factor[i]          i = 0 .. rotary_dim / 2 - 1
 //
-// Angles, cosines and sines are computed in double. They are therefore right to the last bit of a float up to position 131 071
-// and beyond. (transformers computes the angle in float, with an error of up to 0.004 there.) They depend on the position only,
-// so that one row of the table serves all heads and layers.
+// where factor[i] is 1 unless the model gives divisors (as Llama 3 does for long contexts). Angles, cosines and sines are computed in
+// double. They are therefore right to the last bit of a float up to position 131 071 and beyond. (transformers computes the angle in
+// float, with an error of up to 0.004 there.) They depend on the position only, so that one row of the table of cosines and sines
+// serves all heads and layers.
 //
 // Scalings for texts longer than those of the training, as transformers computes them:
 //
-//     linear   all angles are divided by the factor
+//     linear   all angles are divided by the factor of the scaling (RopeScaling::factor)
 //     YaRN     (Peng et al., 2023) pairs that turn often in the original context keep their angle; pairs that turn less than
-//              once have it divided by the factor; pairs between these get a mixture of the two. Cosines and sines are
+//              once have it divided by this factor; pairs between these get a mixture of the two. Cosines and sines are
 //              multiplied by 0.1 ln(factor) + 1, so that attention is as sharp as before
 //
 // With every scaling, cosines and sines are also multiplied by `magnitude`, as in llama.cpp.
@@ -51,11 +52,12 @@ struct RopeScaling {
   double slow_turns = 1.0;          // YaRN: pairs with fewer turns have their angle divided by the whole factor
 };
 
-// The angle of each pair for one position, in radians. It is computed once for a model.
+// The angle by which each pair turns from one position to the next, in radians. The angles are computed once for a model.
 class RopeFrequencies {
  public:
   RopeFrequencies() = default;
-  // base is in [1, 1e30]; rotary_dim is even; factors are rotary_dim / 2 divisors (Llama 3's long-context scaling), or null.
+  // base is in [1, 1e30]; rotary_dim is even; factors are rotary_dim / 2 divisors of the angles (Llama 3's long-context scaling), or
+  // null.
   RopeFrequencies(double base, std::size_t rotary_dim, const float* factors = nullptr, const RopeScaling& scaling = {})
       : radians_(rotary_dim / 2) {
     const bool is_yarn = scaling.type == RopeScaling::Type::yarn;
@@ -88,7 +90,7 @@ class RopeFrequencies {
   // The factor by which all cosines and sines are multiplied.
   double magnitude() const { return magnitude_; }
 
-  // Cosines and sines for one position (below 2^20): pairs() floats each.
+  // Writes the cosines and the sines for one position (below 2^20), pairs() floats of each.
   void table_row(float* cos, float* sin, std::size_t position) const { table_row_at(cos, sin, static_cast<double>(position)); }
   void table_row_at(float* cos, float* sin, double position) const {
     for (std::size_t i = 0; i < radians_.size(); ++i) {
@@ -104,8 +106,8 @@ class RopeFrequencies {
 };
 
 // Rotates, in place, every head of every row. x is M x (heads * head_dim). cos and sin are M x pairs, with 2 * pairs <= head_dim;
-// the dimensions from 2 * pairs on stay as they are. A task is a row. Each task must run only once, because it works in place
-// (base/parallel.hpp).
+// the dimensions from 2 * pairs on stay as they are. Task m rotates row m (base/parallel.hpp). Each task must run only once, because
+// it works in place.
 struct RopeJob {
   Matrix x;
   std::size_t head_dim = 0;
@@ -114,8 +116,8 @@ struct RopeJob {
   RopeFunction kernel = detail::row_kernel<Rope>(active_target());
 };
 
-// Always checked: shapes, and that rows are whole heads (base/check.hpp). Checked with STILLA_CHECK: that x overlaps neither
-// table.
+// It is always checked that the shapes fit and that rows are whole heads (base/check.hpp). With STILLA_CHECK it is also checked that x
+// overlaps neither the table of cosines nor that of sines.
 inline Status rope_check(const RopeJob& job) {
   constexpr const char* op = "rope";
   if (job.head_dim == 0 || job.x.cols % job.head_dim != 0) {

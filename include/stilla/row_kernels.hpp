@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The kernels on rows of floats (contract/elementwise.hpp), as functions of a target that is known only when the program runs. An
-// op asks once for the function and calls it for each row:
+// Gives the kernels on rows of floats (contract/elementwise.hpp) as pointers to functions, for a target that is known only when the
+// program runs. An op asks once for the function and calls it for each row:
 //
 //   const auto rms_norm = detail::row_kernel<RmsNorm>(active_target());
 //   parallel(rows, [&](std::size_t m) { rms_norm(y.row(m), x.row(m), weight, epsilon, cols); });
@@ -57,11 +57,11 @@ struct RowKernelFunction<QuantiseQ8> {
   using Type = QuantiseQ8Function;
 };
 
-// The function of this kernel for a target.
+// Returns the function run() of this kernel for a target.
 template <template <class> class Kernel>
 typename RowKernelFunction<Kernel>::Type row_kernel(TargetId target);
 
-// The functions of a target's ActivationForm.
+// The functions of a target's ActivationForm (contract/activation_form.hpp), which arranges rounded activations as its kernels read them.
 struct ActivationFormFunctions {
   TargetId id;
   std::size_t (*bytes)(std::size_t rows, std::size_t cols, ActivationBits bits);

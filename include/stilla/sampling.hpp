@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Chooses the next token from logits. First come the wishes of the caller: padding rows, banned tokens and tokens that a mask
-// forbids are removed, and logit biases are added. Then come the steps of `order`. Each step is off unless its option turns it
-// on. The default order is that of llama.cpp, so that settings for llama.cpp can be used here:
+// forbids are removed, and logit biases are added. Then come the steps of SamplingOptions::order. Each step is off unless its option
+// turns it on. The default order is that of llama.cpp, so that settings for llama.cpp can be used here:
 //
 //   penalties, dry                       sampling/penalties.hpp
 //   top_k, typ_p, top_p, min_p, xtc      sampling/filters.hpp; mirostat 2, if it is on, replaces all five
@@ -47,14 +47,14 @@ namespace stilla { inline namespace STILLA_ABI {
 
 enum class SamplingStep : std::uint8_t { penalties, dry, top_k, typ_p, top_p, min_p, xtc, temperature };
 
-// The names of the steps, as llama.cpp uses them.
+// The names of the sampling steps, as llama.cpp uses them.
 inline constexpr std::string_view sampling_step_names[] = {"penalties", "dry", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature"};
 inline constexpr std::string_view default_sampling_order = "penalties;dry;top_k;typ_p;top_p;min_p;xtc;temperature";
 
-// Steps, one after another. Each occurs at most once. A step that is not in the order is not done.
+// The sampling steps in the order in which they are done. Each occurs at most once. A step that is not in the order is not done.
 class SamplingOrder {
  public:
-  // Makes the default order.
+  // Makes the default order, which is that of llama.cpp.
   constexpr SamplingOrder() = default;
 
   // Reads an order such as "top_k;top_p;temperature".
@@ -111,7 +111,7 @@ struct SamplingOptions {
   std::uint64_t seed = 0;
 };
 
-// The id of the highest logit, and the lowest id among equal ones. Nothing if no logit is a number.
+// Returns the id of the highest logit, and the lowest id among equal logits. Returns nothing if no logit is a number.
 inline std::optional<std::uint32_t> greedy_token(std::span<const float> logits) {
   std::optional<std::uint32_t> best;
   for (std::size_t i = 0; i < logits.size(); ++i) {
@@ -153,8 +153,8 @@ class Sampler {
     text_.push_back(token);
   }
 
-  // The logits that the next token depends on. The pointer is valid until the next call. Null if the token depends on all logits.
-  // `guesses`: tokens that lookup decoding may accept before this token.
+  // Says which logits the next token depends on. The pointer is valid until the next call. It is null if the token depends on all
+  // logits. `guesses` are tokens that lookup decoding may accept before this token.
   const LogitRequest* request(std::span<const std::uint32_t> guesses = {}) {
     const std::size_t best = deciding_logits();
     const std::span<const std::uint32_t> text = last(window_);
@@ -172,7 +172,7 @@ class Sampler {
     return &request_;
   }
 
-  // Does what sample() does with a whole row, given the candidates that request() asked for.
+  // Draws the token that sample() would draw from the whole row of logits, given only the candidates that request() asked for.
   std::optional<std::uint32_t> sample_from(std::span<const Candidate> candidates) {
     candidates_.assign(candidates);
     return draw();
@@ -181,7 +181,7 @@ class Sampler {
   // Draws the next token. Returns nothing if no allowed token has a logit that is a number. It does not call accept().
   std::optional<std::uint32_t> sample(std::span<const float> logits) { return sample(logits, nullptr); }
 
-  // The same among the tokens that the caller allows, by a grammar for instance: allowed(id) is called for each id.
+  // Draws the next token among those that the caller allows, by a grammar for instance: allowed(id) is called for each id.
   template <class Allowed>
   std::optional<std::uint32_t> sample(std::span<const float> logits, Allowed&& allowed) {
     if (options_.vocabulary != 0) logits = logits.first(std::min(logits.size(), options_.vocabulary));
@@ -194,15 +194,15 @@ class Sampler {
 
  private:
   static constexpr std::size_t unbounded = static_cast<std::size_t>(-1);
-  // With more ids than this, a request would not be shorter than a whole row of a small vocabulary.
+  // The most ids in a request. With more ids, a request would not be shorter than a whole row of logits of a small vocabulary.
   static constexpr std::size_t max_requested = 1024;
 
   bool is_greedy() const { return has_temperature_ && !(options_.temperature > 0.0f); }
 
   // How many of the best logits decide the token. These are the best among the logits that no option changes; the logits that an
-  // option changes are always requested as well. The result must be the same as with the whole row. 0 if no number of logits is
-  // enough. For top-k it is one more than top-k keeps: top-k then has something to remove, and sorts the candidates, as it would
-  // with the whole row.
+  // option changes are always requested as well. The token must be the same as with the whole row of logits. Returns 0 if no number
+  // of logits is enough. For top-k it is one more than top-k keeps: top-k then has something to remove, and sorts the candidates, as
+  // it would with the whole row.
   std::size_t deciding_logits() const {
     if (is_greedy()) return 1;
     if (options_.mirostat || options_.top_k == 0 || options_.top_k >= max_requested) return 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Softmax of every row:  y[m, i] = e^(x[m, i] - max) / sum. Contract: include/stilla/contract/elementwise.hpp. What is checked, and when:
-// base/check.hpp. Tasks: base/parallel.hpp.
+// Softmax of every row m:  y[m, i] = e^(x[m, i] - max) / sum, where max is the highest value of the row and sum is that of the powers of
+// e. contract/elementwise.hpp fixes the bits, base/check.hpp says what is checked and when, and base/parallel.hpp what tasks are.
 #pragma once
 
 #include <stilla/base/check.hpp>
@@ -15,14 +15,14 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// y and x have the same shape and may be the same matrix. An empty row stays as it is. A task is a row.
+// Softmax as tasks: task m computes row m. y and x have the same shape and may be the same matrix. An empty row stays as it is.
 struct SoftmaxJob {
   Matrix y;
   ConstMatrix x;
   SoftmaxFunction kernel = detail::row_kernel<Softmax>(active_target());
 };
 
-// Always checked: shapes. Checked with STILLA_CHECK: that y either is x or does not overlap it.
+// Shapes are always checked. With STILLA_CHECK it is also checked that y either is x or does not overlap it.
 inline Status softmax_check(const SoftmaxJob& job) {
   if (Status s = detail::check_shape("softmax", "x", job.x, job.y.rows, job.y.cols); !s) return s;
   if (Status s = detail::check_shape("softmax", "y", job.y, job.y.rows, job.y.cols); !s) return s;

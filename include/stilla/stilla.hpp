@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The whole library, for users who do not want to choose headers. Each header below also works alone. An engine that has its own
-// code for files and text needs at most the first two groups.
+// The whole library, for users who do not want to choose headers. Each header that this one includes also works alone. An engine that
+// has its own code for files and text needs at most the first two groups of headers.
 //
 //   c++ -std=c++20 -O2 -Istilla/include -Istilla/kernels app.cpp
 #pragma once

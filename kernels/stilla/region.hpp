@@ -10,8 +10,8 @@
 #pragma once
 
 // Where a kernel inlines functions of <immintrin.h>, GCC 12 warns of vectors that this header leaves uninitialised on purpose
-// (GCC's bug 105593). The place that counts is where the header is read first, and that is here. Highway does the same, but not
-// every target reads Highway before.
+// (GCC's bug 105593). Whether it warns depends on the place where the header is read first, so it is read here with these warnings
+// switched off. Highway switches them off too, but not every target reads Highway before.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wuninitialized"
@@ -42,8 +42,8 @@
 #define STILLA_NOINLINE __declspec(noinline)
 #endif
 
-// Stands before a loop of a constant, small count that must be unrolled, so that its indices become constants. It has no effect
-// under a sanitizer, where the instrumented copies would only make the compiler slow.
+// STILLA_UNROLL stands before a loop of a constant, small count that must be unrolled, so that its indices become constants. It has
+// no effect under a sanitizer, where the instrumented copies would only make the compiler slow.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define STILLA_UNROLL
 #elif defined(__clang__)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The arrangements of activations of all targets that have one (contract/activation_form.hpp). matmul.hpp beside this file says
-// why they are all included.
+// The arrangements of activations of all targets that have one (contract/activation_form.hpp). They are all included, so that all
+// files of a program see the same arrangements and choose the same one for a target.
 #pragma once
 
 #include <stilla/contract/activation_form.hpp>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Every kernel on rows of floats of every target (contract/elementwise.hpp). An op includes this header and no other header of a
-// target. So all files of a program see the same kernels, and each of them chooses the same kernel. A file that saw fewer kernels
-// would choose another one for the same name (coverage.hpp).
+// target. So all files of a program see the same kernels, and each of them chooses the same kernel. In a file that saw fewer kernels,
+// the same C++ name would stand for another kernel: that of a fallback (coverage.hpp).
 #pragma once
 
 #include <stilla/contract/elementwise.hpp>

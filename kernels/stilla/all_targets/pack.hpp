@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every packing kernel of every target (contract/pack.hpp). matmul.hpp beside this file says why they are all included.
+// Every packing kernel of every target (contract/pack.hpp). They are all included, so that all files of a program see the same kernels
+// and choose the same kernel for a target.
 #pragma once
 
 #include <stilla/contract/pack.hpp>

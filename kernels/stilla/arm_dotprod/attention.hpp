@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attention over integer elements for dotprod: generic/attention_chunk-inl.hpp on the vectors of portable/attention-inl.hpp, with
-// integer products of its own. Integers of 16 bits are two planes of signed bytes, n = 256 * high + low, with one sdot for each
-// plane. Integers of 8 bits are their low bytes.
+// Attention over caches of integer elements for the target dotprod: generic/attention_chunk-inl.hpp on the vectors of
+// portable/attention-inl.hpp, with integer products of its own. The rounded weights, integers n of 16 bits, are two planes of signed
+// bytes, n = 256 * high + low, with one sdot for each plane. The rounded queries have 8 bits, which are their low bytes.
 //
-// Codes are unsigned bytes: a number plus 128. An sdot multiplies signed bytes, so it multiplies the number itself. But the caller
-// expects products with codes, from which it subtracts 128 times the sum of the row. So 128 times the sum of the row is added to
-// the products at the end. The sums are exact: 256 positions of 128 * 127 * 256 and 128 * 128 stay below 2^31.
+// The codes of the cache are unsigned bytes: a number plus 128. An sdot multiplies signed bytes, so it multiplies the number itself.
+// But the caller expects products with codes, from which it subtracts 128 times the sum of the row of rounded integers. So 128 times
+// this sum is added to the products at the end. The sums are exact: 256 positions of 128 * 127 * 256 and 128 * 128 stay below 2^31.
 //
-// Float elements use the fallback's kernel, whose vectors are NEON's too.
+// For float elements, the fallback's kernel is used, whose vectors are NEON's too.
 #pragma once
 
 #include <cstddef>
@@ -28,9 +28,9 @@ namespace stilla { inline namespace STILLA_ABI { namespace dotprod_attention {
 using namespace portable_kernels;
 using namespace portable_kernels::attention_kernels;
 
-// The kernel takes 2 of a tile's 4 vectors at a time. 6 queries of keys, which have one plane, are 12 sums: with 6 registers of
-// integers and 2 of codes they take 20 of the 32 registers. 4 queries of values, which have two planes, are 16 sums: with 8
-// registers of integers and 2 of codes they take 26.
+// The kernel takes 2 of the 4 vectors of a tile of codes at a time. With keys, the integers have one plane, so 6 queries have 12 sums:
+// with 6 registers of integers and 2 of codes they take 20 of the 32 registers. With values, the integers have two planes, so 4
+// queries have 16 sums: with 8 registers of integers and 2 of codes they take 26.
 inline constexpr std::size_t max_key_queries = 6;
 inline constexpr std::size_t max_value_queries = 4;
 inline constexpr std::size_t vectors_at_once = 2;
@@ -40,7 +40,7 @@ struct RoundedRow {
   alignas(64) std::int8_t low[kv_chunk];
   std::int32_t sum;
 
-  // high = (x + 128) >> 8, and low is the lower byte of x.
+  // Stores 64 integers x, from index `at` of the row on, as bytes: high = (x + 128) >> 8, and low is the lower byte of x.
   STILLA_INLINE void store(std::size_t at, const Int (&x)[4]) {
     int32x4_t sums = vdupq_n_s32(0);
     for (std::size_t n = 0; n < 4; ++n) {

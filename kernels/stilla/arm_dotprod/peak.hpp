@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The peak of Dotprod (generic/peak.hpp).
+// The loops that measure the peak of the target dotprod (generic/peak.hpp).
 #pragma once
 
 #include <stilla/arm_dotprod/target.hpp>

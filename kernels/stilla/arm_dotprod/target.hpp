@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// NEON with the dot product of bytes, FEAT_DotProd: Cortex-A75 and A55 (2017), Neoverse N1, Apple M1, Snapdragon X and later.
+// The target dotprod: NEON with the dot product of bytes, FEAT_DotProd. Cortex-A75 and A55 (2017), Neoverse N1, Apple M1, Snapdragon
+// X and later CPUs have it.
 #pragma once
 
 #include <stilla/base/target.hpp>
 #include <stilla/portable/target.hpp>
 
-// The instruction sets of its target regions (region.hpp). On Arm, a region that names an architecture replaces what the compiler
-// flags give. So where the flags already give the dot product, the region names only what every such CPU has.
+// The instruction sets of dotprod's target regions (region.hpp). On Arm, a region that names an architecture replaces what the
+// compiler flags give. So where the flags already give the dot product, the region names only what every such CPU has.
 #if defined(__ARM_FEATURE_DOTPROD)
 #define STILLA_SETS_DOTPROD "+simd"
 #else
 #define STILLA_SETS_DOTPROD "arch=armv8.2-a+dotprod"
 #endif
 
-// Whether the compiler has the intrinsics inside a region. clang before 16 has them only where the flags give the instructions.
+// Whether the compiler has the intrinsics of the dot product inside a target region. clang before 16 has them only where the compiler
+// flags give the instructions.
 #if !STILLA_ARCH_ARM
 #define STILLA_HAS_DOTPROD 0
 #elif defined(__clang__) && __clang_major__ < 16 && !defined(__ARM_FEATURE_DOTPROD)

@@ -37,22 +37,24 @@ inline constexpr std::size_t few_ahead_of_one = 3072, few_ahead_of_several = 460
 
 // What the panel kernels take at once (generic/vocabulary-inl.hpp).
 struct Budget {
-  // 2 tokens have 8 sums and 8 products. 4 tokens would need 32 registers, which is all of them.
+  // In the kernel for few tokens, 2 tokens have 8 sums and 8 products. 4 tokens would need 32 registers, which is all of them.
   static constexpr std::size_t few_tokens = 2;
   static constexpr std::size_t few_panels = 1, few_panels_tokens = 1;
   static constexpr std::size_t few_ahead(std::size_t tokens) { return tokens == 1 ? few_ahead_of_one : few_ahead_of_several; }
   // By LLVM's models (bench/port_limits.py, Q4_0, GCC 12), two tokens together take 9.4 to 10.2 cycles for 256 products of each
-  // token, and a sweep takes 5.0. 8 tokens share the unpacking that comes before the sweep. From how many tokens on a sweep is faster
-  // was not measured.
+  // token in the kernel for few tokens, and a sweep takes 5.0. 8 tokens share the unpacking that comes before the sweep. From how
+  // many tokens on a sweep is faster was not measured.
   static constexpr std::size_t fewest_to_sweep = 8;
-  // 3 tokens x 4 vectors are 12 products, as many as hide a latency of 3 cycles on 4 pipes, and 12 sums; with 3 activations and 4
-  // operands they take 31 registers. By LLVM's models (bench/port_limits.py, Q4_0, GCC 12), 12 rows x 4 tokens and 8 x 6 take the
-  // same time with 8 bits and 1 to 6 % longer with 16 bits. 16 x 2 takes 4 to 7 % longer, and 16 x 4 spills registers.
+  // The tile of a sweep, 3 tokens x 4 vectors of rows, has 12 products, as many as hide a latency of 3 cycles on 4 pipes, and 12 sums;
+  // with 3 activations and 4 operands they take 31 registers. By LLVM's models (bench/port_limits.py, Q4_0, GCC 12), tiles of 12 rows
+  // x 4 tokens and of 8 x 6 take the same time with 8 bits and 1 to 6 % longer with 16 bits. 16 x 2 takes 4 to 7 % longer, and 16 x 4
+  // spills registers.
   static constexpr std::size_t set_panels = 1, sweep_rows = 16, sweep_tokens = 3;
   static constexpr std::size_t minimum_vectors = 1;
   static constexpr std::size_t chunk_k = 2048;
   static constexpr std::size_t sets = small_stacks ? 2 : 6;
-  // 6 tokens x 4 vectors are 24 sums; with 4 weights and an activation they take 29 of the 32 registers.
+  // The tile for float weights, 6 tokens x 4 vectors of rows, has 24 sums; with 4 weights and an activation they take 29 of the 32
+  // registers.
   static constexpr std::size_t float_tokens = 6, float_vectors = 30, float_panels_of_one = 4, float_chunk_k = 192;
 };
 
@@ -76,8 +78,8 @@ STILLA_INLINE Int keep(Int x) {
 #endif
   return x;
 }
-// No load moves past this. Without it, compilers would begin with all loads of a block, which do not fit the registers: GCC 12
-// then had 0.14 (8 bits, Q4_0) to 0.74 (16 bits) accesses to the stack for each sdot of a sweep.
+// No load moves past a call of this function. Without it, compilers would begin with all loads of a block, which do not fit the
+// registers: GCC 12 then had 0.14 (8 bits, Q4_0) to 0.74 (16 bits) accesses to the stack for each sdot of a sweep.
 STILLA_INLINE void loads_stay() {
 #if defined(__GNUC__)
   __asm__ volatile("" ::: "memory");
@@ -85,7 +87,8 @@ STILLA_INLINE void loads_stay() {
 }
 STILLA_INLINE Int load(const void* from) { return vreinterpretq_s32_u8(vld1q_u8(static_cast<const std::uint8_t*>(from))); }
 STILLA_INLINE void store(void* to, Int x) { vst1q_u8(static_cast<std::uint8_t*>(to), as_u8(x)); }
-// For packing: column[i] has the bytes 4i .. 4i + 3 of each of `lanes` rows, which begin at `rows` and are `stride` bytes apart.
+// Loads bytes for packing: column[i] gets the bytes 4i .. 4i + 3 of each of `lanes` rows, which begin at `rows` and are `stride` bytes
+// apart.
 STILLA_INLINE void load_columns(const std::byte* rows, std::size_t stride, Int (&column)[4]) {
   const Int a = load(rows), b = load(rows + stride), c = load(rows + 2 * stride), d = load(rows + 3 * stride);
   const Int ac = vzip1q_s32(a, c), bd = vzip1q_s32(b, d), ac_high = vzip2q_s32(a, c), bd_high = vzip2q_s32(b, d);
@@ -94,7 +97,7 @@ STILLA_INLINE void load_columns(const std::byte* rows, std::size_t stride, Int (
   column[2] = vzip1q_s32(ac_high, bd_high);
   column[3] = vzip2q_s32(ac_high, bd_high);
 }
-// Stores the lower half, or the lowest byte, of each lane.
+// These two functions store the lower half, or the lowest byte, of each 32-bit lane.
 STILLA_INLINE void store_low_halves(std::byte* to, Int x) {
   vst1_u8(reinterpret_cast<std::uint8_t*>(to), vreinterpret_u8_s16(vmovn_s32(x)));
 }
@@ -115,7 +118,7 @@ STILLA_INLINE Int set_u8(int x) { return vreinterpretq_s32_u8(vdupq_n_u8(static_
 STILLA_INLINE Int bit_and(Int a, Int b) { return vandq_s32(a, b); }
 STILLA_INLINE Int bit_or(Int a, Int b) { return vorrq_s32(a, b); }
 STILLA_INLINE Int bit_xor(Int a, Int b) { return veorq_s32(a, b); }
-// Bits move within 16-bit lanes. The caller masks the bits that came from the neighbouring byte.
+// These shifts move bits within 16-bit lanes. The caller masks the bits that came from the neighbouring byte.
 template <int count>
 STILLA_INLINE Int shift_right(Int x) {
   return vreinterpretq_s32_u16(vshrq_n_u16(as_u16(x), count));
@@ -139,7 +142,7 @@ STILLA_INLINE Int shift_right_s32(Int x) {  // keeps the sign
 STILLA_INLINE Int table_of(const std::int8_t* sixteen) { return vreinterpretq_s32_s8(vld1q_s8(sixteen)); }
 STILLA_INLINE Int look_up(Int table, Int index_u8x16) { return vreinterpretq_s32_u8(vqtbl1q_u8(as_u8(table), as_u8(index_u8x16))); }
 
-// In each int32 lane: acc + the sum over four neighbouring bytes of F's codes * x, both signed.
+// Returns in each int32 lane: acc + the sum over four neighbouring bytes of codes of F times x, both signed.
 template <class F>
 STILLA_INLINE Int dot_codes(Int acc, Int codes, Int x) {
   return vdotq_s32(acc, as_s8(codes), as_s8(x));
@@ -173,7 +176,7 @@ STILLA_INLINE Int dot_codes_at(Int acc, Int codes, Quads& held, const std::int8_
   return dot_codes<F>(acc, codes, quad(held, at, i));
 }
 
-// Two int32 for each lane. They are added to each other once, by added().
+// PairSums has two int32 sums for each lane of the result. They are added to each other only once, at the end, by added().
 struct PairSums {
   int32x4_t low, high;
 };
@@ -193,8 +196,8 @@ STILLA_INLINE Float mul(Float a, Float b) { return vmulq_f32(a, b); }
 STILLA_INLINE Float fused_multiply_add(Float a, Float b, Float c) { return vfmaq_f32(c, a, b); }
 STILLA_INLINE Float as_floats(Int bits) { return vreinterpretq_f32_s32(bits); }
 STILLA_INLINE Int as_bits(Float x) { return vreinterpretq_s32_f32(x); }
-// A load that broadcasts takes an arithmetic pipe, and so does a copy of a register. So numbers are stored four times. The asm
-// keeps compilers from loading a number once and copying it.
+// A load that broadcasts takes an arithmetic pipe, and so does a copy of a register. So a sweep stores each number that it needs in
+// all lanes four times, and loads the copies as a vector. The asm keeps compilers from loading a number once and copying it.
 inline constexpr std::size_t copies = lanes;
 STILLA_INLINE Int load_copies(const void* at) {
 #if defined(__GNUC__)

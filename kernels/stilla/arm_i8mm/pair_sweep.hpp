@@ -40,7 +40,8 @@ namespace stilla { inline namespace STILLA_ABI { namespace i8mm {
 using dotprod::Float;
 using dotprod::Int;
 
-// As many tokens as dotprod sweeps over. From how many tokens on smmla is faster was not measured: no such CPU was at hand.
+// Sweeps with smmla start at as many tokens as sweeps of dotprod. From how many tokens on smmla is faster was not measured: no such
+// CPU was at hand.
 inline constexpr std::size_t fewest_to_sweep = dotprod::Budget::fewest_to_sweep;
 inline constexpr std::size_t tile_rows = 8, tile_tokens = 6;
 inline constexpr std::size_t row_pairs = tile_rows / 2, token_pairs = tile_tokens / 2;
@@ -61,7 +62,8 @@ struct Unpacked {
   static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
   alignas(64) std::uint8_t operands[blocks][eights_per_block][panel_pairs][16];  // [..][row of the pair * 8 + k]
   alignas(64) float scales[blocks][groups][panel_pairs][4];                      // r0 r1 r0 r1
-  // For each block, or for each eight blocks; in the order r0 r1 r0 r1 too.
+  // The minimums of each block, or of each eight blocks where there are sub-minimums. Those of a pair of rows are stored as r0 r1
+  // r0 r1, like their scales.
   alignas(64) float minimums[!F::has_minimum ? 1 : has_sub_minimums<F> ? eights : blocks][panel_pairs][4];
   alignas(64) std::int8_t sub_minimums[eights][panel_pairs][16];  // [..][row of the pair * 8 + group]
 };
@@ -74,10 +76,11 @@ struct TokenTile {
   static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
   alignas(64) std::int8_t values[blocks * eights_per_block][Planes][token_pairs][16];  // [..][token of the pair * 8 + k]
   float scales[blocks][token_pairs][4];  // with 8 bits: 1.5 * 2^23 * scale
-  // With 8 bits: the number that a group's sum starts from. With 16 bits: what is subtracted from the sum for the zero point.
+  // With activations of 8 bits, these are the numbers that the sums of groups start from. With 16 bits, they are what is
+  // subtracted from the sums for the zero point.
   std::int32_t starts[blocks][groups][token_pairs][4];
   float scaled_sums[F::has_minimum && !has_sub_minimums<F> ? blocks : 1][token_pairs][4];
-  // RoundedSums: 256 * high + low.
+  // The rounded sums of 256 k (RoundedSums): their scale, and the upper and lower bytes of the sums, 256 * high + low.
   float sums_scales[eights][token_pairs][4];
   std::int8_t sums_high[eights][token_pairs][16];
   std::uint8_t sums_low[eights][token_pairs][16];
@@ -85,21 +88,22 @@ struct TokenTile {
 
 STILLA_INLINE Int multiply(Int sums, Int tokens, Int rows) { return vmmlaq_s32(sums, dotprod::as_s8(tokens), dotprod::as_s8(rows)); }
 
-// Return the first halves, or the second halves, of both vectors. This turns two vectors of four rows (or tokens) into two vectors of
-// pairs of rows, and back.
+// These two functions return the first halves, or the second halves, of both vectors. Together they turn two vectors of four rows (or
+// tokens) into two vectors of pairs of rows, and back.
 STILLA_INLINE Float first_halves(Float a, Float b) {
   return vreinterpretq_f32_f64(vzip1q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)));
 }
 STILLA_INLINE Float second_halves(Float a, Float b) {
   return vreinterpretq_f32_f64(vzip2q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)));
 }
-// Stores four rows' numbers as r0 r1 r0 r1 and r2 r3 r2 r3.
+// Stores the numbers x of four rows r0 to r3 twice, for the two pairs of rows: as r0 r1 r0 r1 and as r2 r3 r2 r3.
 STILLA_INLINE void store_pairs(float (*to)[4], Float x) {
   dotprod::store_floats(to[0], first_halves(x, x));
   dotprod::store_floats(to[1], second_halves(x, x));
 }
 
-// Unpacks a panel for k_begin .. k_end - 1. Returns false where a row's scale times a token's would be rounded.
+// Unpacks the weights of panel p for the k from k_begin to k_end - 1. Returns false where the scale of a row times the scale of a
+// token would be rounded.
 template <class F>
 STILLA_NOINLINE bool unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std::size_t p, std::size_t k_begin, std::size_t k_end) {
   using namespace dotprod;
@@ -146,7 +150,7 @@ STILLA_NOINLINE bool unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std:
   return is_exact;
 }
 
-// Arranges one token, which is number t of its tile, for k_begin .. k_end - 1.
+// Arranges token m, which is number t of its tile, as smmla reads it, for the k from k_begin to k_end - 1.
 template <class F, std::size_t Planes>
 STILLA_INLINE void arrange_token(TokenTile<F, Planes>& out, std::size_t t, const ActivationQ8& x, std::size_t m, std::size_t k_begin,
                                  std::size_t k_end) {
@@ -184,7 +188,7 @@ STILLA_INLINE void arrange_token(TokenTile<F, Planes>& out, std::size_t t, const
   }
 }
 
-// Arranges `count` tokens from m on; the tile's other tokens are zeros.
+// Arranges `count` tokens from m on as smmla reads them, as a tile. If the tile has room for more tokens, these are zeros.
 template <class F, std::size_t Planes>
 STILLA_NOINLINE void arrange_tile(TokenTile<F, Planes>& out, const ActivationQ8& x, std::size_t m, std::size_t count, std::size_t k_begin,
                                   std::size_t k_end) {
@@ -195,7 +199,7 @@ STILLA_NOINLINE void arrange_tile(TokenTile<F, Planes>& out, const ActivationQ8&
 using Products = Int[token_pairs][row_pairs];
 using Sums = Float[token_pairs][row_pairs];
 
-// Adds the products of one plane over `Eights` times 8 k.
+// Adds to `dot` the products of a tile's rows with one plane of its tokens, over `Eights` times 8 k.
 template <std::size_t Eights, std::size_t Planes>
 STILLA_INLINE void add_products(Products& dot, const std::uint8_t (*rows)[panel_pairs][16],
                                 const std::int8_t (*tokens)[Planes][token_pairs][16], std::size_t plane) {
@@ -214,7 +218,7 @@ STILLA_INLINE void add_products(Products& dot, const std::uint8_t (*rows)[panel_
   }
 }
 
-// Adds what the minimums of eight groups contribute.
+// Adds to the sums of a tile what the minimums of eight groups contribute (formats with sub-minimums).
 STILLA_INLINE void add_minimums(Sums& acc, const float (*minimums)[4], const std::int8_t (*sub_minimums)[16], const float (*scales)[4],
                                 const std::int8_t (*high)[16], const std::uint8_t (*low)[16]) {
   using namespace dotprod;
@@ -233,8 +237,8 @@ STILLA_INLINE void add_minimums(Sums& acc, const float (*minimums)[4], const std
   }
 }
 
-// load_sums reads the sums of `count` tokens and 8 rows from y and arranges them in pairs. store_sums does the reverse. y_of.at(t)
-// is the place in y of the sums of token t.
+// load_sums() reads the sums of `count` tokens and 8 rows from y and arranges them in pairs of tokens and rows. store_sums() does the
+// reverse. y_of.at(t) is the place in y of the sums of token t.
 template <class Y>
 STILLA_INLINE void load_sums(Sums& acc, std::size_t count, const Y& y_of) {
   using namespace dotprod;
@@ -250,7 +254,7 @@ STILLA_INLINE void load_sums(Sums& acc, std::size_t count, const Y& y_of) {
   }
 }
 
-// The places of a tile's results.
+// Tells where the results of a tile stand in y: at(t) is the place of its first row for its t-th token.
 template <class F>
 struct TileOutput {
   const MatmulArgs<F>& a;
@@ -296,8 +300,8 @@ STILLA_NOINLINE void pair_tile(const Unpacked<F>& w, const TokenTile<F, Planes>&
     load_sums(acc, count, y_of);
   }
   const std::size_t blocks = (k_end - k_begin) / code_block;
-  // Pointers that move on from block to block, as in generic/panel_sweep-inl.hpp. Those of the weights are at the tile's first
-  // pair of rows.
+  // These pointers move on from block to block, because indices would need more registers (generic/panel_sweep-inl.hpp). Those of
+  // the weights begin at the tile's first pair of rows.
   const auto first_pair = [&](auto& of_panel) { return reinterpret_cast<decltype(&of_panel)>(&of_panel[pair0]); };
   auto rows = first_pair(w.operands[0][0]);
   auto w_scales = first_pair(w.scales[0][0]);
@@ -359,8 +363,8 @@ STILLA_NOINLINE void pair_tile(const Unpacked<F>& w, const TokenTile<F, Planes>&
   store_sums(acc, count, y_of, k_end == a.K && a.bias != nullptr ? a.bias + y_of.n0 : nullptr);
 }
 
-// Multiplies `panels` panels from p0 on, of 16 rows each, by all tokens. Returns false where unpack_panel does; the caller then
-// has to compute all of these panels in another way.
+// Multiplies `panels` panels from p0 on, of 16 rows each, by all tokens. Returns false where unpack_panel() returns false; the caller
+// then has to compute all of these panels in another way.
 template <class F, std::size_t Planes>
 STILLA_NOINLINE bool sweep(const MatmulArgs<F>& a, std::size_t p0, std::size_t panels) {
   Unpacked<F> unpacked[max_panels];

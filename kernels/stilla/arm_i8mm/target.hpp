@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// NEON with the products of 2 x 8 by 8 x 2 bytes, FEAT_I8MM: Neoverse V1 and N2, Cortex-X2 and A710 (2021), Apple M2, Snapdragon
-// X and later. This target has matmuls of many tokens; everything else comes from dotprod.
+// The target i8mm: NEON with smmla, which multiplies 2 x 8 by 8 x 2 bytes (FEAT_I8MM). Neoverse V1 and N2, Cortex-X2 and A710 (2021),
+// Apple M2, Snapdragon X and later CPUs have it. This target has matmuls of many tokens; everything else comes from dotprod.
 //
 // Whether smmla is faster depends on the core. An smmla does the work of two sdot. In a cycle, Arm's own cores execute as many
 // smmla as sdot, and Qualcomm's Oryon executes half as many. So the choice depends on the core's designer. On other designers'
@@ -19,7 +19,8 @@
 #include <stilla/generic/peak.hpp>
 #endif
 
-// The instruction sets of its target regions, as in arm_dotprod/target.hpp.
+// The instruction sets of i8mm's target regions (region.hpp). Where the compiler flags already give them, a region names only what
+// every such CPU has (arm_dotprod/target.hpp says why).
 #if defined(__ARM_FEATURE_MATMUL_INT8)
 #define STILLA_SETS_I8MM "+simd"
 #elif defined(__ARM_FEATURE_DOTPROD)

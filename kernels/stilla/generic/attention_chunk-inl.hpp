@@ -7,7 +7,7 @@
 //     max_queries, tiles_at_once  how many queries share a load of keys or values, and how many tiles of 16 keys or 16 dimensions
 //                                  are computed at once: as many as have sums that fit the registers
 //     max_key_queries, max_value_queries    how many queries share a load with integer elements, for two tiles at once
-//     zero set load_floats store_floats add sub mul fused_multiply_add to_floats
+//     zero set load_floats store_floats add sub mul fused_multiply_add to_floats    as in vocabulary-inl.hpp
 //     higher(a, b)                 a > b ? a : b in each lane
 //     first_lanes(x, count)        x, whose lanes from `count` on become 0
 //     load16(from, count)  store16(x, to, count)    load or store the first `count` lanes; the other lanes are 0, or not stored
@@ -15,9 +15,10 @@
 //     store_alternating(to, a, b)  a[0], b[0], a[1], b[1] ...
 //     even_lanes_first(x)          lanes 0 2 4 .. 14 1 3 5 .. 15
 //     reversed(x)                  lanes in reverse order
-//     negated(x)
+//     negated(x)                   -x in each lane
 //     exponential(x)               exp_approximate for x <= 0 or NaN
-//     set_s32 add_s32 sub_s32 max_s32 magnitude_bits(Float)
+//     set_s32 add_s32 sub_s32 max_s32    operations on int32 lanes
+//     magnitude_bits(Float)        the bit patterns of the lanes without their signs, as an Int
 //     highest_lane sum_of_lanes    of a Float and of an Int; the lanes of a Float are added as fold_lanes (math.hpp) adds them
 //     round_products(x, scale)     round(x * scale), ties to even
 //     load_stored(E*)              16 elements, converted to float
@@ -61,6 +62,7 @@ STILLA_INLINE void for_blocks_of_queries(const Job& job, std::size_t n) {
   }
 }
 
+// Products of vectors x[h], one for each query h, with the columns of `tiles_at_once` tiles of 16 keys:
 // out[h][tiles_at_once * 16 keys] = fma chain over i of x[h][i] * tiles[i][keys], for i = 0 .. length - 1.
 template <class E, std::size_t AHEAD>
 struct TileProducts {
@@ -97,8 +99,8 @@ struct TileProducts {
   }
 };
 
-// out[h][TILES * 16 dimensions] = fma chain over j of weights[h][j] * values[j][dimension], for `count` positions. The chain
-// starts from what is in `out` if goes_on, else from 0.
+// Sums of values, weighted for each query h: out[h][TILES * 16 dimensions] = fma chain over j of weights[h][j] *
+// values[j][dimension], for `count` positions j. The chain starts from what is in `out` if `goes_on` is set, otherwise from 0.
 template <class E, std::size_t TILES>
 struct ValueSums {
   const float* weights;  // [queries][kv_chunk], at the first position
@@ -134,8 +136,8 @@ struct ValueSums {
   }
 };
 
-// Computes sums of codes times integers, subtracts the products with the codes' offset of 128, and passes the sums as floats to
-// store(query, tile, sums).
+// Computes sums of codes of a cache times the integers of the rows, subtracts what the codes' offset of 128 added to them, and
+// passes the sums as floats to store(query, tile, sums).
 template <std::size_t TILES, std::size_t BYTES, class Store>
 struct CodeProducts {
   const RoundedRow* rows;
@@ -158,7 +160,8 @@ struct CodeProducts {
   }
 };
 
-// Takes the sums over keys: it stores scores, added to what the bias contributed.
+// What CodeProducts does with sums over the codes of keys: it makes scores of them, adds what the key bias contributed, and stores
+// them.
 struct ScoresOfCodes {
   const float* units;   // [queries]
   const float* scales;  // of the keys
@@ -172,7 +175,8 @@ struct ScoresOfCodes {
   }
 };
 
-// Takes the sums over values: it stores outputs.
+// What CodeProducts does with sums over the codes of values: it multiplies them by the units of the rounded weights and stores them
+// as outputs.
 struct OutOfCodes {
   const float* units;  // [queries]
   std::size_t D;
@@ -183,9 +187,9 @@ struct OutOfCodes {
   }
 };
 
-// Rounds the n numbers at x to the integers of `row`, as the contract's rounded() does. n is a multiple of 16. highest_bits: the
-// bits of magnitudes; the highest magnitude of the row is in one of its lanes. largest: the `top` of rounded(). Returns the unit;
-// *offset becomes 128 * sum of the integers.
+// Rounds the n numbers at x to the integers of `row`, as rounded() in contract/attention.hpp does. n is a multiple of 16.
+// `highest_bits` has bit patterns of magnitudes; the highest magnitude of the row is in one of its lanes. `largest` is the `top` of
+// rounded(). Returns the unit; *offset becomes 128 * sum of the integers.
 STILLA_INLINE float round_row(RoundedRow& row, std::int32_t* offset, const float* x, std::size_t n, Int highest_bits, float largest) {
   const std::int32_t bits = highest_lane(highest_bits);
   const float highest = std::bit_cast<float>(bits);
@@ -206,11 +210,12 @@ STILLA_INLINE float round_row(RoundedRow& row, std::int32_t* offset, const float
   return usable ? highest / largest : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
 }
 
-// For each query, the coefficients of the chain that the contract calls `even`, or of the one that it calls `odd`: first the
-// coefficients of the fast pairs, then those of the polynomial of all other pairs, the slow ones.
+// For each query, the coefficients of the fma chain that contract/attention.hpp calls `even`, or of the one that it calls `odd`: first
+// the coefficients of the pairs that RoPE turns fast, then those of the polynomial of all other pairs, the slow ones.
 using Coefficients = float[attention_queries_at_once][max_head_dim / 2 + slow_terms];
 
-// Computes for each query the coefficients of the slow pairs' polynomial.
+// Computes for each query the coefficients of the polynomial that stands for the slow pairs of the key bias
+// (contract/attention.hpp).
 struct SlowCoefficients {
   const KeyBiasArgs& a;
   const float (*moved)[max_head_dim];  // A'[0], B'[0], A'[1], B'[1] ...
@@ -236,7 +241,8 @@ struct SlowCoefficients {
   }
 };
 
-// Computes what the bias adds to the scores, [queries][kv_chunk]. ahead: where to prefetch meanwhile, 512 bytes for each term.
+// Computes what the key bias adds to the scores, [queries][kv_chunk]. `ahead` is the address to prefetch from meanwhile, 512 bytes for
+// each term.
 inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a, std::size_t n_queries, std::uintptr_t ahead) {
   alignas(64) float moved[attention_queries_at_once][max_head_dim];
   alignas(64) Coefficients even;
@@ -267,9 +273,9 @@ inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a,
         n_queries);
     ahead += ahead_bytes * a.half_terms;
   }
-  // Now the lower half of a row holds even[r], and the upper half holds odd[r], r = 0.5, 1.5, ... The sums belong into the upper
-  // half in the same order, and the differences into the lower half in reverse order. So each step takes 16 numbers at the front of
-  // a half and 16 at its back: in the lower half their differences exchange places.
+  // Now the lower half of a row of scores holds even[r], and the upper half holds odd[r], r = 0.5, 1.5, ... The sums even[r] + odd[r]
+  // belong into the upper half in the same order, and the differences into the lower half in reverse order. So each step takes 16
+  // numbers at the front of a half and 16 at its back: in the lower half their differences exchange places.
   for (std::size_t h = 0; h < n_queries; ++h) {
     float* row = scores + h * kv_chunk;
     for (std::size_t r = 0; r < half / 2; r += 16) {
@@ -303,8 +309,8 @@ STILLA_INLINE std::uintptr_t soon(const AttentionChunkArgs<E>& a, std::size_t of
   return reinterpret_cast<std::uintptr_t>(a.chunk) + (std::is_same_v<E, KvInt8> ? offset : 0);
 }
 
-// The codes of some tiles as bytes: a pointer to where they lie, or to `buffer` after they were unpacked into it. place: the
-// place of the first code. count: the number of codes in each tile. The tiles are tile_bytes apart.
+// Returns the codes of some tiles as bytes: a pointer to where they lie in the chunk, or to `buffer` after they were unpacked into
+// it. `place` is the place of the first code, `count` the number of codes in each tile. The tiles are tile_bytes apart.
 template <class E>
 STILLA_INLINE const std::uint8_t* code_tiles(const AttentionChunkArgs<E>& a, std::size_t codes, std::size_t place,
                                              [[maybe_unused]] std::size_t tiles, [[maybe_unused]] std::size_t tile_bytes,
@@ -332,7 +338,8 @@ struct ChunkSteps {
   const std::size_t D, n;
   const std::size_t half;  // bytes of half of the keys, which are as many as of half of the values
   alignas(64) float scores[max_rows * kv_chunk];  // [n][kv_chunk]; the second step turns them into weights
-  // Only with integer elements: first the queries and then the weights, rounded, with their units and offsets (round_row).
+  // These are used with integer elements only. They hold first the rounded queries and then the rounded weights, with their units
+  // and offsets (round_row).
   RoundedRow rows[IntegerKv<E> ? max_rows : 1];
   float units[IntegerKv<E> ? max_rows : 1];
   std::int32_t offsets[IntegerKv<E> ? max_rows : 1];
@@ -409,8 +416,8 @@ struct ChunkSteps {
   STILLA_INLINE void sum_floats() {
     const E* values = reinterpret_cast<const E*>(a.chunk + KvLayout<E>::values(D));
     constexpr std::size_t step = 16 * tiles_at_once;
-    // How many positions are taken at a time. They are few, so that memory is read from front to back, and all dimensions of these
-    // positions stay in the caches.
+    // How many positions' values are added up at a time. They are few, so that memory is read from front to back, and all dimensions
+    // of these positions stay in the caches.
     constexpr std::size_t positions = 64;
     for (std::size_t j = 0; j < a.count; j += positions) {
       const std::size_t count = a.count - j < positions ? a.count - j : positions;
@@ -460,7 +467,7 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
   }
 }
 
-// What AttentionMerge<...>::merge calls (contract/attention.hpp). D is a multiple of 16.
+// Merges the results of n heads, `part`, into `into`, as AttentionMerge in contract/attention.hpp says. D is a multiple of 16.
 inline STILLA_NOINLINE void merge(AttentionParts into, AttentionParts part, std::size_t n, std::size_t D) {
   const Float max = load16(into.max, n), part_max = load16(part.max, n);
   const Float highest = higher(part_max, max);

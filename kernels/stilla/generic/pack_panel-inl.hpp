@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Packs a panel (contract/pack.hpp) with a target's vocabulary (vocabulary-inl.hpp). Included inside the target's region and
-// namespace; vector.hpp and <stilla/layout/pack.hpp> must be included before.
+// Packs a panel (contract/pack.hpp) with a target's vocabulary (vocabulary-inl.hpp). A target includes this file inside its region and
+// namespace; its vector.hpp and <stilla/layout/pack.hpp> must be included before.
 //
 // A lane is a row. load_columns reads 16 bytes of each of `lanes` rows and transposes them, so that one vector has the same four
 // bytes of each row. Everything else moves bits within the bytes of a lane, for all rows at once. How a format's block holds its
@@ -44,7 +44,7 @@ STILLA_INLINE Int bits_to(Int x) {
 
 // ---- What blocks look like ----
 
-// Loads 32 bytes of each row.
+// Loads 32 bytes of each lane's row. The rows are `stride` bytes apart.
 STILLA_INLINE void load_bytes(const std::byte* at, std::size_t stride, Int (&byte)[quads]) {
   Int half[4];
   load_columns(at, stride, half);
@@ -53,7 +53,7 @@ STILLA_INLINE void load_bytes(const std::byte* at, std::size_t stride, Int (&byt
   for (std::size_t i = 0; i < 4; ++i) byte[i + 4] = half[i];
 }
 
-// Loads 16 bytes whose low nibbles are codes 0 .. 15 and whose high nibbles are codes 16 .. 31.
+// Loads, for each lane's row, 16 bytes whose low nibbles are codes 0 .. 15 and whose high nibbles are codes 16 .. 31.
 STILLA_INLINE void load_split_nibbles(const std::byte* at, std::size_t stride, Int (&code)[quads]) {
   Int pair[4];
   load_columns(at, stride, pair);
@@ -63,8 +63,8 @@ STILLA_INLINE void load_split_nibbles(const std::byte* at, std::size_t stride, I
   }
 }
 
-// Loads 16 bytes of which byte j has codes 2j and 2j + 1. The nibbles n0 .. n7 of a lane are reordered to n0 n4 n1 n5 n2 n6 n3
-// n7.
+// Loads, for each lane's row, 16 bytes of which byte j has codes 2j and 2j + 1. The nibbles n0 .. n7 of a lane are reordered to n0 n4
+// n1 n5 n2 n6 n3 n7.
 STILLA_INLINE void load_paired_nibbles(const std::byte* at, std::size_t stride, Int (&code)[quads]) {
   Int pair[4];
   load_columns(at, stride, pair);
@@ -230,7 +230,7 @@ struct CodesOf<Q3_K> {
 
 // ---- What panels look like ----
 
-// Stores the lines of a block of 32 codes. The bytes of these rows begin at `to`.
+// Stores the lines of a block of 32 codes for the rows in the lanes. In the first line, the bytes of these rows begin at `to`.
 template <class F>
 STILLA_INLINE void store_codes(std::byte* to, const Int (&code)[quads], const Int (&high)[2]) {
   constexpr std::size_t line = panel_rows * 4;
@@ -253,7 +253,8 @@ STILLA_INLINE void store_codes(std::byte* to, const Int (&code)[quads], const In
 
 // ---- Sub-scales ----
 
-// Stores each lane's four bytes for four groups. Neighbouring groups are 16 rows, that is 16 bytes, apart.
+// Stores the four bytes of each lane, which belong to four groups of the lane's row. Each group has a byte for each of the 16 rows, so
+// neighbouring groups are 16 bytes apart.
 STILLA_INLINE void store_bytes_of(std::byte* to, Int x) {
   store_low_bytes(to, x);
   store_low_bytes(to + panel_rows, shift_right_s32<8>(x));
@@ -269,7 +270,7 @@ struct SubScalesOf {
   }
 };
 
-// Copies 16 bytes of a block unchanged: one byte for each group.
+// Copies 16 bytes of a block, one for each group, to the record unchanged.
 template <class F, std::size_t offset>
 struct SubScaleBytes {
   STILLA_INLINE static void put(std::byte* record, std::size_t row, const std::byte* at, std::size_t stride) {
@@ -283,8 +284,9 @@ struct SubScalesOf<Q6_K> : SubScaleBytes<Q6_K, 192> {};
 template <>
 struct SubScalesOf<Q2_K> : SubScaleBytes<Q2_K, 0> {};
 
-// Sub-scales as in format/k_scales.hpp, behind a scale and a minimum. Sub-minimums are stored negated. A byte -m is computed in two
-// steps: 128 - m, a subtraction that borrows nothing from the neighbouring byte, and then a flip of the byte's sign bit.
+// Packs sub-scales and sub-minimums that lie in a block as format/k_scales.hpp says, behind a scale and a minimum. Sub-minimums m are
+// stored negated. A byte -m is computed in two steps: 128 - m, a subtraction that borrows nothing from the neighbouring byte, and then
+// a flip of the byte's sign bit.
 template <class F>
 struct KSubScales {
   STILLA_INLINE static void put(std::byte* record, std::size_t row, const std::byte* at, std::size_t stride) {
@@ -312,8 +314,8 @@ struct SubScalesOf<Q4_K> : KSubScales<Q4_K> {};
 template <>
 struct SubScalesOf<Q5_K> : KSubScales<Q5_K> {};
 
-// A sub-scale is a number of six bits minus 32. The lower four bits of group g are in nibble g / 8 of byte 96 + g % 8, the upper
-// two bits in bit pair g / 4 of byte 104 + g % 4.
+// A sub-scale of Q3_K is a number of six bits minus 32. The lower four bits of group g are in nibble g / 8 of byte 96 + g % 8 of the
+// block, the upper two bits in bit pair g / 4 of byte 104 + g % 4.
 template <>
 struct SubScalesOf<Q3_K> {
   STILLA_INLINE static void put(std::byte* record, std::size_t row, const std::byte* at, std::size_t stride) {
@@ -362,7 +364,7 @@ STILLA_NOINLINE void pack_panel(std::byte* panel, const PanelRows& rows, std::si
   }
 }
 
-// For floats of 4 bytes or of 2, whose bits do not change.
+// Packs a panel of float weights of 4 or 2 bytes, whose bits do not change.
 template <class F>
   requires(!QuantisedFormat<F>)
 STILLA_NOINLINE void pack_panel(std::byte* panel, const PanelRows& rows, std::size_t K) {

@@ -5,13 +5,14 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// Whether codes have a sign, and whether they keep it. They keep it where the target's dot product cannot take codes up to 255.
+// Whether the codes of format F have a sign, and whether they keep it as operands of the dot product. They keep it where the target's
+// dot product cannot take codes up to 255.
 template <class F>
 inline constexpr bool is_signed = F::code_bits == 8 || (F::is_codebook && !has_small_codebook<F>);
 template <class F>
 inline constexpr bool stays_signed = is_signed<F> && largest_code < 255;
 
-// The zero point of the dot product's operand. Without a sign it is the format's own zero point. Where the product takes no
+// The zero point of the dot product's operand. For codes without a sign it is the format's own zero point. Where the product takes no
 // signed codes, it is what was added to make them unsigned: 128, or 64 for the levels of a small codebook.
 inline constexpr int small_codebook_zero = largest_code == 127 ? 0 : 64;
 template <class F>
@@ -94,7 +95,8 @@ STILLA_INLINE Int operand_levels(const MatmulArgs<F>& a) {
   return table_of(levels);
 }
 
-// The operand of the dot product for the four k that load_codes describes. levels: operand_levels(args).
+// The operand of the dot product for four k and the rows of vector v. The arguments choose the k as those of load_codes() do; `levels`
+// is operand_levels(args).
 template <class F>
 STILLA_INLINE Int load_operand(const std::byte* codes, std::size_t line, bool upper, std::size_t v, [[maybe_unused]] Int levels) {
   if constexpr (F::code_bits == 8) {
@@ -116,7 +118,7 @@ STILLA_INLINE Float load_word_scale(const std::byte* record, std::size_t group, 
   return mul(scale, to_floats(shift_right_s32<26>(shift_left_s32(word, 26 - 6 * static_cast<int>(group)))));
 }
 
-// The scale of a record's 256 weights for the rows of vector v, not yet multiplied by sub-scales.
+// The scale of a record's 256 weights for the rows of vector v, not multiplied by sub-scales yet.
 template <class F>
 STILLA_INLINE Float load_record_scale(const std::byte* record, std::size_t v) {
   const Float scale = load_f16(record + 2 * v * lanes);
@@ -185,7 +187,7 @@ template <class F>
 inline constexpr std::size_t few_k = keeps_record_scale<F> ? PanelLayout<F>::super_block : minimum_k<F>;
 
 // Writes the results of some panels from p on and of some tokens from m0 on where the matrix ends within a panel. This case is
-// rare, so the function is not inlined: inlined for each token and panel it made up three quarters of panels_few.
+// rare, so the function is not inlined: inlined for each token and panel, it made up three quarters of the code of panels_few().
 template <class F>
 STILLA_NOINLINE void store_end(const MatmulArgs<F>& a, std::size_t p, std::size_t panels, std::size_t m0, std::size_t tokens,
                                const float* results) {

@@ -11,7 +11,7 @@
 //                             rows of a set lie side by side, so a tile need not end where a panel does
 //     Budget::sweep_tokens    tokens in a tile
 //
-// A token's scale is a power of two, 2^-67 to 2^53. With activations of 8 bits, the sum of a group's products therefore does not
+// A token's scale is a power of two, 2^-74 to 2^54. With activations of 8 bits, the sum of a group's products therefore does not
 // start from 0 but from the bit pattern of the float 1.5 * 2^23 * scale. One unit in the last place of that float is `scale`, and
 // a sum of products is below 2^22, so:
 //
@@ -64,9 +64,9 @@ STILLA_INLINE bool row_scales_are_exact(Float scale) {
 STILLA_INLINE Float ones_for_zeros(Float factor) { return as_floats(where_zero(factor, set_s32(bits_of_one), as_bits(factor))); }
 STILLA_INLINE Int exponents_of(Float factor) { return sub_s32(as_bits(factor), set_s32(bits_of_one)); }
 
-// Unpacks a set of panels for k_begin .. k_end - 1. Returns false where the sweep's products would differ from the contract's.
-// One case is that the product of a row's scale and a token's scale would be rounded. The other is that a minimum is infinite or
-// NaN, so that adding bit patterns would not multiply it. The caller then uses the kernels for few tokens.
+// Unpacks a set of panels for the k from k_begin to k_end - 1. Returns false where the sweep's results would differ from those that
+// contract/matmul.hpp fixes. One case is that the product of a row's scale and a token's scale would be rounded. The other is that a
+// minimum is infinite or NaN, so that adding bit patterns would not multiply it. The caller then uses the kernels for few tokens.
 template <class F, std::size_t Panels, std::size_t ChunkK>
 STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const MatmulArgs<F>& a, std::size_t p0, std::size_t k_begin,
                                    std::size_t k_end) {
@@ -128,7 +128,8 @@ static_assert(set_rows % sweep_rows == 0 && sweep_rows % lanes == 0, "a tile tak
 template <class F>
 using SweepOperands = Unpacked<F, Budget::set_panels, Budget::chunk_k>;
 
-// Adds the products of one plane and of group g of a block, for MT tokens whose values are `stride` apart.
+// Adds to `dot` the products of a tile's rows with one plane of its activations, over group g of a block, for MT tokens whose values are
+// `stride` apart.
 template <class F, std::size_t MT>
 STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t* block, std::size_t g, const std::int8_t* x,
                                std::size_t stride) {
@@ -150,7 +151,7 @@ STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t
   }
 }
 
-// Adds what the minimums of eight groups contribute, for MT tokens whose rounded sums are `stride` apart.
+// Adds to the sums of a tile what the minimums of eight groups contribute, for MT tokens whose rounded sums are `stride` apart.
 template <class F, std::size_t MT>
 STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* minimums, const std::int16_t* sub_minimums,
                                 const RoundedSums* rounded, std::size_t stride) {
@@ -200,7 +201,7 @@ struct TokenBlocks {
   // took 40 % longer, Q6_K 30 %).
   float origins[groups_per_block<F>][MT][most * copies];
   std::int32_t starts[groups_per_block<F>][MT][most * copies];
-  // The factors of minimums of groups of 16: a group's sum times its scale, exact.
+  // The numbers by which minimums of groups of 16 are multiplied: the sum of a group's activations times their scale, exact.
   static constexpr std::size_t max_sums = has_nibble_minimums<F> ? most : 1;
   float group_sums[groups_per_block<F>][MT][max_sums];
 
@@ -227,7 +228,7 @@ struct TokenBlocks {
       }
       for (; b < blocks; ++b) {
         const float origin = scales[b] * origin_of_one;
-        // The bits are unsigned, because subtracting from the bit pattern of a NaN may overflow a signed integer.
+        // The bit pattern of the origin is unsigned, because subtracting from that of a NaN may overflow a signed integer.
         const auto bits = std::bit_cast<std::uint32_t>(origin);
         const auto first = static_cast<std::uint32_t>(sums[2 * b]), all = static_cast<std::uint32_t>(sums[2 * b + 1]);
         const std::uint32_t of_groups[] = {one_group ? all : first, all - first};
@@ -289,7 +290,7 @@ STILLA_INLINE void store_tile(const Float (&acc)[MT][sweep_vectors], const Matmu
   }
 }
 
-// Computes a tile: `sweep_rows` rows of the set of panels from p0 on and MT tokens, over one chunk of k. set_row: the tile's
+// Computes a tile: `sweep_rows` rows of the set of panels from p0 on and MT tokens, over one chunk of k. `set_row` is the tile's
 // first row in the set. The sums are loaded from y and stored to y. With activations of 16 bits the two planes use the same
 // accumulators one after the other, because twice as many would not fit the registers. `tokens` is read with activations of 8
 // bits, and where groups of 16 have minimums.
@@ -301,7 +302,7 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
   Float acc[MT][vectors];
   load_tile<F, MT>(acc, a, m0, n0, k_begin);
   prefetch_next_tile<F, MT>(a, m0, n0);
-  // Pointers that move on from block to block. With an index into each array instead, GCC ran out of registers for the arrays'
+  // These pointers move on from block to block. With an index into each array instead, GCC ran out of registers for the arrays'
   // addresses, and the loads waited.
   const std::size_t row = a.K, scales_row = a.x.blocks(), first_block = k_begin / activation_block;
   const float* origins = tokens.origins[0][0];
@@ -351,7 +352,7 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
         }
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
-          // Without `keep`, GCC would broadcast the number again for every vector, which took 3 % of Q4_0's time.
+          // Without keep(), GCC would broadcast the scale again for every vector, which took 3 % of Q4_0's time.
           const Float scale_x =
               as_floats(keep(Planes == 2 ? as_bits(set(scales[m * scales_row])) : load_copies(origins + (g * MT + m) * most)));
           STILLA_UNROLL

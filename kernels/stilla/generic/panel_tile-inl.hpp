@@ -3,9 +3,9 @@
 // Matmul over panels of quantised weights (contract/matmul.hpp), written once against the vocabulary of vector operations that
 // vocabulary-inl.hpp describes. A target's matmul.hpp includes this file inside the target's region and namespace.
 //
-// The dot product multiplies codes by signed bytes. Codes without a sign are its operand unchanged, and the zero point z is
-// handled outside the loop:  sum (u - z) x = sum u x - z sum x,  where z sum x is subtracted at the end. Codes with a sign (8
-// bits, codebooks) become unsigned when 128 is added to them. They stay signed where the target's product takes signed codes, or
+// The dot product multiplies codes u by activations x, which are signed bytes. Codes without a sign are its operand unchanged, and the
+// zero point z is handled outside the loop:  sum (u - z) x = sum u x - z sum x,  where z sum x is subtracted at the end. Codes with a
+// sign (8 bits, codebooks) become unsigned when 128 is added to them. They stay signed where the target's product takes signed codes, or
 // where codes up to 255 would overflow it (AVX2). One dot product covers 4 k of every row of a vector. All rows take the same
 // four activations, which are broadcast from memory or come from a lane of a register. There is no shuffle and no sum across
 // lanes.
@@ -38,9 +38,9 @@ STILLA_INLINE std::size_t tokens_together(const MatmulArgs<F>& a, std::size_t p,
   }
 }
 
-// Whether several panels are multiplied together where there are several tokens. If so, a panel that is left over takes its
-// tokens one by one: kernels for several tokens and one panel would serve only matrices of one panel, and would take 13 % of the
-// target's compile time.
+// Whether several panels are multiplied together where there are several tokens. If so, a panel that is left over is multiplied by
+// one token after the other: kernels for several tokens and one panel would serve only matrices of one panel, and would take 13 %
+// of the target's compile time.
 template <std::size_t Planes>
 inline constexpr bool panels_go_together = Budget::few_panels > 1 && Planes == 1;
 
@@ -73,7 +73,7 @@ STILLA_NOINLINE void matmul_planes(const MatmulArgs<F>& a, std::size_t first, st
     constexpr std::size_t panels = Budget::few_panels;
     if (a.x.rows >= 2 && last - first >= panels) {
       for (; p < last; p += panels) {
-        // Some of these panels are done already; the same bits are written again.
+        // Where too few panels are left to go together, some panels that are done already are taken again; they get the same bits.
         if (last - p < panels) p = last - panels;
         const std::size_t m = tokens_together<F, Planes, panels, Budget::few_panels_tokens>(a, p, 0);
         for (std::size_t i = 0; i < panels; ++i) panels_left<F, Planes>(a, p + i, m);

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Part of panel_tile-inl.hpp: the kernel for few tokens.
-//
-// Codes are unpacked in registers. The kernel reads each panel once, from front to back, and prefetches it: into L1
-// Budget::few_ahead(tokens) bytes before the bytes are used, and into L2 twice as far ahead.
+// Part of panel_tile-inl.hpp: the kernel for few tokens. It unpacks codes in registers. It reads each panel once, from front to back,
+// and prefetches it: into L1 Budget::few_ahead(tokens) bytes before the bytes are used, and into L2 twice as far ahead.
 
 #include <stilla/base/push_macros-inl.hpp>
 
@@ -13,8 +11,8 @@ inline constexpr std::size_t few_vectors = Panels * row_vectors;
 
 // The activations of MT tokens from m0 on, in the block of 32 k that begins at k0.
 //
-// Token m's values are m rows behind the first token's. Each different distance from a base pointer takes a register, so a second
-// base pointer in the middle keeps their number small.
+// The values of token m are m rows behind those of the first token. Each different distance from a base pointer takes a register, so a
+// second base pointer, to the values of the middle token, keeps the number of these registers small.
 template <std::size_t MT, std::size_t Planes>
 struct FewTokens {
   static constexpr std::size_t tokens_per_base = MT == 1 ? 1 : MT / 2;
@@ -32,14 +30,14 @@ struct FewTokens {
         sums(x.row_sums(m0) + k0 / activation_block * 2), blocks(x.blocks()) {
     if constexpr (Planes == 2) low[0] = x.row_low(m0) + k0, low[1] = x.row_low(m0 + MT / 2) + k0;
   }
-  // Four values of token m, from the k-th of the block on.
+  // The address of four values of token m, from the k-th of the block on. `base` is `values` or `low`.
   STILLA_INLINE const std::int8_t* at(const std::int8_t* const (&base)[2], std::size_t m, std::size_t k) const {
     return base[m / tokens_per_base] + (m % tokens_per_base * row + k);
   }
 };
 
 // Prefetches what the kernel reads Budget::few_ahead(MT) bytes behind the block of 32 k at k0, in each of the panels that are read
-// together. span: the first panel's span that holds this block, in which the block begins at k.
+// together. `span` is the first panel's span that holds this block, in which the block begins at k.
 template <class F, std::size_t MT, std::size_t Panels>
 STILLA_INLINE void prefetch_few(const std::byte* span, std::size_t k0, std::size_t k, std::size_t panel_bytes) {
   using Layout = PanelLayout<F>;
@@ -63,8 +61,8 @@ STILLA_INLINE void prefetch_few(const std::byte* span, std::size_t k0, std::size
   }
 }
 
-// Computes the dot products of group g of a block of 32 k, for MT tokens and the rows of `Panels` panels. codes: the first panel's
-// codes of the block. With two planes, dot is of the high bytes and dot_low of the low bytes.
+// Computes the dot products of group g of a block of 32 k, for MT tokens and the rows of `Panels` panels. `codes` are the first panel's
+// codes of the block. With activations of two planes, `dot` gets the products of the high bytes and `dot_low` those of the low bytes.
 template <class F, std::size_t MT, std::size_t Planes, std::size_t Panels>
 STILLA_INLINE void few_dots(Int (&dot)[MT][few_vectors<Panels>], Int (&dot_low)[Planes == 2 ? MT : 1][few_vectors<Panels>],
                             const FewTokens<MT, Planes>& x, const std::byte* codes, std::size_t panel_bytes, std::size_t g, Int levels) {
@@ -114,8 +112,8 @@ STILLA_INLINE void few_dots(Int (&dot)[MT][few_vectors<Panels>], Int (&dot_low)[
   }
 }
 
-// Adds to acc the dot products of group g of the block at k0, in vector v: times the scales of the weights and the activations.
-// Adds also what the minimum of the group or of the block contributes. record: of v's panel. scale, minimum: of group g.
+// Adds to vector v of acc the dot products of group g of a block, times the scales of the weights and of the activations. Also adds
+// what the minimum of the group or of the block contributes. `scale` and `minimum` are those of the group's weights.
 template <class F, std::size_t MT, std::size_t Planes, std::size_t Vectors>
 STILLA_INLINE void add_few_dots(Float (&acc)[MT][Vectors], Int (&dot)[MT][Vectors], const Int (&dot_low)[Planes == 2 ? MT : 1][Vectors],
                                 const FewTokens<MT, Planes>& x, std::size_t g, std::size_t v, Float scale, [[maybe_unused]] Float minimum) {
@@ -141,8 +139,8 @@ STILLA_INLINE void add_few_dots(Float (&acc)[MT][Vectors], Int (&dot)[MT][Vector
   }
 }
 
-// Adds to acc what the sub-minimums of a record contribute, in vector v. rounded: the first token's rounded sums of these 256 k;
-// the next token's are `stride` behind.
+// Adds to vector v of acc what the sub-minimums of a record contribute. `rounded` points to the first token's rounded sums of the
+// record's 256 k; those of the next token are `stride` behind.
 template <class F, std::size_t MT, std::size_t Vectors>
 STILLA_INLINE void add_few_sub_minimums(Float (&acc)[MT][Vectors], const std::byte* record, const RoundedSums* rounded, std::size_t stride,
                                         std::size_t v) {

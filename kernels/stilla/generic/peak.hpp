@@ -20,7 +20,7 @@ struct MacLoop {
   double macs_per_round = 0.0;
 };
 
-// int8: products of bytes, which quantised weights need. f32: products of floats.
+// The loops of a target: `int8` multiplies bytes, as quantised weights need it, and `f32` multiplies floats.
 template <class Target>
 struct PeakLoops : PeakLoops<typename Target::Fallback> {};
 template <class Target>
@@ -29,12 +29,12 @@ struct PeakLoops<Target> {
   static constexpr MacLoop int8{}, f32{};
 };
 
-// The number of independent sums. So many hide a latency of 6 cycles on two ports.
+// The number of independent sums in a loop. So many hide a latency of 6 cycles on two ports.
 inline constexpr std::size_t mac_chains = 12;
 
 }}  // namespace stilla
 
-// A vector register as an operand of asm.
+// Names a vector register as an operand of an asm statement that reads and writes it.
 #if STILLA_ARCH_ARM
 #define STILLA_MAC_OPERAND(x) "+w"(x)
 #else

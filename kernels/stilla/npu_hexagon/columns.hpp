@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Activations as the HVX kernels read them, for both host and DSP. A column is one plane of one token, in signed bytes: a token
-// of int8 is one column, a token of int16 is two. A kernel takes one, two or four columns at once, no matter whose they are.
+// of int8 is one column, a token of int16 is two. A kernel takes one, two or four columns at once, no matter to which tokens they
+// belong. The bytes of an activation a are:
 //
 //     int8:   a                          int16:  a = 256 * high + low + 128,  low = (a & 255) - 128, so that it is signed, as high is
 //
@@ -39,7 +40,8 @@ constexpr size_t set_size(size_t left) { return left >= 4 ? 4 : left >= 2 ? 2 : 
 constexpr int8_t column_value(int8_t a, size_t) { return a; }
 constexpr int8_t column_value(int16_t a, size_t plane) { return static_cast<int8_t>(plane == 0 ? a >> 8 : (a & 255) - 128); }
 
-// Writes `tokens` tokens, a [tokens][K], to `columns`, which has columns_bytes() bytes at a multiple of 8. A: int8_t or int16_t.
+// Writes the activations a [tokens][K] as columns to `columns`, which has columns_bytes() bytes at a multiple of 8. A is int8_t or
+// int16_t.
 template <class A>
 void pack_columns(uint8_t* columns, const A* a, size_t tokens, size_t K) {
   constexpr size_t planes = sizeof(A);

@@ -4,11 +4,11 @@
 // (contract/npu.hpp), with activations of int16. So a whole model can be tried with an NPU's arithmetic. The results have the
 // same bits as those of the kernels (tests/hexagon_test.cpp). The device is not made for speed.
 //
-// In rotated models (model/rotation.hpp) it transforms down's input as the kernels do, by contract/npu_fixed_point.hpp: values
-// are int16 before and after, and exact in between.
+// In rotated models (model/rotation.hpp) the device transforms the input of the down matrix as the kernels do, by
+// contract/npu_fixed_point.hpp: values are int16 before and after the transform, and exact in between.
 //
-// It takes formats of 4 bits with zero point 8 and a float scale for each row: INT4_CHANNEL, and formats that also have integer
-// sub-scales of 1 to 15 for every 32, 64 or 128 k (LPBQ). K is a multiple of 64, as in the kernels' panels.
+// The device takes formats of 4 bits with zero point 8 and a float scale for each row: INT4_CHANNEL, and formats that also have
+// integer sub-scales of 1 to 15 for every 32, 64 or 128 k (LPBQ). K is a multiple of 64, as in the kernels' panels.
 //
 // A row's weights are stored as block_scale * (code - 8), which is -120 to 105: one byte for each weight.
 #pragma once
@@ -38,7 +38,7 @@ template <QuantisedFormat F>
 inline constexpr bool holds<F> = F::code_bits == 4 && F::zero_point == npu::zero_point && !F::is_codebook && !F::has_minimum &&
                                  (!F::has_sub_scales || F::group_weights % scale_k == 0);
 
-// Adapts rows, as files hold them, to the weights that pack() takes (panel.hpp).
+// Gives rows of weights, as files hold them, the members that pack() in panel.hpp asks of weights.
 template <class F>
   requires holds<F>
 struct RowWeights {
@@ -117,7 +117,8 @@ struct HexagonEmulated {
   }
 
  private:
-  // token_of(token, m) writes row m as integers to `token` and returns their scale.
+  // Multiplies all rows of x, as integers, by the weights. token_of(token, m) writes row m as integers to `token` and returns their
+  // scale.
   template <class TokenOf>
   static Status multiply_integers(Matrix y, const Weights& w, ConstMatrix x, const TokenOf& token_of) {
     if (x.cols != w.cols || y.cols != w.rows || y.rows != x.rows) {
@@ -135,7 +136,8 @@ struct HexagonEmulated {
     return success();
   }
 
-  // The exact total, computed without planes. 512 products of 120 * 32768 fit 32 bits.
+  // Returns the exact sum of levels * a over a row of K weights, computed without planes. 512 products of at most 120 * 32768 fit 32
+  // bits.
   static std::int64_t total(const std::int8_t* levels, const std::int16_t* a, std::size_t K) {
     constexpr std::size_t some_k = 512;
     static_assert(some_k * 120 * 32768 <= INT32_MAX);

@@ -5,16 +5,19 @@
 // at multiples of 128 bytes, and sizes are multiples of 64. What is computed once for a row, the root and the reciprocal of a
 // sum, runs on the scalar core.
 //
-// Packets of the Hadamard transform's loops for 64 values, compiled by clang 19; they are the same for v68 and for v73.
-// ../../../tests/npu_hexagon/packets.py counts them, and fails where a loop takes more than this table says:
+// A packet is a group of up to four instructions that the DSP issues at once. The table has, for each loop of the Hadamard transform,
+// its packets for 64 values, compiled by clang 19; they are the same for v68 and for v73. The first two loops combine values at
+// distances of 1 to 32 and at each greater distance; the others find the highest sum and narrow the sums to 16 bits.
+// ../../../tests/npu_hexagon/packets.py counts the packets, and fails where a loop takes more than this table says:
 //
 //     steps of 1 to 32         13.00
 //     each later step           3.00
 //     highest                   2.25
 //     narrowing                 7.00
 //
-// A row of 8960 values consists of runs of 256. It takes 13 + 2 x 3 + 2.25 + 7 = 28 packets for 64 values. In comparison, the product
-// of these 64 values with down's 1536 rows takes 384 x 1.16 = 445 packets for each column of bytes (int4 per channel, matmul.hpp).
+// A row of 8960 values consists of runs of 256. Its transform takes 13 + 2 x 3 + 2.25 + 7 = 28 packets for 64 values. In comparison,
+// the product of these 64 values with the 1536 rows of the down matrix takes 384 x 1.16 = 445 packets for each column of bytes (int4
+// per channel, matmul.hpp).
 #pragma once
 
 #include <stddef.h>
@@ -27,14 +30,15 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace hexagon {
 
-// Shifts words and narrows them to halves, as npu::shifted does. s = 0..31. Nothing overflows, because |a| <= 2^30.
+// Shifts words of 32 bits right by s = 0..31 and narrows them to halves of 16 bits, as npu::shifted does. Nothing overflows, because
+// |a| <= 2^30.
 template <class V>
 STILLA_HVX_INLINE typename V::Vector shifted(const typename V::Pair& a, int s) {
   const typename V::Vector half = V::splat_word(s == 0 ? 0 : 1 << (s - 1));
   return V::narrow_saturating(V::shift_right(V::add_words(a.upper, half), s), V::shift_right(V::add_words(a.lower, half), s), 0);
 }
 
-// The sum of 32 words, none of which is negative.
+// The sum of the 32 words of a vector, none of which is negative.
 template <class V>
 STILLA_HVX_INLINE uint64_t sum_of_words(const typename V::Vector& a) {
   typename V::template Local<uint32_t, vector_words> lanes;
@@ -48,7 +52,7 @@ template <class V>
 STILLA_HVX_NOINLINE void rms_norm(int16_t* y, const int16_t* x, const int16_t* weight, size_t n, uint64_t epsilon, npu::NormFormat f) {
   using Vector = typename V::Vector;
   using Pair = typename V::Pair;
-  // Squares, up to 2^30, are summed as two parts of 16 bits each.
+  // The squares, which are up to 2^30, are added up in two parts of 16 bits each.
   const Vector low_half = V::splat_word(0xffff);
   Vector low = V::zero(), high = V::zero();
   for (size_t i = 0; i < n; i += vector_halves) {
@@ -66,7 +70,7 @@ STILLA_HVX_NOINLINE void rms_norm(int16_t* y, const int16_t* x, const int16_t* w
   }
 }
 
-// pairs: a multiple of 64.
+// Rotates the `pairs` pairs of a head, in place. `pairs` is a multiple of 64.
 template <class V>
 STILLA_HVX_NOINLINE void rope(int16_t* x, const int16_t* cos, const int16_t* sin, size_t pairs) {
   using Vector = typename V::Vector;
@@ -142,9 +146,9 @@ STILLA_HVX_NOINLINE void swiglu(int16_t* y, const int16_t* gate, const int16_t* 
   }
 }
 
-// Transforms 64 halves to words, in order. `first` has the sums 0 to 31, `second` the rest. Each step adds and subtracts
-// neighbours: the sums go to the first vector, the differences to the second. This moves the lowest bit of a number's place to
-// the top, so after six steps every bit is where it was.
+// The Hadamard transform of 64 values: halves of 16 bits become words of 32 bits, in order. `first` has the results 0 to 31, `second`
+// the rest. Each step adds and subtracts neighbours: the sums go to the first vector, the differences to the second. This moves the
+// lowest bit of a number's place to the top, so after six steps every bit is where it was.
 template <class V>
 STILLA_HVX_INLINE void transform_64(typename V::Vector& first, typename V::Vector& second, const typename V::Vector& halves) {
   typename V::Pair neighbours = V::products(halves, V::splat_half(1));  // even lanes, odd lanes
@@ -156,7 +160,8 @@ STILLA_HVX_INLINE void transform_64(typename V::Vector& first, typename V::Vecto
   }
 }
 
-// Transforms x to y, which may be x; sums [n] is working space. Returns the shift.
+// The Hadamard transform of each run of x, written to y, which may be x. `sums` [n] is working space. Returns the number of bits by
+// which the exact sums were shifted right to fit 16 bits.
 template <class V>
 STILLA_HVX_NOINLINE int hadamard(int16_t* y, int32_t* sums, const int16_t* x, size_t n) {
   using Vector = typename V::Vector;

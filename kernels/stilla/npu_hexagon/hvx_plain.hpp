@@ -233,7 +233,7 @@ class HvxPlain {
     std::memcpy(&x, a.bytes + 2 * i, 2);
     return x;
   }
-  // A vector whose lanes are the low bits of f(i).
+  // Makes a vector whose word i is the low 32 bits of f(i). halves() does the same with the low 16 bits.
   template <class F>
   static Vector words(const F& f) {
     Vector r;

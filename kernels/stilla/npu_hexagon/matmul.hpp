@@ -4,16 +4,18 @@
 // multiplied by columns of signed bytes (columns.hpp). A column is an int8 token, or one plane of an int16 token. The kernels are
 // written against the vocabulary of hvx.hpp.
 //
-// A sweep multiplies 64 or 128 rows by one, two or four columns over all K. 256 weights take a load, an `and`, and two vrmpy for
-// each column: one for whole bytes and one for low nibbles (panel.hpp says why). With LPBQ the sums of two blocks of 32, 16 bits
-// each, are put side by side into the halves of a word every 64 k. One vdmpy then multiplies both by their scales and adds them:
+// A sweep multiplies 64 or 128 rows by one, two or four columns over all K. 256 weights take a load, an `and`, and two vrmpy (dot
+// products of four bytes) for each column: one for whole bytes and one for low nibbles (panel.hpp says why). With LPBQ the sums of two
+// blocks of 32, 16 bits each, are put side by side into the halves of a word every 64 k. One vdmpy (two products of 16 bits) then
+// multiplies both by their scales and adds them to y. L0, L1 are the sums of the low nibbles of the two blocks, P0, P1 those of the
+// bytes:
 //
 //     low  = L1 | L0                            vshuffe: halves of the words L0, L1 of two blocks
 //     high = (P1 - L1) / 16 | (P0 - L0) / 16    vsub of a pair, vasr that narrows
 //     y   += (low + correction) . scales        vadd, vdmpy; the same for high. Sums that have wrapped still give the right result
 //
-// Packets of the loops for 256 weights (clang 19, -O3). tests/npu_hexagon/packets.py counts them in programs for v68 and v73,
-// reads this table, and fails where they differ from it:
+// Packets, groups of up to four instructions that the DSP issues at once, of the loops for 256 weights (clang 19, -O3).
+// tests/npu_hexagon/packets.py counts them in programs for v68 and v73, reads this table, and fails where they differ from it:
 //
 //     sweep                columns                       packets for 256 weights and all columns
 //     sweep_lpbq           1   (a token of int8)         1.25
@@ -24,8 +26,8 @@
 //     sweep_per_channel    4   (1.04 a column)           4.13
 //
 // Two vrmpy fill a packet's multipliers, so 1 packet for each column is the least possible. LPBQ's vdmpy, which takes both
-// multipliers for 32 rows x 64 k, makes it 1.13. With one column all 40 packets of a chunk are full. These were slower, for one
-// column of LPBQ. In the order that the compiler chooses, 256 weights take 1.41 to 1.44 packets. If the compiler orders two
+// multipliers for 32 rows x 64 k, makes it 1.13. With one column all 40 packets of a chunk are full. Other ways were slower, for one
+// column of LPBQ: in the order that the compiler chooses, 256 weights take 1.41 to 1.44 packets. If the compiler orders two
 // chunks at once, they take 1.44, and with two chunks that take turns 1.58. If all loads of codes use addresses within one
 // pointer's reach, every second load needs an addition, and 256 weights take 1.56. A product of words and scales by vmpyie needs
 // no vshuffe, but twice as many multiplications as vdmpy. The sums of 128 rows and four columns do not fit the registers.
@@ -47,7 +49,7 @@ static_assert(npu::largest_sum(16 * npu::largest_code, 128, 1, npu::largest_k) <
               "per channel 16 times the high nibbles' sum is a word, up to K = 69905");
 static_assert(npu::largest_sum(16 * npu::largest_code, 128, 1, scale_k) <= INT32_MAX);
 
-// Sums of the low nibbles and of whole bytes.
+// The sums of activations times low nibbles of codes, and of activations times whole bytes, for each group of rows and column.
 template <class V, size_t Columns, size_t Groups>
 struct Sums {
   typename V::Vector low[Groups][Columns];
@@ -85,7 +87,8 @@ struct Pipeline {
     for (size_t i = begin; i < end && all_words_first; ++i) load_words(x, i);
   }
 
-  // Multiplies a unit. With LPBQ, the first products of a block begin its sums; per channel, the sums go on over all K.
+  // Multiplies a unit (a vector of codes) by all columns. With LPBQ, the first products of a block begin its sums; per channel, the
+  // sums go on over all K.
   STILLA_HVX_INLINE void multiply(Sums<V, Columns, Groups>& sums, size_t unit) {
     const size_t step = unit / Groups, g = unit % Groups;
     const bool begins = form == WeightForm::lpbq && step % (scale_k / step_k) == 0;
@@ -195,7 +198,8 @@ struct LpbqSums {
  private:
   static constexpr ptrdiff_t ahead = static_cast<ptrdiff_t>(groups / Groups * vector_bytes);
 
-  // With one column the order of the statements is the order of the packets. There are eight packets, all full.
+  // Adds the blocks of 128 rows. With one column the order of the statements is the order of the packets. There are eight packets, all
+  // full.
   template <class Way>
   STILLA_HVX_INLINE void add_two_groups(Way& way, const uint8_t* x) {
     const Vector mask = V::splat_half(15);
@@ -280,7 +284,7 @@ struct LpbqSums {
   static STILLA_HVX_INLINE void keep(Vectors&... vectors) {
     if constexpr (Columns == 1) V::in_order(vectors...);
   }
-  // 16 times the high nibbles' sums of both blocks.
+  // Returns 16 times the sums of the high nibbles of both blocks of a chunk.
   STILLA_HVX_INLINE Pair high_words(size_t g, size_t c) const {
     return V::sub_words(Pair{blocks[0].both[g][c], blocks[1].both[g][c]}, Pair{blocks[0].low[g][c], blocks[1].low[g][c]});
   }
@@ -298,8 +302,8 @@ struct LpbqSums {
   }
 };
 
-// Does for LPBQ what sweep_per_channel does. The sums of a chunk's blocks are added to y when the next chunk begins. When the first
-// chunk begins, zeros are added.
+// Writes the negated sums [Columns][128] of LPBQ weights, as sweep_per_channel() does for weights per channel. The sums of a chunk's
+// blocks are added to y when the next chunk begins. When the first chunk begins, zeros are added.
 template <class V, size_t Columns, size_t Groups, size_t first>
 STILLA_HVX_NOINLINE void sweep_lpbq(int32_t* out, const uint8_t* chunk, const uint8_t* x, size_t chunks) {
   using Way = Pipeline<V, WeightForm::lpbq, Columns, Groups, first>;
@@ -340,8 +344,8 @@ STILLA_HVX_NOINLINE void sweep_lpbq(int32_t* out, const uint8_t* chunk, const ui
   }
 }
 
-// Chooses the sweeps. With one column or two, a sweep takes 128 rows at once. With four columns it takes 64 rows, whose sums fill
-// the registers.
+// Multiplies a panel by 1, 2 or 4 columns: chooses the sweeps and runs them. With one column or two, a sweep takes 128 rows at once.
+// With four columns it takes 64 rows, whose sums fill the registers.
 template <class V>
 STILLA_HVX_INLINE void sweep(int32_t* out, const uint8_t* panel, WeightForm form, const uint8_t* x, size_t columns, size_t chunks) {
   if (form == WeightForm::lpbq) {
@@ -356,8 +360,8 @@ STILLA_HVX_INLINE void sweep(int32_t* out, const uint8_t* panel, WeightForm form
   sweep_per_channel<V, 4, 1, 1>(out, panel, x, chunks);
 }
 
-// y[M, N] = scaled products. Panels are read as vectors, columns eight bytes at a time, everything else as single floats. y must
-// not overlap the other arrays.
+// The arguments of a product: y[M, N] becomes the products of activations and weights, times their scales, plus the bias. Panels are
+// read as vectors, columns eight bytes at a time, everything else as single floats. y must not overlap the other arrays.
 struct MatmulArgs {
   const uint8_t* panels = nullptr;    // panel.hpp, at a multiple of 128
   WeightForm form = WeightForm::per_channel;
@@ -372,8 +376,8 @@ struct MatmulArgs {
   size_t y_stride = 0;
 };
 
-// Makes the contract's sums of 128 rows from the negated sums of columns, in place: for int8 one sum, for int16 those of the high
-// plane and of the low plane.
+// Makes the sums of 128 rows that contract/npu.hpp defines from the negated sums of columns, in place: for int8 one sum, for int16
+// those of the high plane and of the low plane.
 template <class V>
 STILLA_HVX_INLINE void make_plane_sums(int32_t* sums, npu::Activations activations, const uint8_t* weight_sums) {
   STILLA_HVX_UNROLL
@@ -385,8 +389,8 @@ STILLA_HVX_INLINE void make_plane_sums(int32_t* sums, npu::Activations activatio
   }
 }
 
-// The float step of the first `count` rows of a panel for one token, which the scalar core executes. y, bias and scales are those
-// of these rows.
+// Does the float step of contract/npu.hpp for the first `count` rows of a panel and one token. The scalar core executes it. y, bias and
+// scales are those of these rows.
 template <npu::Activations activations, bool has_bias>
 STILLA_HVX_INLINE void scale_rows(float* __restrict y, const int32_t* __restrict sums, const uint8_t* __restrict scales, float token_scale,
                                   const float* __restrict bias, size_t count) {

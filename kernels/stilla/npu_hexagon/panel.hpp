@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Weights as the HVX kernels read them, for both host and DSP. A panel has 128 rows, which stand in the lanes, and all K. K is a
-// multiple of 64. One DMA transfer brings a panel, or some chunks of it.
+// Weights as the HVX kernels read them, for both host and DSP. A panel has 128 rows, which stand in the lanes of vectors, and all K. K
+// is a multiple of 64. One DMA transfer brings a panel, or some chunks of it. Weights are per channel, with one scale for each row, or
+// LPBQ, where blocks of a row have integer scales too (contract/npu.hpp).
 //
 //     panel     chunk 0 | chunk 1 | ... | chunk K / 64 - 1 | tail       a vector is 128 bytes; every part begins at a multiple of 128
 //
@@ -13,7 +14,7 @@
 //                                                                  high nibble  15 - code of row 64 g + 32 + r
 //     scales    half b of word r:    block b's (32 k) of row r | row 32 + r << 4 | row 64 + r << 8 | row 96 + r << 12
 //
-// Both nibbles of a byte have the same k, so they are multiplied by the same activations. With P = sum of byte * a and L = sum of
+// Both nibbles of a byte have the same k, so they are multiplied by the same activations a. With P = sum of byte * a and L = sum of
 // low nibble * a, the high nibble's sum is (P - L) / 16. So one `and` unpacks 256 weights. (If the nibbles had different k, a
 // shift would be needed too: 5 instructions for 256 weights instead of 4.) Kernels load two vectors ahead; after the last chunk
 // these vectors come from the tail.
@@ -54,7 +55,7 @@ constexpr size_t tail_at(WeightForm form, size_t K) { return K / chunk_k * chunk
 constexpr size_t panel_bytes(WeightForm form, size_t K) { return tail_at(form, K) + tail_bytes; }
 constexpr size_t panel_count(size_t N) { return (N + panel_rows - 1) / panel_rows; }
 
-// The places of things in a panel, in bytes. row: 0..127.
+// The places of channel scales, weight sums and codes in a panel, in bytes. `row` is the row in the panel, 0 to 127.
 constexpr size_t scale_at(WeightForm form, size_t K, size_t row) { return tail_at(form, K) + 4 * row; }
 constexpr size_t weight_sum_at(WeightForm form, size_t K, size_t row) { return tail_at(form, K) + 4 * (panel_rows + row); }
 constexpr size_t code_at(WeightForm form, size_t row, size_t k) {
@@ -62,7 +63,7 @@ constexpr size_t code_at(WeightForm form, size_t row, size_t k) {
          k % step_k;
 }
 constexpr unsigned code_shift(size_t row) { return row % group_rows < 32 ? 0 : 4; }
-// The place of the byte that has the scale's nibble, and the place of the nibble in the byte.
+// The place of the byte that has the nibble of a block scale, and the place of this nibble in the byte.
 constexpr size_t block_scale_at(size_t row, size_t k) {
   return k / chunk_k * chunk_bytes(WeightForm::lpbq) + codes_bytes + row % 32 * 4 + k % chunk_k / scale_k * 2 + row / 64;
 }
@@ -111,7 +112,7 @@ void pack(uint8_t* panels, WeightForm form, const W& w, size_t N, size_t K) {
   for (size_t n0 = 0; n0 < N; n0 += panel_rows) pack_panel(panels + n0 / panel_rows * panel_bytes(form, K), form, w, n0, N, K);
 }
 
-// Packed panels as weights: the inverse of pack().
+// Reads weights from packed panels, which is the inverse of pack().
 struct PanelWeights {
   const uint8_t* panels = nullptr;
   WeightForm form = WeightForm::per_channel;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How a matrix goes through VTCM, the DSP's own memory of 4 or 8 MiB: a table that is made, and proved to fit, at compile time.
+// How a matrix goes through VTCM, the DSP's own memory of 4 or 8 MiB: a table that is made, and proved to fit, at compile time. With
+// P panels in a step, VTCM holds:
 //
 //     VTCM    | columns of all tokens of a pass | weights, 2 x P panels | results, 2 x float [tokens][128 P] |
 //
@@ -30,8 +31,8 @@ struct ModelShapes {
   MatrixShape matrices[4];
 };
 
-// The shapes are those of the models' config.json. Heads have 128 dimensions; all query heads together have as many as the hidden
-// state.
+// The shapes of the matrices of a layer, as the models' config.json files give them. Heads have 128 dimensions; all query heads
+// together have as many dimensions as the hidden state.
 constexpr ModelShapes layer_of(const char* name, size_t hidden, size_t kv_heads, size_t ffn) {
   return {name, {{"q, o", hidden, hidden}, {"k, v", kv_heads * 128, hidden}, {"gate, up", ffn, hidden}, {"down", hidden, ffn}}};
 }
@@ -82,12 +83,12 @@ constexpr Schedule plan(MatrixShape shape, WeightForm form, npu::Activations act
 }
 
 inline constexpr size_t vtcm_sizes[] = {size_t{4} << 20, size_t{8} << 20};
-// Tokens of a step of generation, and of a window of prefill.
+// The numbers of tokens for which schedules are made: those of a step of generation, and of a window of prefill.
 inline constexpr size_t scheduled_tokens[] = {1, 64};
 inline constexpr WeightForm weight_forms[] = {WeightForm::per_channel, WeightForm::lpbq};
 
-// Whether every matrix of every model fits, in both forms, for one token and for a window, with int16, which takes more memory
-// than int8; and whether a window takes one pass with 8 MiB.
+// Whether every matrix of every model fits VTCM, with weights in both forms, for one token and for a window of 64 tokens. This is
+// computed for activations of int16, which take more memory than int8. A window must also take only one pass with 8 MiB.
 constexpr bool all_fit() {
   for (const ModelShapes& model : r1_layers) {
     for (const MatrixShape& matrix : model.matrices) {

@@ -3,14 +3,14 @@
 // The device `xdna-emulated` multiplies as XDNA2's compute tiles would (emulator.hpp), from packed operands (tiles.hpp). It shows
 // what that arithmetic does to a model. It says nothing about the NPU's speed, and it is slow.
 //
-// prepare() takes the form that suits the weights, or the form that the caller names:
+// prepare() takes the form of numbers that suits the weights, or the form that the caller names:
 //
 //   weights                                 form     as in
 //   one scale a row (int8_channel, ...)     int8     8-bit weights and activations
 //   bfp16ebs8                               bfp16    AMD Quark's BFP16
 //   all others                              bf16     AMD's int4 models: AWQ weights expanded to bf16, bf16 activations
 //
-// Prompts use core tiles of 64 x 64 x 64; few tokens use the core tiles of step_tile().
+// Prompts use core tiles of 64 x 64 x 64; few tokens use the smaller core tiles of step_tile() in tiles.hpp.
 #pragma once
 
 #include <cstddef>
@@ -71,7 +71,8 @@ struct XdnaEmulated {
     return w;
   }
 
-  // y[M, N] = x[M, K] * w^T. Errors: shapes that do not fit each other; activations that the form has no number for; no memory.
+  // Computes y[M, N] = x[M, K] * w^T. It is an error if the shapes do not fit each other, if the form has no number for an activation,
+  // or if memory is short.
   static Status multiply(Matrix y, const Weights& w, ConstMatrix x) {
     const xdna::ProductLayout& layout = w.layout;
     if (x.cols != layout.K || y.cols != layout.N || y.rows != x.rows) {
@@ -139,7 +140,7 @@ struct XdnaEmulated {
     }
   }
 
-  // Runs where a group ends: scales the group's sums and adds them to C.
+  // Runs where a group of k ends: multiplies the integer sums of the group by the scales and adds them to C.
   static void add_scaled(const xdna::ProductLayout& layout, const Weights& w, const xdna::Operand& x, std::size_t m0, std::size_t n0,
                          std::size_t group, float* c, AlignedBuffer<std::int32_t>& sums) {
     for (std::size_t m = 0; m < layout.tile.m && m0 + m < layout.M; ++m) {

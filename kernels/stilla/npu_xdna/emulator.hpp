@@ -49,8 +49,8 @@ inline float flushed(float x) { return (std::bit_cast<std::uint32_t>(x) & 0x7f80
 // Returns acc + sum, rounded once. `sum` is the sum of the products of one instruction, as a double.
 inline float accumulated(float acc, double sum) { return flushed(static_cast<float>(static_cast<double>(acc) + sum)); }
 
-// What one instruction adds to one number of C. `a` is a row of A's block, `b` a column of B's block, whose numbers are b_step
-// bytes apart.
+// These functions return what one instruction adds to one number of C. `a` is a row of A's block, `b` a column of B's block, whose
+// numbers are b_step bytes apart.
 inline std::int32_t dot_int8(const std::byte* a, const std::byte* b, std::size_t b_step) {
   std::int32_t sum = 0;
   for (std::size_t i = 0; i < 8; ++i) sum += std::int32_t{load_as<std::int8_t>(a + i)} * load_as<std::int8_t>(b + i * b_step);
@@ -75,8 +75,8 @@ inline double dot_bfp16(const std::byte* a, const std::byte* b) {
 
 }  // namespace detail
 
-// C += A * B for the blocks number `k_block` along K of one core tile of A and one of B, which stand as tiles.hpp draws them.
-// Acc: std::int32_t for int8, else float. Rows from `rows` on are not changed, because they hold no token.
+// C += A * B for the blocks number `k_block` along K of one core tile of A and one of B, which stand as tiles.hpp draws them. Acc, the
+// type of C's numbers, is std::int32_t for int8, otherwise float. Rows of C from `rows` on are not changed, because they hold no token.
 template <Form form, class Acc>
 void multiply_blocks(CoreTile tile, std::size_t k_block, Acc* c, const std::byte* a, const std::byte* b, std::size_t rows) {
   constexpr BlockShape shape = block_shape(form);

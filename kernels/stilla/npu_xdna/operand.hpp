@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Weights and activations as rows of a form's units (pack.hpp), made from a weight format and from floats.
+// Weights and activations as rows of a form's units (pack.hpp), made from a weight format and from floats. A unit is one number, with
+// bfp16 8 numbers along K.
 //
 //   form     weights                                              activations
 //   int8     levels: code - zero point, or the codebook's entry,  rounded to -127..127, one scale a token: highest / 127
@@ -32,7 +33,7 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace xdna {
 
-// A matrix as rows of units.
+// A matrix as rows of a form's units: single numbers, with bfp16 8 numbers along K.
 struct Operand {
   Form form = Form::bf16;
   std::size_t rows = 0, K = 0;
@@ -57,7 +58,7 @@ namespace detail {
 
 inline constexpr std::size_t longest_int8_row = 131071;  // 128 * 128 * K stays below 2^31
 
-// Stores one unit of a row. `values`: unit_weights(form) floats.
+// Stores one unit of a row, made from unit_weights(form) floats.
 inline void store_unit(Form form, std::byte* unit, const float* values) {
   if (form == Form::bf16) store_as(unit, to_bf16(*values));
   else BFP16EBS8::encode(values, unit);
@@ -92,7 +93,8 @@ void store_levels(std::byte* units, float* scales, std::size_t rows, const std::
 
 }  // namespace detail
 
-// Makes W[N, K] from rows of F's blocks. Errors: K ends within a block; the form cannot hold the format; no memory.
+// Makes the operand W[N, K] from rows of F's blocks. It is an error if K ends within a block, if the form cannot hold the format, or
+// if memory is short.
 template <WeightFormat F>
 Result<Operand> weights_operand(Form form, const std::byte* rows, std::size_t N, std::size_t K) {
   if (K % F::block_weights != 0) {
@@ -139,7 +141,7 @@ Result<Operand> weights_operand(Form form, const std::byte* rows, std::size_t N,
   return w;
 }
 
-// Makes x[M, K]. Errors: an x is not finite and the form has no such number; no memory.
+// Makes the operand x[M, K] from floats. It is an error if an x is not finite and the form has no such number, or if memory is short.
 inline Result<Operand> activations_operand(Form form, ConstMatrix x) {
   Operand a;
   a.form = form;

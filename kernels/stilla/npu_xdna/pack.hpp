@@ -3,7 +3,7 @@
 // Cuts the operands of a product into the tiles that tiles.hpp draws, and puts them together again. Nothing is rounded here: the
 // operands are rows of a form's units, which operand.hpp makes from weights and activations.
 //
-//   rows      A[M][K] or W[N][K]: units of a row side by side, the last one padded with zeros; no gaps between rows
+//   rows      A[M][K] or W[N][K]: the units of a row stand side by side, the last one padded with zeros; no gaps between rows
 //   tiles     as many bytes as ProductLayout says; bytes that stand for no number of the matrix are 0
 #pragma once
 
@@ -18,12 +18,12 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace xdna {
 
-// Bytes of a row of K numbers.
+// The bytes of a row of K numbers as units of a form.
 constexpr std::size_t row_bytes(Form form, std::size_t K) { return detail::quotient_up(K, unit_weights(form)) * unit_bytes(form); }
 
 namespace detail {
 
-// Calls f(offset in rows, offset in tiles) for every unit of W or A.
+// These two functions call f(offset in rows, offset in tiles) for every unit of the weights W or of the activations A.
 template <class F>
 void for_each_unit_of_weights(const ProductLayout& p, F&& f) {
   for (std::size_t n = 0; n < p.N; ++n) {
@@ -42,7 +42,7 @@ void for_each_unit_of_activations(const ProductLayout& p, F&& f) {
     }
   }
 }
-// The same for the numbers of y: calls f(m, n, index in tiles).
+// Calls f(m, n, index in tiles) for every number y[m, n] of the results.
 template <class F>
 void for_each_result(const ProductLayout& p, F&& f) {
   for (std::size_t m = 0; m < p.M; ++m) {
@@ -74,7 +74,7 @@ inline void unpack_activations(const ProductLayout& layout, std::byte* rows, con
       layout, [&](std::size_t in_rows, std::size_t in_tiles) { std::memcpy(rows + in_rows, tiles + in_tiles, unit_bytes(layout.form)); });
 }
 
-// Results: ProductLayout::results() floats.
+// These two functions cut y into tiles of results, and put it together again. The tiles are ProductLayout::results() floats.
 inline void pack_results(const ProductLayout& layout, float* tiles, ConstMatrix y) {
   std::fill_n(tiles, layout.results(), 0.0f);
   detail::for_each_result(layout, [&](std::size_t m, std::size_t n, std::size_t i) { tiles[i] = y.row(m)[n]; });

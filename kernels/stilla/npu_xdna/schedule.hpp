@@ -69,7 +69,7 @@ constexpr bool every_r1_matrix_fits() {
         for (std::size_t columns = 1; columns <= max_columns; ++columns) {
           for (const CoreTile& tile : {CoreTile{}, step_tile(form)}) {
             if (!is_whole(form, tile) || !schedule(form, tile, columns, matrix.K).fits()) return false;
-            // Only the last core tiles along N may contain padding.
+            // No core tile is padded in part. Only whole core tiles are added along N, so that each column has as many.
             if (matrix.K % tile.k != 0 || matrix.N % tile.n != 0) return false;
           }
         }
@@ -83,8 +83,8 @@ static_assert(!schedule(Form::bf16, {64, 128, 128}, 8, 1536).fits(), "a core til
 
 }  // namespace detail
 
-// The schedules of R1-Distill-Qwen's matrices on all columns, as a Markdown table. kernels/README.md contains it. The text ends
-// in a newline.
+// Returns the schedules of R1-Distill-Qwen's matrices on all columns, as a Markdown table. kernels/README.md has some of its numbers.
+// The text ends in a newline.
 inline std::string schedule_markdown() {
   std::string out =
       "| model | matrix | N x K | form | core tile | C buffers | bytes of a core, of 65536 | k tiles at once | "

@@ -71,7 +71,7 @@ inline constexpr Form forms[] = {Form::int8, Form::bf16, Form::bfp16};
 
 constexpr std::string_view form_name(Form form) { return form == Form::int8 ? "int8" : form == Form::bf16 ? "bf16" : "bfp16"; }
 
-// The block of one instruction.
+// The blocks that one instruction multiplies: r x s numbers of A by s x t numbers of B.
 struct BlockShape {
   std::size_t r, s, t;
 };
@@ -102,19 +102,19 @@ constexpr std::size_t a_bytes(Form form, CoreTile tile) { return operand_bytes(f
 constexpr std::size_t b_bytes(Form form, CoreTile tile) { return operand_bytes(form, tile.k * tile.n); }
 constexpr std::size_t c_bytes(CoreTile tile) { return tile.m * tile.n * accumulator_bytes; }
 
-// The place of A[row, col], or of the unit that begins there, in a core tile of `rows` x `cols` in blocks of r x s: in bytes.
+// The place in bytes of A[row, col], or of the unit that holds it, in a core tile of A, which stands in blocks of r x s.
 constexpr std::size_t a_offset(Form form, CoreTile tile, std::size_t row, std::size_t col) {
   const auto [r, s, t] = block_shape(form);
   const std::size_t block = row / r * (tile.k / s) + col / s;
   return operand_bytes(form, block * r * s + row % r * s + col % s / unit_weights(form) * unit_weights(form));
 }
-// The place of B[k, n] in a core tile, in bytes.
+// The place in bytes of B[k, n], or of the unit that begins with it, in a core tile of B.
 constexpr std::size_t b_offset(Form form, CoreTile tile, std::size_t k, std::size_t n) {
   const auto [r, s, t] = block_shape(form);
   if (form == Form::bfp16) return operand_bytes(form, (n / t * (tile.k / s) + k / s) * s * t + n % t * s);
   return operand_bytes(form, (k / s * (tile.n / t) + n / t) * s * t + k % s * t + n % t);
 }
-// The index of C[m, n].
+// The index of the number C[m, n] in a core tile of C.
 constexpr std::size_t c_index(Form form, CoreTile tile, std::size_t m, std::size_t n) {
   const auto [r, s, t] = block_shape(form);
   return (m / r * (tile.n / t) + n / t) * r * t + m % r * t + n % t;
@@ -137,7 +137,7 @@ struct Dealt {
   constexpr std::size_t place(std::size_t tile) const { return tile % hands * per_hand() + tile / hands; }
 };
 
-// A product's matrices in memory. Sizes are in bytes; K is padded to whole core tiles.
+// How the matrices of a product lie in memory. Sizes are in bytes; K is padded to whole core tiles.
 struct ProductLayout {
   Form form = Form::bf16;
   CoreTile tile;

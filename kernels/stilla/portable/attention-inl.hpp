@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attention with Highway: attention_chunk-inl.hpp on vectors of 8 (AVX2) or 4 floats (NEON).
+// Attention with Highway: generic/attention_chunk-inl.hpp on vectors of 8 floats (AVX2) or 4 floats (NEON).
 #pragma once
 
 #include <bit>
@@ -28,8 +28,8 @@ struct Int {
   HWY_INLINE Int() {}  // as in Lanes16
   VInt32 v[row_vectors];
 };
-// Measured with attention_bench. 6 queries are 12 sums in AVX2's 16 registers; with 4 queries the speed was 20 % lower. For
-// integer keys, 4 queries are 8 sums; 6 queries spill registers, and the speed was 25 % lower.
+// How many queries share a load, measured with attention_bench. 6 queries have 12 sums in AVX2's 16 registers; with 4 queries the
+// speed was 20 % lower. With integer keys, 4 queries have 8 sums; 6 queries spill registers, and the speed was 25 % lower.
 inline constexpr std::size_t max_queries = 6;
 inline constexpr std::size_t max_key_queries = 4;
 inline constexpr std::size_t max_value_queries = max_key_queries;
@@ -138,9 +138,9 @@ struct RoundedRow {
   }
 };
 
-// Multiplies four neighbouring codes of each of float_lanes / 2 lanes, widened to int16, by four integers of a row. This gives
-// two int32 for a lane, which are added at the end. One vector of lanes is computed at a time, so that the sums of 4 rows stay in
-// registers. Integers of one byte take as long as integers of two bytes.
+// Multiplies four neighbouring codes of each of float_lanes / 2 lanes, widened to int16, by four rounded integers of a row. This
+// gives two int32 for a lane, which are added at the end. One vector of lanes is computed at a time, so that the sums of 4 rows stay
+// in registers. Integers of one byte take as long as integers of two bytes.
 template <std::size_t HT, std::size_t TILES, std::size_t BYTES>
 HWY_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* rows, const std::uint8_t* tiles, const std::uintptr_t (&ahead)[2],
                                  std::size_t tile_bytes, std::size_t length) {

@@ -108,8 +108,8 @@ inline HWY_NOINLINE void logit_weights(double* sums, const float* logits, std::s
   }
 }
 
-// Half-split pairs lie in two runs of memory. Interleaved pairs, which are rare and short, are separated and put together again
-// through memory.
+// Rotates pairs (RoPE). Half-split pairs lie in two runs of memory. Interleaved pairs, which are rare and short, are separated and put
+// together again through memory.
 inline HWY_NOINLINE void rope(float* x, const float* cos, const float* sin, std::size_t pairs, bool half_split) {
   for_each_16(pairs, [&](std::size_t i, std::size_t count) HWY_ATTR {
     float first[sum_lanes];
@@ -140,8 +140,8 @@ inline HWY_NOINLINE void rope(float* x, const float* cos, const float* sin, std:
   });
 }
 
-// One step of the Hadamard transform. own: the lanes. swapped: the lanes with each pair exchanged. Returns a + b in lanes whose
-// index does not have the bit `distance`, and a - b in lanes whose index has it.
+// One step of the Hadamard transform, within a vector. `own` has the lanes; in `swapped`, the two lanes a and b of each pair have
+// changed places. Returns a + b in lanes whose index does not have the bit `distance`, and a - b in lanes whose index has it.
 HWY_INLINE VFloat butterfly(VFloat own, VFloat swapped, std::size_t distance) {
   const DFloat d;
   const hn::Repartition<std::uint32_t, DFloat> du;

@@ -30,7 +30,7 @@
 #error "Stilla's portable kernels need FMA and F16C: remove HWY_DISABLE_BMI2_FMA and HWY_DISABLE_F16C, or define STILLA_HIGHWAY=0."
 #endif
 
-// What the passes change and the last lines of this file restore.
+// These are the macros that the passes over Highway's headers change and that the last lines of this file restore.
 #pragma push_macro("HWY_ABORT")
 #pragma push_macro("HWY_HIGHWAY_INCLUDED")
 #pragma push_macro("HWY_SET_MACROS_PER_TARGET")
@@ -49,7 +49,8 @@
 #define N_NEON_WITHOUT_AES N_STILLA_NEON
 #define N_SCALAR N_STILLA_SCALAR
 
-// Where the application has included <hwy/highway.h> for its current target, the guards are closed.
+// Where the application has included <hwy/highway.h> for its current target, Highway's include guards are closed. They are opened
+// here.
 #if defined(HWY_HIGHWAY_PER_TARGET) != defined(HWY_TARGET_TOGGLE)
 #define STILLA_HIGHWAY_WAS_READ
 #include <stilla/portable/toggle-inl.hpp>

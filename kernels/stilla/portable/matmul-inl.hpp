@@ -34,7 +34,7 @@ using VInt16 = hn::Vec<DInt16>;
 
 inline constexpr std::size_t pair_vectors = 2 * panel_rows / float_lanes;  // vectors that hold two int32 per row
 
-// sum + a[2i] * b[2i] + a[2i+1] * b[2i+1] in int32 lane i.
+// Returns sum[i] + a[2i] * b[2i] + a[2i+1] * b[2i+1] in int32 lane i.
 HWY_INLINE VInt32 add_pair_products(VInt16 a, VInt16 b, VInt32 sum) {
   const DInt32 d;
 #if HWY_TARGET == HWY_AVX2
@@ -66,9 +66,9 @@ HWY_INLINE VFloat load_word_scale(const std::byte* from, std::size_t group) {
   return hn::Mul(hn::BitCast(DFloat(), bits), hn::ConvertTo(DFloat(), sub_scale));
 }
 
-// Returns four codes of each of float_lanes / 2 rows as int16; the zero point is not yet subtracted. `line`: the 64-byte line of
-// the block (layout/pack.hpp). `upper`: take the high nibbles, which are k + 4. `q`: which rows, those from q * float_lanes / 2
-// on. `levels`: the 16 bytes of a codebook, on a 16-byte boundary.
+// Returns four codes of each of float_lanes / 2 rows as int16; the zero point is not yet subtracted. The codes come from the 64-byte
+// line `line` of the block (layout/pack.hpp): from its low nibbles or, if `upper` is set, from its high nibbles, which are k + 4. The
+// rows are those from q * float_lanes / 2 on. `levels` are the 16 bytes of a codebook, on a 16-byte boundary.
 template <class F>
 HWY_INLINE VInt16 load_codes(const std::byte* codes, std::size_t line, bool upper, std::size_t q,
                              [[maybe_unused]] const std::int8_t* levels) {
@@ -157,7 +157,8 @@ struct GroupScales {
   VFloat scale, minimum;
 };
 
-// group: the number of the group in its record.
+// Loads the scales, and the minimums if there are any, of a group of weights for the rows of vector v. `group` is the number of the
+// group in its record.
 template <class F>
 HWY_INLINE GroupScales load_scales(const std::byte* panel, const std::byte* record, std::size_t group, std::size_t v) {
   using Layout = PanelLayout<F>;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The matmul kernels of portable. They are in matmul-inl.hpp, which Highway's pass compiles with all the other kernels.
+// The matmul kernels of the target portable. They are in matmul-inl.hpp, which kernels.hpp compiles for Highway's target together with
+// all other portable kernels.
 #pragma once
 
 #include <stilla/portable/kernels.hpp>

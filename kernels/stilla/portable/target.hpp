@@ -9,7 +9,8 @@
 #include <stilla/base/target.hpp>
 #include <stilla/scalar/target.hpp>
 
-// 1 where this translation unit compiles the portable kernels. With STILLA_SINGLE_TARGET the flags must guarantee them.
+// STILLA_HAS_PORTABLE is 1 where this translation unit compiles the portable kernels. With STILLA_SINGLE_TARGET, the compiler flags
+// must guarantee the instruction sets of these kernels.
 #if !STILLA_HIGHWAY
 #define STILLA_HAS_PORTABLE 0
 #elif STILLA_ARCH_ARM

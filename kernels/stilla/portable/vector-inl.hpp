@@ -98,7 +98,7 @@ HWY_INLINE void for_each_16(std::size_t n, const F& f) {
   if (i < n) f(i, n - i);
 }
 
-// exp_approximate (math.hpp) with the same bits, in each lane.
+// Computes exp_approximate (math.hpp) in each lane, with the same bits.
 HWY_INLINE VFloat exp_lanes(VFloat x) {
   using namespace detail;
   const DFloat d;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The attention specification (contract/attention.hpp).
+// The specification of attention (contract/attention.hpp).
 #pragma once
 
 #include <bit>
@@ -18,7 +18,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// rounded() of the contract.
+// A row of n floats rounded to integers with one unit, as rounded() in contract/attention.hpp says.
 struct RoundedRow {
   std::int32_t values[kv_chunk];
   float unit;
@@ -30,7 +30,7 @@ struct RoundedRow {
   }
 };
 
-// Computes the coefficients of the terms for one query.
+// Computes for one query the coefficients of the chains that contract/attention.hpp calls `even` and `odd`, which add the key bias.
 inline void key_bias_coefficients(float* coefficients, const KeyBiasArgs& a, std::size_t query) {
   const float* q = a.queries + query * 2 * a.padded_pairs;
   const float* b = a.bias;
@@ -54,7 +54,7 @@ inline void key_bias_coefficients(float* coefficients, const KeyBiasArgs& a, std
   for (std::size_t k = 0; k < slow_terms; ++k) coefficients[k % 2 * a.half_terms + a.fast + k / 2] = slow[k];
 }
 
-// What the bias adds to the score of position j.
+// What the key bias adds to the score of position j of the chunk.
 inline float key_bias_score(const float* coefficients, const KeyBiasArgs& a, std::size_t j) {
   if (a.half_terms == 0) return 0.0f;
   constexpr std::size_t half = kv_chunk / 2;

@@ -21,7 +21,7 @@ struct PackPanel<Scalar, F> {
   static constexpr TargetId implemented_on = Scalar::id;
 
   static void run(std::byte* panel, const PanelRows& rows, std::size_t K) {
-    // fill_n and not memset, because the pointer may be null where there are no columns.
+    // The panel is cleared by fill_n and not by memset, because the pointer may be null where there are no columns.
     std::fill_n(panel, PanelLayout<F>::panel_bytes(K), std::byte{});
     for (std::size_t r = 0; r < rows.count; ++r) {
       const std::byte* row = rows.first + r * rows.stride_bytes;
@@ -50,7 +50,7 @@ struct PackPanel<Scalar, F> {
     detail::put_sub_scales<F>(record, r, block);
   }
 
-  // Writes the code of row r at position k of a block of codes, which was zeros.
+  // Writes the code of row r at position k of a block of 32 k. The bytes of the block were zeros before.
   static void put_code(std::byte* codes, std::size_t r, std::size_t k, unsigned code) {
     const std::size_t lane = r * 4 + k % 4;
     const auto put = [&](std::size_t line, unsigned bits) { codes[line * 64 + lane] |= static_cast<std::byte>(bits); };

@@ -7,10 +7,11 @@
 //                                          in the order 0 2 4 6 8 10 12 14 1 3 5 7 9 11 13 15 (tile_position)
 //     low     bf16  [K / 32][stride][32]   the low plane, in the same order; `values` are then scale * 256 * high. None with 8 bits
 //     scaled_sums  float [K / 32][stride]  as in ActivationQ8
-//     rounded_sums  bf16  [pairs of K / 256][stride][2][8][2]   of the blocks of 512 columns: scale * 256 * high and scale * low, which
-//                                          add up to scale * sum. Zeros where a row has only 256 columns for the last pair
+//     rounded_sums  bf16  [K / 512, rounded up][stride][2][8][2]   for 2 times 256 columns, 8 rounded sums each, and for each sum two
+//                                          numbers, scale * 256 * high and scale * low, which add up to scale * sum. Zeros where a row
+//                                          has only 256 columns for the last pair
 //
-// stride: the number of tokens that there is room for, M + 16 (kernels read the scaled sums of a whole tile).
+// `stride` is the number of tokens that there is room for, M + 16 (kernels read the scaled sums of a whole tile).
 #pragma once
 
 #include <bit>
@@ -28,15 +29,15 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace amx {
 
-// With fewer tokens the kernels without tiles are faster. Compared with tiles, they were 30 % faster with 16 tokens, as fast with
-// 32, and 25 % slower with 64 (Granite Rapids).
+// From so many tokens on, tiles are used. With fewer tokens the kernels without tiles are faster: compared with tiles, they were 30 %
+// faster with 16 tokens, as fast with 32, and 25 % slower with 64 (Granite Rapids).
 inline constexpr std::size_t fewest_tokens_for_tiles = 32;
 
 // Where value k of 16 stands. Neighbours in this order, which one multiplication takes, are k and k + 2. So weights, whose four
 // neighbouring k share a word (layout/pack.hpp), become such pairs by a shift.
 constexpr std::size_t tile_position(std::size_t k) { return k % 2 * 8 + k / 4 * 2 + k / 2 % 2; }
 
-// The four arrays in the memory of an ArrangedActivations, from its row `first` on.
+// The four arrays of activations as tiles read them, in the memory of an ArrangedActivations, from its row `first` on.
 struct TileActivations {
   std::uint16_t* values = nullptr;
   std::uint16_t* low = nullptr;  // null: 8 bits
@@ -97,12 +98,12 @@ inline void store_tile_sums(std::uint16_t* tile_sums, const RoundedSums& rounded
 STILLA_TARGET_BEGIN(STILLA_SETS_AVX512VNNI)
 namespace stilla { inline namespace STILLA_ABI { namespace amx {
 
-// Stores unit * scale * value in bf16, for blocks of one row and one plane. unit: 256 for the high plane of two, else 1. Blocks
-// are `stride` values apart in `out`.
+// Stores unit * scale * value in bf16, for blocks of one row and one plane. `unit` is 256 for the high plane of two planes, otherwise
+// 1. Blocks are `stride` values apart in `out`.
 inline STILLA_NOINLINE void tile_values(std::uint16_t* out, std::size_t stride, const std::int8_t* values, const float* scales,
                                         std::size_t blocks, float unit) {
   using namespace avx512vnni;
-  // The upper halves of two vectors of 16 floats, in the order of tile_position.
+  // The places of the upper halves of the floats of two vectors of 16 floats, in the order of tile_position().
   alignas(64) static constexpr std::uint16_t order[32] = {1,  5,  9,  13, 17, 21, 25, 29, 3,  7,  11, 15, 19, 23, 27, 31,
                                                           33, 37, 41, 45, 49, 53, 57, 61, 35, 39, 43, 47, 51, 55, 59, 63};
   const Int upper_halves = load(order);

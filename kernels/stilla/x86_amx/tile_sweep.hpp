@@ -37,14 +37,14 @@
 // Measured on one Granite Rapids server, where GCC 12 and clang 19 took the same time. The figures are cycles for 16 results of
 // 32 weights, at the speed of the clock while vpdpbusd runs, whose peak is 4 cycles:
 //
-//     products 1.2, their stores 1.1, tile loads 0.9; these do not quite overlap
+//     each alone, which do not quite overlap: products 1.2, their stores 1.1, tile loads 0.9
 //     products, stores and loads together               1.8
 //     the same with the multiply-adds                   2
 //     Q4_0's sweep with everything in L1                2.5
 //     Q4_0's sweep with the activations in L2           2.7
 //     Q4_K's sweep with the activations in L1, in L2    2.9, 3.1
-//     with values other than zero                       3.4       (the clock falls by a tenth)
-//     a whole matmul of a 1.5B model's shapes           3.8 and 4.4
+//     Q4_K's sweep with values other than zero          3.4       (the clock falls by a tenth)
+//     a whole matmul, a 1.5B's shapes, Q4_0 and Q4_K    3.8 and 4.4
 //     the same with avx512vnni                          6.5 to 8
 //
 // Activations are loaded by tileloaddt1, as data that is not read again soon. Loaded by other instructions, they displace the
@@ -70,7 +70,7 @@ namespace stilla { inline namespace STILLA_ABI { namespace amx {
 using avx512vnni::Float;
 using avx512vnni::Int;
 
-// Tokens of a tile. With 14 a matmul took 1 to 3 % longer.
+// The most tokens of a tile. With 14 instead of 15 a matmul took 1 to 3 % longer.
 inline constexpr std::size_t max_tokens = 15;
 // The fewest tokens that a tile has when fewest_tokens_for_tiles or more are shared equally among tiles.
 inline constexpr std::size_t fewest_tokens = 10;
@@ -129,7 +129,7 @@ STILLA_INLINE Int byte_as_float(Int bytes) {
   if constexpr (k < 3) top = avx512vnni::shift_left_s32<24 - 8 * k>(bytes);
   return avx512vnni::as_bits(avx512vnni::to_floats(avx512vnni::shift_right_s32<24>(top)));
 }
-// Pairs of the upper halves of two vectors' floats.
+// Returns in each lane a pair of bf16: the upper halves of the floats of `first` and of `second`.
 STILLA_INLINE Int upper_halves(Int first, Int second) { return _mm512_mask_blend_epi16(0xaaaaaaaau, _mm512_srli_epi32(first, 16), second); }
 
 // Unpacks the minimum of eight groups and their sub-minimums. The sub-minimums stand where the activations' rounded sums stand,
@@ -220,7 +220,7 @@ class Rounds {
   }
 
   const std::uint16_t* x() const { return x_; }
-  // The activations of the second group, or of the low plane.
+  // The activations of a round's second group or, with two planes, of the low plane.
   const std::uint16_t* second_x() const {
     return x_ + (Planes == 2 ? tiles_.low - tiles_.values : F::group_weights == activation_block ? std::ptrdiff_t(block_) : 16);
   }
@@ -271,7 +271,7 @@ struct alignas(64) Products {
   float values[4][16][panel_rows];  // of C0 .. C3
 };
 
-// Stores the product that tile c holds, which belongs to the round before.
+// Stores the product that tile c holds. It belongs to the round before the current one.
 template <class Tiles, Tile c>
 STILLA_INLINE void store(Products& products) {
   Tiles::template store<c, (c - tile_c0) * int{sizeof(Products) / 4}>(&products, 64);
@@ -282,8 +282,8 @@ STILLA_INLINE void multiply() {
   Tiles::template dot_bf16<c, x, w>();
 }
 
-// Computes a round. Its first operands are in the tiles already, its other operands are at w and second_x. Loads the operands
-// that the next round begins with.
+// Computes a round of four products, and meanwhile stores the products of the round before. The round's first operands are in the
+// tiles already, its other operands are at w and second_x. Also loads the operands that the next round begins with.
 template <class F, class Tiles, std::size_t Planes, bool is_first>
 STILLA_INLINE void multiply_round(Products& before, const std::uint16_t* w, const std::uint16_t* second_x, const Rounds<F, Planes>& next) {
   using R = Rounds<F, Planes>;
@@ -303,7 +303,8 @@ STILLA_INLINE void multiply_round(Products& before, const std::uint16_t* w, cons
   Tiles::template load<tile_b1, R::panel_bytes>(next.w(), 64);
 }
 
-// Computes the round of the rounded sums: two products.
+// Computes the round of the rounded sums, which has only two products: the rounded sums of activations times the sub-minimums of two
+// panels.
 template <class F, class Tiles, std::size_t Planes>
 STILLA_INLINE void multiply_sums(Products& before, const Rounds<F, Planes>& next) {
   using R = Rounds<F, Planes>;
@@ -335,8 +336,8 @@ STILLA_INLINE void multiply_next(Products& before, Rounds<F, Planes>& next, bool
 
 using Sums = Float[panels][max_tokens];
 
-// The contract's float step for one group, or for the minimums of eight groups. scales: of both panels. dots: the products of
-// both panels. low: the products of the low plane of both panels, or null.
+// Does the float step of contract/matmul.hpp for one group, or for the minimums of eight groups. `scales` and `dots` are the scales
+// and the products of both panels. `low` are the products of the low plane for both panels, or null.
 STILLA_INLINE void add_products(Sums& acc, const float* scales, const float (*dots)[16][panel_rows], const float (*low)[16][panel_rows]) {
   using namespace avx512vnni;
   const Float scale[panels] = {load_floats(scales), load_floats(scales + panel_rows)};
@@ -351,7 +352,7 @@ STILLA_INLINE void add_products(Sums& acc, const float* scales, const float (*do
   }
 }
 
-// The contract's float step for the minimums of one group. sums: scaled sums of the tokens.
+// Does the float step of contract/matmul.hpp for the minimums of one group. `sums` are the scaled sums of the tokens' activations.
 STILLA_INLINE void add_minimums(Sums& acc, const float* minimums, const float* sums) {
   using namespace avx512vnni;
   const Float minimum[panels] = {load_floats(minimums), load_floats(minimums + panel_rows)};
@@ -364,15 +365,15 @@ STILLA_INLINE void add_minimums(Sums& acc, const float* minimums, const float* s
   }
 }
 
-// The sums of the tokens of some tiles, which are kept here between slices of k.
+// The results so far of the tokens of some tiles. They are kept here between slices of k.
 struct alignas(64) KeptSums {
   float values[max_tiles * max_tokens + max_tokens][panels][panel_rows];
 };
-// The sums of a tile before the first slice.
+// The sums of a tile before the first slice of k: zeros.
 alignas(64) inline constexpr float no_sums[max_tokens][panels][panel_rows] = {};
 
 // Multiplies the tokens [m_begin, m_end), `tokens` of them in a tile, by two panels over one chunk of k. In the first chunk the sums
-// begin at no_sums.
+// begin at 0.
 template <class F, class Tiles, std::size_t Planes>
 STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const TileActivations& x, std::size_t m_begin, std::size_t m_end,
                                   std::size_t tokens, std::size_t k_begin, std::size_t k_end) {
@@ -380,7 +381,8 @@ STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const Ti
   using R = Rounds<F, Planes>;
   constexpr std::size_t groups = R::round_k / F::group_weights, group_scales = panels * panel_rows;
   static_assert(!F::has_minimum || F::group_weights == activation_block);
-  // Zeros, because rows that a tile lacks are added too, to sums that nobody reads.
+  // The products begin as zeros. A tile may have fewer than 15 tokens, but all 15 products are added; the others go to sums that
+  // nobody reads.
   Products products = {};
   R next(w, x, m_begin, m_end, tokens, k_begin, k_end);
   const std::uint16_t *first_w = next.w(), *first_second_x = next.second_x();
@@ -440,8 +442,8 @@ STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const Ti
   }
 }
 
-// Does what the function above does, with the sums in y: it reads the sums of the chunks before from y, and writes the sums that
-// include this chunk to y.
+// Does what sweep_tokens() does, with the sums in y: it reads the sums of the chunks before from y, and writes the sums that include
+// this chunk to y.
 template <class F, class Tiles, std::size_t Planes>
 STILLA_NOINLINE void sweep_chunk(const Unpacked<F>& w, const MatmulArgs<F>& a, std::size_t p0, std::size_t m_begin, std::size_t m_end,
                                  std::size_t tokens, std::size_t k_begin, std::size_t k_end) {
@@ -462,7 +464,7 @@ STILLA_NOINLINE void sweep_chunk(const Unpacked<F>& w, const MatmulArgs<F>& a, s
   }
 }
 
-// Whether scale_w * scale_x is exact for all weights of `pairs` pairs of panels from p0 on.
+// Whether the scale of a weight times the scale of an activation is exact for all weights of `pairs` pairs of panels from p0 on.
 template <class F>
 STILLA_INLINE bool scales_are_exact(const MatmulArgs<F>& a, std::size_t p0, std::size_t pairs) {
   if constexpr (RowScaledFormat<F>) {
@@ -470,7 +472,7 @@ STILLA_INLINE bool scales_are_exact(const MatmulArgs<F>& a, std::size_t p0, std:
       const std::byte* panel = a.panels + (p0 + p) * PanelLayout<F>::panel_bytes(a.K);
       const avx512vnni::Float scale = avx512vnni::load_floats(reinterpret_cast<const float*>(panel));
       if (!avx512vnni::row_scales_are_exact(scale)) return false;
-      // Sub-scales are 1 .. 127. The largest product may leave the range of floats.
+      // Sub-scales are 1 .. 127. The row's scale times the largest one may leave the range of floats.
       if constexpr (F::has_sub_scales) {
         if (!avx512vnni::row_scales_are_exact(avx512vnni::mul(scale, avx512vnni::set(127.0f)))) return false;
       }

@@ -48,12 +48,13 @@ struct HardwareTiles {
   static STILLA_INLINE void zero() {
     __asm__ volatile("tilezero %%tmm%c0" : : "i"(tile));
   }
-  // `at`: a distance from the pointer in bytes, which is part of the instruction, so that many places share one register.
+  // Loads a tile. `at` is a distance from the pointer in bytes, which is part of the instruction, so that many places share one
+  // register.
   template <int tile, int at = 0>
   static STILLA_INLINE void load(const void* from, std::size_t stride) {
     __asm__ volatile("tileloadd %c3(%0,%1,1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(tile), "i"(at) : "memory");
   }
-  // For data that is not read again soon: it is the first to leave L1.
+  // Loads a tile of data that is not read again soon: such data is the first to leave L1.
   template <int tile>
   static STILLA_INLINE void load_once(const void* from, std::size_t stride) {
     __asm__ volatile("tileloaddt1 (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(tile) : "memory");

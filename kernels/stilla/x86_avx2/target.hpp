@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// AVX2 with FMA and F16C: Intel Haswell (2013), AMD Excavator (2015) and later.
+// The target avx2: AVX2 with FMA and F16C. Intel Haswell (2013), AMD Excavator (2015) and later CPUs have them.
 #pragma once
 
 #include <stilla/base/target.hpp>
 #include <stilla/portable/target.hpp>
 
-// The instruction sets of its target regions (region.hpp).
+// The instruction sets of avx2's target regions (region.hpp).
 #define STILLA_SETS_AVX2 "avx2,fma,f16c"
 
 #include <stilla/base/push_macros-inl.hpp>

@@ -16,17 +16,17 @@ struct Budget {
   static constexpr std::size_t few_panels = 1, few_panels_tokens = 1;
   static constexpr std::size_t few_ahead(std::size_t tokens) { return x86_few_ahead(tokens); }
   static constexpr std::size_t fewest_to_sweep = 16;
-  // The 32 KB of operands of one panel stay in L1. 8 chunks of 1120 columns took 5 % less time than 2 chunks of 4480 (AVX-VNNI,
-  // Granite Rapids). The products of 6 tokens x 2 vectors take 12 registers; with 2 operands and 1 broadcast that is 15 of the
-  // 16. The running sums are in memory.
+  // In a sweep, the 32 KB of operands of one panel stay in L1. 8 chunks of 1120 columns took 5 % less time than 2 chunks of 4480
+  // (AVX-VNNI, Granite Rapids). The products of a tile, 6 tokens x 2 vectors of rows, take 12 registers; with 2 operands and 1
+  // broadcast that is 15 of the 16. The running sums are in memory.
   static constexpr std::size_t set_panels = 1, sweep_rows = 16, sweep_tokens = 6;
   static constexpr std::size_t minimum_vectors = 2;
   static constexpr std::size_t chunk_k = 2048;
-  // 6 sets that share token blocks took 11 % less time than 2 sets where each tile had token blocks of its own (8960 columns,
-  // AVX-VNNI, Granite Rapids).
+  // 6 sets that share what is computed once for the tokens (TokenBlocks in generic/panel_sweep-inl.hpp) took 11 % less time than 2
+  // sets where this was computed for each tile (8960 columns, AVX-VNNI, Granite Rapids).
   static constexpr std::size_t sets = small_stacks ? 2 : 6;
-  // 6 tokens x 2 vectors are 12 sums, enough to hide the latency of 4 cycles of two multiply-adds a cycle. With 2 weights and 1
-  // broadcast they take 15 registers.
+  // The tile for float weights, 6 tokens x 2 vectors of rows, has 12 sums, enough to hide the latency of 4 cycles of two
+  // multiply-adds a cycle. With 2 weights and 1 broadcast they take 15 registers.
   static constexpr std::size_t float_tokens = 6, float_vectors = 14, float_panels_of_one = 4, float_chunk_k = 192;
 };
 
@@ -42,7 +42,8 @@ STILLA_INLINE Int keep(Int x) {
 }
 STILLA_INLINE void loads_stay() {}
 STILLA_INLINE Int load(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
-// For packing: column[i] has the bytes 4i .. 4i + 3 of each of `lanes` rows, which begin at `rows` and are `stride` bytes apart.
+// Loads bytes for packing: column[i] gets the bytes 4i .. 4i + 3 of each of `lanes` rows, which begin at `rows` and are `stride` bytes
+// apart.
 STILLA_INLINE void load_columns(const std::byte* rows, std::size_t stride, Int (&column)[4]) {
   __m256i x[4];  // rows r and r + 4
   for (std::size_t r = 0; r < 4; ++r) {
@@ -57,7 +58,7 @@ STILLA_INLINE void load_columns(const std::byte* rows, std::size_t stride, Int (
   column[2] = _mm256_unpacklo_epi64(c, d);
   column[3] = _mm256_unpackhi_epi64(c, d);
 }
-// Stores the lower half, or the lowest byte, of each lane.
+// These two functions store the lower half, or the lowest byte, of each 32-bit lane.
 STILLA_INLINE void store_low_halves(std::byte* to, Int x) {
   const __m256i first = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1,  //
                                          0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1);
@@ -89,7 +90,7 @@ STILLA_INLINE Int broadcast4(const void* from) {  // four bytes
 struct Quads {};
 STILLA_INLINE Int quad(Quads&, const std::int8_t* at, std::size_t) { return broadcast4(at); }
 STILLA_INLINE Int set_s32(std::int32_t x) { return _mm256_set1_epi32(x); }
-// Sums of products of two neighbouring 16-bit integers: one int32 for each lane.
+// PairSums has sums of products of two neighbouring 16-bit integers: one int32 for each lane.
 using PairSums = Int;
 STILLA_INLINE PairSums no_pairs() { return set_s32(0); }
 STILLA_INLINE Int added(PairSums sums) { return sums; }
@@ -97,7 +98,7 @@ STILLA_INLINE Int set_u8(int x) { return _mm256_set1_epi8(static_cast<char>(x));
 STILLA_INLINE Int bit_and(Int a, Int b) { return _mm256_and_si256(a, b); }
 STILLA_INLINE Int bit_or(Int a, Int b) { return _mm256_or_si256(a, b); }
 STILLA_INLINE Int bit_xor(Int a, Int b) { return _mm256_xor_si256(a, b); }
-// Bits move within 16-bit lanes. The caller masks the bits that came from the neighbouring byte.
+// These shifts move bits within 16-bit lanes. The caller masks the bits that came from the neighbouring byte.
 template <int count>
 STILLA_INLINE Int shift_right(Int x) {
   return _mm256_srli_epi16(x, count);
@@ -133,7 +134,7 @@ STILLA_INLINE Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
 STILLA_INLINE Float fused_multiply_add(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
 STILLA_INLINE Float as_floats(Int bits) { return _mm256_castsi256_ps(bits); }
 STILLA_INLINE Int as_bits(Float x) { return _mm256_castps_si256(x); }
-// A number is stored once, because loads can broadcast it.
+// A sweep stores each number that it needs in all lanes only once, because loads can broadcast it.
 inline constexpr std::size_t copies = 1;
 STILLA_INLINE Int load_copies(const std::int32_t* at) { return set_s32(*at); }
 STILLA_INLINE Int load_copies(const float* at) { return as_bits(set(*at)); }

@@ -38,7 +38,7 @@ inline STILLA_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std:
   const float largest = low == nullptr ? 127.0f : 32512.0f;
   for (std::size_t b = 0; b < blocks; ++b, x += activation_block, values += activation_block) {
     const Float first = load_floats(x), second = load_floats(x + lanes);
-    // Magnitudes are compared as integers: an infinity is above every number, and a NaN is above infinity.
+    // Magnitudes are compared as the integers that their bit patterns are: an infinity is above every number, and a NaN above infinity.
     const float highest = std::bit_cast<float>(highest_lane(max_s32(magnitude_bits(first), magnitude_bits(second))));
     const bool usable = highest >= stilla::detail::smallest_activation && highest <= stilla::detail::largest_activation;
     scales[b] = usable ? stilla::detail::activation_scale(highest, largest) : stilla::detail::scale_of_zeros(highest);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The peak of Avx512Vnni (generic/peak.hpp).
+// The loops that measure the peak of the target avx512vnni (generic/peak.hpp).
 #pragma once
 
 #include <stilla/generic/peak.hpp>

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// AVX-512 with F, BW, VL and VNNI. First in Intel Cascade Lake (2019) and Ice Lake; AMD Zen 4.
+// The target avx512vnni: AVX-512 with the subsets F, BW, VL and VNNI. Intel Cascade Lake (2019) was the first CPU with them; Ice Lake
+// and AMD Zen 4 have them too.
 #pragma once
 
 #include <stilla/base/target.hpp>
 #include <stilla/x86_avx2/target.hpp>
 
-// The instruction sets of its target regions (region.hpp).
+// The instruction sets of avx512vnni's target regions (region.hpp).
 #define STILLA_SETS_AVX512VNNI "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni"
 
 #include <stilla/base/push_macros-inl.hpp>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The vocabulary (generic/vocabulary-inl.hpp) on 512-bit registers, where one vector holds one int32 or float per panel row, and
-// what attention and the elementwise ops share.
+// The vocabulary (generic/vocabulary-inl.hpp) on 512-bit registers, where one vector holds one int32 or float for each row of a panel.
+// The file also has operations that attention and the elementwise ops share.
 //
 //   instruction   what                       throughput per cycle (notes: uops.info)     Ice Lake  Zen 4  Zen 5
 //   vpdpbusd zmm  acc += u8 * s8, 4 per lane                                                1        1      2
@@ -35,32 +35,33 @@ inline constexpr int largest_code = 255;
 // What the panel kernels take at once (generic/vocabulary-inl.hpp).
 struct Budget {
   static constexpr std::size_t few_tokens = 4;
-  // Two panels share the loads of a token, and memory sends two streams. Compared with one panel after the other, 4 tokens take 9
-  // to 23 % less time and 2 tokens 0 to 8 % less (Q4_0, Granite Rapids).
+  // In the kernel for few tokens, two panels share the loads of a token, and memory sends two streams. Compared with one panel after
+  // the other, 4 tokens take 9 to 23 % less time and 2 tokens 0 to 8 % less (Q4_0, Granite Rapids).
   static constexpr std::size_t few_panels = 2, few_panels_tokens = 8;
   static constexpr std::size_t few_ahead(std::size_t tokens) { return x86_few_ahead(tokens); }
   static constexpr std::size_t fewest_to_sweep = 16;
-  // Three panels have 96 KB of operands, and scales of an eighth to a fourth of that size. 4 tokens x 3 vectors are 12 products
-  // and 12 sums; with 3 operands and 1 broadcast they take 28 of the 32 registers. Compared with that, 6 x 2 took 6 % longer with
-  // GCC 12 and 20 % longer with clang 19, and 4 x 4 with the sums in memory took 5 % longer.
+  // In a sweep, three panels have 96 KB of operands, and scales of an eighth to a fourth of that size. A tile of 4 tokens x 3 vectors
+  // of rows has 12 products and 12 sums; with 3 operands and 1 broadcast they take 28 of the 32 registers. Compared with that, 6 x 2
+  // took 6 % longer with GCC 12 and 20 % longer with clang 19, and 4 x 4 with the sums in memory took 5 % longer.
   static constexpr std::size_t set_panels = 3, sweep_rows = 48, sweep_tokens = 4;
   static constexpr std::size_t minimum_vectors = 3;
   static constexpr std::size_t chunk_k = small_stacks ? 1344 : 2048;
-  // 3 sets that share token blocks took 3 % less time than 2 sets where each tile had token blocks of its own (8960 columns,
-  // Granite Rapids).
+  // 3 sets that share what is computed once for the tokens (TokenBlocks in generic/panel_sweep-inl.hpp) took 3 % less time than 2
+  // sets where this was computed for each tile (8960 columns, Granite Rapids).
   static constexpr std::size_t sets = small_stacks ? 1 : 3;
-  // 8 tokens x 3 vectors are 24 sums; with 3 weights they take 27 registers. The activations are operands in memory.
+  // The tile for float weights, 8 tokens x 3 vectors of rows, has 24 sums; with 3 weights they take 27 registers. The activations are
+  // operands in memory.
   static constexpr std::size_t float_tokens = 8, float_vectors = 30, float_panels_of_one = 8, float_chunk_k = 192;
 };
 
 STILLA_INLINE void prefetch_near(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T0); }
 STILLA_INLINE void prefetch_far(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T1); }
 
-// In each int32 lane: acc + the sum over four neighbouring bytes of F's codes (unsigned) * x (signed).
+// Returns in each int32 lane: acc + the sum over four neighbouring bytes of codes of F (unsigned) times x (signed).
 template <class F>
 STILLA_INLINE Int dot_codes(Int acc, Int codes_u8x64, Int x_s8x64) {
 #if defined(__GNUC__) && !defined(__clang__)
-  // With the intrinsic GCC 12 copies the accumulator to another register and back. With an asm's tied operand it does not.
+  // With the intrinsic, GCC 12 copies the accumulator to another register and back. With an asm that has a tied operand it does not.
   __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(codes_u8x64), "v"(x_s8x64));
   return acc;
 #else
@@ -87,7 +88,8 @@ STILLA_INLINE Int load_of_pairs(const std::int32_t* pairs) {
 STILLA_INLINE Int first_of_pairs(const std::int32_t* pairs) { return load_of_pairs<0>(pairs); }
 STILLA_INLINE Int second_of_pairs(const std::int32_t* pairs) { return load_of_pairs<1>(pairs); }
 STILLA_INLINE void store(void* to, Int x) { _mm512_storeu_si512(to, x); }
-// For packing: column[i] has the bytes 4i .. 4i + 3 of each of `lanes` rows, which begin at `rows` and are `stride` bytes apart.
+// Loads bytes for packing: column[i] gets the bytes 4i .. 4i + 3 of each of `lanes` rows, which begin at `rows` and are `stride` bytes
+// apart.
 STILLA_INLINE void load_columns(const std::byte* rows, std::size_t stride, Int (&column)[4]) {
   __m512i x[4];  // rows r, r + 4, r + 8 and r + 12
   for (std::size_t r = 0; r < 4; ++r) {
@@ -104,7 +106,7 @@ STILLA_INLINE void load_columns(const std::byte* rows, std::size_t stride, Int (
   column[2] = _mm512_unpacklo_epi64(c, d);
   column[3] = _mm512_unpackhi_epi64(c, d);
 }
-// Stores the lowest byte, or the lower half, of each lane.
+// These two functions store the lowest byte, or the lower half, of each 32-bit lane.
 STILLA_INLINE void store_low_bytes(std::byte* to, Int x) { _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(x)); }
 STILLA_INLINE void store_low_halves(std::byte* to, Int x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(x)); }
 STILLA_INLINE void store_bytes(std::int8_t* to, Int x) {  // the lowest byte of each int32
@@ -118,7 +120,7 @@ STILLA_INLINE Int broadcast4(const void* from) {  // four bytes
 // Quads is empty: four activations are broadcast from memory each time.
 struct Quads {};
 STILLA_INLINE Int quad(Quads&, const std::int8_t* at, std::size_t) { return broadcast4(at); }
-// dot_codes with the four activations at `x` in every lane.
+// Does what dot_codes() does, with the four activations at `x` in every lane.
 template <class F>
 STILLA_INLINE Int dot_codes_at(Int acc, Int codes_u8x64, Quads&, const std::int8_t* x, std::size_t) {
 #if defined(__GNUC__) && !defined(__clang__)
@@ -132,7 +134,7 @@ STILLA_INLINE Int dot_codes_at(Int acc, Int codes_u8x64, Quads&, const std::int8
 #endif
 }
 using PairSums = Int;
-// In each int32 lane: acc + the sum over two neighbouring 16-bit integers of w * x.
+// Returns in each int32 lane: acc + the sum over two neighbouring 16-bit integers of w * x.
 STILLA_INLINE PairSums dot_pairs(PairSums acc, Int w, Int x) { return _mm512_dpwssd_epi32(acc, w, x); }
 STILLA_INLINE Int set_s32(std::int32_t x) { return _mm512_set1_epi32(x); }
 STILLA_INLINE PairSums no_pairs() { return set_s32(0); }
@@ -141,7 +143,7 @@ STILLA_INLINE Int set_u8(int x) { return _mm512_set1_epi8(static_cast<char>(x));
 STILLA_INLINE Int bit_and(Int a, Int b) { return _mm512_and_si512(a, b); }
 STILLA_INLINE Int bit_or(Int a, Int b) { return _mm512_or_si512(a, b); }
 STILLA_INLINE Int bit_xor(Int a, Int b) { return _mm512_xor_si512(a, b); }
-// Bits move within 16-bit lanes. The caller masks the bits that came from the neighbouring byte.
+// These shifts move bits within 16-bit lanes. The caller masks the bits that came from the neighbouring byte.
 template <int count>
 STILLA_INLINE Int shift_right(Int x) {
   return _mm512_srli_epi16(x, count);
@@ -176,7 +178,7 @@ STILLA_INLINE Float add(Float a, Float b) { return _mm512_add_ps(a, b); }
 STILLA_INLINE Float fused_multiply_add(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
 STILLA_INLINE Float as_floats(Int bits) { return _mm512_castsi512_ps(bits); }
 STILLA_INLINE Int as_bits(Float x) { return _mm512_castps_si512(x); }
-// A number is stored once, because loads can broadcast it.
+// A sweep stores each number that it needs in all lanes only once, because loads can broadcast it.
 inline constexpr std::size_t copies = 1;
 STILLA_INLINE Int load_copies(const std::int32_t* at) { return set_s32(*at); }
 STILLA_INLINE Int load_copies(const float* at) { return as_bits(set(*at)); }
@@ -221,7 +223,7 @@ STILLA_INLINE Int round_products(Float x, Float scale) {
   return sub_s32(_mm512_castps_si512(fused_multiply_add(x, scale, magic)), _mm512_castps_si512(magic));
 }
 
-// exp_approximate (math.hpp) with the same bits, in each lane, for x <= exp_highest or NaN.
+// Computes exp_approximate (math.hpp) in each lane, with the same bits, for x <= exp_highest or NaN.
 STILLA_INLINE Float exponential(Float x) {
   using namespace stilla::detail;
   const __mmask16 in_range = _mm512_cmp_ps_mask(x, set(exp_lowest), _CMP_GE_OQ);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attention over integer elements for avxvnni: generic/attention_chunk-inl.hpp on the vectors of portable/attention-inl.hpp, with
-// integer products of its own. Integers of 16 bits are two planes of signed bytes, as the activations of matmul are: n = 256 *
-// high + low, with one vpdpbusd for each plane. Integers of 8 bits are their low bytes. The sums are exact: 256 positions of 255
-// * 127 * 256 and 255 * 128 stay below 2^31.
+// Attention over caches of integer elements for the target avxvnni: generic/attention_chunk-inl.hpp on the vectors of
+// portable/attention-inl.hpp, with integer products of its own. The rounded weights, integers n of 16 bits, are two planes of signed
+// bytes, as the activations of matmul are: n = 256 * high + low, with one vpdpbusd for each plane. The rounded queries have 8 bits,
+// which are their low bytes. The sums are exact: 256 positions of 255 * 127 * 256 and 255 * 128 stay below 2^31.
 //
-// Float elements use the fallback's kernel, which reached 86 % of the multiply-add peak (attention_bench,
+// For float elements, the fallback's kernel is used. It reached 86 % of the multiply-add peak (attention_bench,
 // Attention/avx2/f16/1.5B/prefill/C4096/T1).
 #pragma once
 
@@ -36,8 +36,9 @@ struct RoundedRow {
   alignas(64) std::int8_t high[kv_chunk];
   alignas(64) std::int8_t low[kv_chunk];
 
-  // high = (x + 128) >> 8, and low is the lower byte of x. The pack instructions work within 128-bit lanes: four numbers of one
-  // vector follow four of the next. The last permutation puts them in order.
+  // Stores 64 integers x, from index `at` of the row on, as bytes: high = (x + 128) >> 8, and low is the lower byte of x. The pack
+  // instructions work within 128-bit lanes: four numbers of one vector follow four of the next. The last permutation puts them in
+  // order.
   STILLA_INLINE void store(std::size_t at, const Int (&x)[4]) {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     const __m256i half = _mm256_set1_epi16(128), low_byte = _mm256_set1_epi16(255);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The peak of AvxVnni (generic/peak.hpp).
+// The loop that measures the peak of the target avxvnni (generic/peak.hpp).
 #pragma once
 
 #include <stilla/generic/peak.hpp>

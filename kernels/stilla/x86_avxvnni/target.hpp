@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// AVX-VNNI: vpdpbusd on 256-bit registers without AVX-512. First in Intel Alder Lake (2021); AMD Zen 5.
+// The target avxvnni: AVX-VNNI has vpdpbusd, a dot product of bytes, on 256-bit registers without AVX-512. Intel Alder Lake (2021) was
+// the first CPU with it; AMD Zen 5 has it too.
 #pragma once
 
 #include <stilla/base/target.hpp>
 #include <stilla/x86_avx2/target.hpp>
 
-// The instruction sets of its target regions (region.hpp).
+// The instruction sets of avxvnni's target regions (region.hpp).
 #define STILLA_SETS_AVXVNNI "avx2,fma,f16c,avxvnni"
 
 #include <stilla/base/push_macros-inl.hpp>
