@@ -273,7 +273,7 @@ nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& mod
   out["samples_ns"] = samples_ns;
   out["samples_ts"] = measured.rates;
   out["checksum"] = fmt::format("{:016x}", measured.checksum);
-  // These two columns stay null on targets for which the program does not know a dot-product instruction.
+  // limit_ts and limit_percent stay null on targets for which the program does not know a dot-product instruction.
   for (const char* key : {"limit_ts", "limit_percent"}) out[key] = nullptr;
   if (!probe.is_possible()) return out;
   const double limit = statistics_of(measured.limit_rates).mean;

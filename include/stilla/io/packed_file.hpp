@@ -142,7 +142,8 @@ inline Result<std::uint64_t> source_identity(const ModelSource& source) {
   return sum.value();
 }
 
-// The format that a tensor has in a packed file. Vectors that a change modifies become floats.
+// Returns the format that a tensor has in a packed file. Vectors (norms and biases) whose values options.change alters, a rotation for
+// example, become floats.
 inline FormatId packed_format(const TensorInfo& tensor, const PackOptions& options) {
   const bool is_changed_vector = options.change != nullptr && !tensor.is_matrix() && options.change->changes(tensor);
   return is_changed_vector ? format_id("f32") : requantised_format(tensor, options.format);

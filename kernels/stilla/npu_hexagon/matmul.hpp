@@ -179,8 +179,8 @@ struct LpbqSums {
   STILLA_HVX_INLINE void load_correction(const uint8_t* x, size_t c) { corrections[c] = V::two_words(x + chunk_k * Columns + 8 * c).first; }
   STILLA_HVX_INLINE Vector shift_scales() const { return V::shift_halves_right(scales, first == 0 ? 4 : 8); }
 
-  // Adds the blocks of the chunk that was multiplied, and meanwhile loads the first operands of the next chunk, whose columns are
-  // at x.
+  // Adds the sums of the blocks of the chunk that was multiplied, times the scales of the blocks, to y. Meanwhile it loads the first
+  // operands of the next chunk, whose activations are at x.
   template <class Way>
   STILLA_HVX_INLINE void add_blocks(Way& way, const uint8_t* x) {
     if constexpr (Groups == 2) {
@@ -418,7 +418,8 @@ STILLA_HVX_INLINE void finish_token(const MatmulArgs& a, const uint8_t* panel, s
   scale_rows<npu::Activations::int16, false>(y, sums, scales, a.token_scales[m], bias, count);
 }
 
-// Multiplies the panels [first, last) by all tokens. A panel's weights are read once for every set of four columns.
+// Multiplies the panels [first, last) by all tokens. A panel's weights are read once for every four columns of activations (a column is
+// an int8 token, or one plane of an int16 token).
 template <class V>
 void matmul(const MatmulArgs& a, size_t first, size_t last) {
   typename V::template Local<int32_t, max_columns * panel_rows> sums;

@@ -109,8 +109,8 @@ HWY_INLINE VInt16 load_codes(const std::byte* codes, std::size_t line, bool uppe
   }
 }
 
-// Adds what the minimums of 256 k contribute to the sums of the rows of vector v and of MT tokens, whose rounded sums are
-// `stride` apart.
+// Adds to `acc`, the products of MT tokens with the rows of vector v, what the minimums of 256 k contribute: minimums times sums of
+// activations. `sums` points to these sums of the first token (RoundedSums); those of the next token are `stride` further.
 template <class F, std::size_t MT>
 HWY_INLINE void add_minimums(VFloat (&acc)[MT][row_vectors], const std::byte* record, std::size_t v, const RoundedSums* sums,
                              std::size_t stride) {
