@@ -32,6 +32,13 @@ class ProgramMemory : public ProgramTest {
     return {status, process.out, process.err};
   }
 
+  // Whether the last line of the text is one of the program's messages. Notes about the model may stand before it.
+  static bool ends_in_a_message(const std::string& text) {
+    if (!text.ends_with('\n')) return false;
+    const std::size_t last = text.rfind('\n', text.size() - 2);  // npos + 1 is 0
+    return text.compare(last + 1, 8, "stilla: ") == 0;
+  }
+
   static void sweep(const std::vector<std::string>& arguments, const std::vector<std::string>& outputs = {},
                     const std::string& input = {}) {
     const Finished whole = run(arguments, 0, input);
@@ -45,9 +52,7 @@ class ProgramMemory : public ProgramTest {
       const long n = 1 + i * count / steps;
       for (const std::string& output : outputs) fs::remove(path(output));
       const Finished ended = run(arguments, n, input);
-      const bool is_fine = ended.status >= 0 && ended.status <= 3 &&
-                           (ended.status == 0 || ended.err.find("stilla: ") != std::string::npos) &&
-                           !contains(ended.err, "terminate called");
+      const bool is_fine = ended.status == 0 || (ended.status == 1 && ends_in_a_message(ended.err));
       if (!is_fine) ++failed;
       EXPECT_TRUE(is_fine) << arguments[0] << ": without memory from allocation " << n << " of " << count << " on: status " << ended.status
                            << ", " << ended.err;
