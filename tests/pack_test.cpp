@@ -227,6 +227,9 @@ struct MinimumOfRows : INT8_CHANNEL {
 struct OtherWords : ST4 {  // has the sub-scales of the groups in reverse order
   static constexpr int sub_scale_of(std::uint32_t word, std::size_t g) { return ST4::sub_scale_of(word, 3 - g); }
 };
+struct MinimumsOfSevenBits : Q4_K {
+  static constexpr int sub_minimum(const std::byte* block, std::size_t g) { return 2 * Q4_K::sub_minimum(block, g); }
+};
 struct CodesOfSixBits : Q4_0 {
   static constexpr int code(const std::byte* block, std::size_t k) { return std::to_integer<int>(block[2 + k / 2]) & 63; }
 };
@@ -254,6 +257,7 @@ TEST(Layout, HoldsNothingThatItCannot) {
   static_assert(!Rows16K4::holds<WithGroups<INT4_G128, 64>>());
   static_assert(!Rows16K4::holds<WithGroups<Q4_1, 16>>());  // minimums must belong to 32 weights
   static_assert(!Rows16K4::holds<WithGroups<Q4_K, 16>>());  // the sub-scales of Q4_K have six bits
+  static_assert(!Rows16K4::holds<MinimumsOfSevenBits>());
   static_assert(!Rows16K4::holds<MinimumOfRows>());
   static_assert(!Rows16K4::holds<OtherWords>());
   static_assert(!stilla::detail::codes_fit<CodesOfSixBits>());
@@ -283,6 +287,10 @@ TEST(Layout, AnotherOneIsNotMisread) {
   ASSERT_TRUE(matrix);
   PackedView other = *matrix;
   other.layout = LayoutId{0x4711};
+  EXPECT_EQ(panels_from(other, 0, 1).layout, other.layout);
+  std::vector<float> row(other.cols);
+  embedding_lookup(row.data(), other, 0);
+  for (const float value : row) EXPECT_TRUE(std::isnan(value));
   const std::vector<float> x = noise_values(2, 32);
   std::vector<float> y(16, 7.0f);
   ActivationBuffer rounded;

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <utility>
 
 #include <stilla/base/aligned.hpp>
@@ -146,10 +147,15 @@ class PackedMatrix {
   AlignedBuffer<std::byte> data_;
 };
 
-// Writes row n of packed weights to `out` as floats, for embedding lookup. The values are the same as those in the file.
+// Writes row n of packed weights to `out` as floats, for embedding lookup. The values are the same as those in the file. A table of
+// another layout than Rows16K4 gives NaN.
 STILLA_KERNEL_LINKAGE void embedding_lookup(float* out, const PackedView& table, std::size_t n);
 #if STILLA_COMPILE_KERNELS
 STILLA_KERNEL_LINKAGE void embedding_lookup(float* out, const PackedView& table, std::size_t n) {
+  if (table.layout != Rows16K4::id) {
+    std::fill_n(out, table.cols, std::numeric_limits<float>::quiet_NaN());
+    return;
+  }
   stilla::with_format(table.format, [&](auto tag) { unpack_row<decltype(tag)>(table, n, out); });
 }
 #endif

@@ -90,9 +90,9 @@ inline Result<std::size_t> packed_bytes(FormatId format, std::uint64_t N, std::u
 // matrix.
 inline PackedView panels_from(const PackedView& w, std::size_t first, std::size_t count) {
   const detail::FormatFacts facts = detail::facts_of(w.format);
-  if (facts.block_weights == 0) return {w.format, 0, w.cols, nullptr};
+  if (facts.block_weights == 0) return {w.format, 0, w.cols, nullptr, w.layout};
   const std::size_t rows = std::min(count * panel_rows, w.rows - first * panel_rows);
-  return {w.format, rows, w.cols, w.data + first * facts.panel_bytes(w.cols)};
+  return {w.format, rows, w.cols, w.data + first * facts.panel_bytes(w.cols), w.layout};
 }
 
 // The code of row r and position k in the packed codes of 32 neighbouring k. This is the inverse of packing; the scalar kernels

@@ -116,6 +116,21 @@ constexpr bool nibbles_fit() {
   return true;
 }
 
+// Whether sub-scales fit into a signed byte, and sub-minimums into six bits with either sign, for which the integer sums of the kernels
+// have room. The compiler tries blocks of all zeros, all ones and both patterns of alternating bits.
+template <QuantisedFormat F>
+constexpr bool sub_minimums_fit() {
+  for (const unsigned pattern : {0x00u, 0xffu, 0x55u, 0xaau}) {
+    std::array<std::byte, F::block_bytes> block{};
+    for (std::byte& b : block) b = static_cast<std::byte>(pattern);
+    for (std::size_t g = 0; g < F::block_weights / F::group_weights; ++g) {
+      const int scale = F::sub_scale(block.data(), g), minimum = F::sub_minimum(block.data(), g);
+      if (scale < -128 || scale > 127 || minimum < -63 || minimum > 63) return false;
+    }
+  }
+  return true;
+}
+
 // Whether a scale word has the form that the kernels expect: bits 6g .. 6g + 5 are the sub-scale of group g with its sign, the
 // upper 8 bits are a ue5m3 (an unsigned float with 5 bits of exponent and 3 of mantissa).
 template <WordScaledFormat F>
@@ -153,7 +168,7 @@ struct Rows16K4 {
       holds = holds && F::code_bits <= 4 && F::zero_point == 0 && F::codebook.size() == std::size_t{1} << F::code_bits;
     }
     if constexpr (has_sub_minimums<F>) {  // RoundedSums hold sums for eight groups of 32
-      holds = holds && groups == 8 && F::group_weights == code_block;
+      holds = holds && groups == 8 && F::group_weights == code_block && detail::sub_minimums_fit<F>();
     } else if constexpr (has_nibble_minimums<F>) {  // one record holds 256 weights
       holds = holds && groups == 16 && !F::is_codebook && F::code_bits < 8 && detail::nibbles_fit<F>();
     } else if constexpr (F::has_minimum) {  // the minimum is multiplied by the sum of 32 activations
