@@ -32,12 +32,12 @@ class AnswerPrinter {
   AnswerPrinter(Mode mode, bool opens_reasoning, bool hide_thinking, const std::vector<std::string>& stop_texts);
 
   void push(std::string_view bytes);
-  // Ends the answer: shows the bytes that were held back because they could have been the beginning of a character, a tag or a stop text.
-  // Unless the mode is raw, the line is ended with a newline.
+  // Ends the answer: shows the bytes that were held back because a character, a tag or a stop text could have begun with them, and
+  // ends the line with a newline unless the mode is raw.
   void finish();
 
-  // Whether the answer, as far as its bytes were given to push(), ends within a thought. It does not matter whether this thought was shown
-  // or hidden.
+  // Whether the answer, as far as its bytes were given to push(), ends within a thought. A thought counts whether it was shown or
+  // hidden.
   bool is_reasoning() const { return reader_.is_reasoning(); }
   const StopTexts& stops() const { return stops_; }
 
