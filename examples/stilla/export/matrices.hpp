@@ -30,7 +30,7 @@ enum class Storage : std::uint8_t {
   signed_columns,  // [K, N], two's complement: the transposed matrix. DequantizeLinear on axis 1 or, blocked, on axis 0
 };
 
-// What is stored in the weight file beside levels and scales.
+// What is stored in the weight file beside the integers of a matrix (its levels) and the scales.
 enum class Offsets : std::uint8_t {
   none,
   zero_points,   // weight = scale * (level - zero point)
@@ -45,8 +45,9 @@ struct PlacedMatrix {
   Storage storage = Storage::signed_rows;
   onnx::FilePlace levels;   // of level_bits() bits each
   onnx::FilePlace scales;   // float32 [N, G], or [G, N] with signed_columns; G groups in a row. With block scales [N]
-  // What is stored beside levels and scales. Zero points are unsigned integers of form.bits, [N, G], and each row has whole bytes;
-  // minimums are float32 [N, G]; block scales are uint8 [G, N], and only with signed_columns.
+  // The place of what is stored beside the integers and scales of a matrix of N rows with G groups each. Zero points are unsigned
+  // integers of as many bits as the weights, [N, G], and each row has whole bytes; minimums are float32 [N, G]; block scales are
+  // uint8 [G, N], and only a transposed matrix (signed_columns) has them.
   onnx::FilePlace offsets;
 
   unsigned level_bits() const { return storage == Storage::byte_rows ? 8 : form.bits; }
