@@ -64,8 +64,8 @@ stilla::AttentionOptions options_of(std::string_view op, std::optional<float> sc
   return {.scale = scale.value_or(0.0f), .window = window.value_or(0), .soft_cap = soft_cap.value_or(0.0f)};
 }
 
-// Computes attention for the rows of `queries`, which stand at the positions from `first` on, on the threads of the ops. Call it
-// without holding Python's global lock (GIL).
+// Computes attention for the rows of `queries`, which stand at the positions from `first` on, on the thread pool that the module has
+// for ops. Call it without holding Python's global lock (GIL).
 void run_attention(stilla::Matrix out, stilla::ConstMatrix queries, const stilla::KvView& cache, std::size_t layer, std::size_t first,
                    const stilla::AttentionOptions& options) {
   const std::size_t D = cache.shape.head_dim, heads = queries.cols / D;

@@ -55,8 +55,8 @@ std::string text(const nlohmann::json& json, const char* key) {
   return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
-// Reads the first and last layers of the parts, for example [[0, 14], [14, 28]]. The parts must follow each other and hold all
-// layers.
+// Reads which layers each part of the body has. [[0, 14], [14, 28]] means layers 0 to 13 and layers 14 to 27. The parts must follow
+// each other and hold all layers.
 std::optional<std::vector<LayerRange>> parts_of(const nlohmann::json& json, std::size_t layers) {
   std::vector<LayerRange> parts;
   std::size_t next = 0;

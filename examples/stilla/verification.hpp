@@ -17,7 +17,7 @@ class Verification {
  public:
   // Begins to compare `source`, which must outlive this object. A source that is not packed has no checksums and counts as whole.
   explicit Verification(const stilla::ModelSource& source);
-  // Ends the comparison, even if tensors are left.
+  // Ends the comparison, even if not all tensors have been compared yet.
   ~Verification();
   Verification(const Verification&) = delete;
   Verification& operator=(const Verification&) = delete;

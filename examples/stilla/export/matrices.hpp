@@ -56,7 +56,8 @@ struct PlacedMatrix {
 
 class Matrices {
  public:
-  // `source`, `weights` and this object itself must live until the jobs of the weight file have run.
+  // The model's weights (`source`), the weight file (`weights`) and this object itself must live until the jobs that write the weight
+  // file have run.
   Matrices(const SourceWeights& source, WeightFile& weights) : source_(source), weights_(weights) {}
   Matrices(const Matrices&) = delete;
   Matrices& operator=(const Matrices&) = delete;
@@ -68,7 +69,8 @@ class Matrices {
   // Places a tensor of any format as float16, [N, K].
   onnx::FilePlace place_halves(const stilla::GgufTensor& tensor);
 
-  // Places zeros, for zero points that a graph must have although they are all 0. All places of the same size are one.
+  // Reserves a place for zeros in the weight file, for zero points that a graph must have although they are all 0. Zeros of the same
+  // size are stored only once.
   onnx::FilePlace place_zeros(std::uint64_t bytes);
 
   // Places Hadamard's matrix [n, n] in natural order, where n is a power of two. It is float32, divided by the square root of n;

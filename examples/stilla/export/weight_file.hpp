@@ -27,8 +27,8 @@ class WeightFile {
   // false, the work ends.
   using Progress = std::function<bool(std::uint64_t, std::uint64_t)>;
   using Advance = std::function<stilla::Status(std::uint64_t bytes)>;
-  // Writes one constant to the place that was reserved for it. The job calls `advance` with the number of bytes written since
-  // its last call, and ends if `advance` fails.
+  // A function that writes one constant to the place that was reserved for it. It calls `advance` with the number of bytes written
+  // since its last call, and ends if `advance` fails.
   using Job = std::function<stilla::Status(stilla::AtomicFile& file, const Advance& advance)>;
 
   // Reserves a place for a constant. The caller must add a job that fills the place.
