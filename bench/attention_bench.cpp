@@ -24,7 +24,8 @@ using namespace stilla;
 
 constexpr std::size_t prefill_tokens = 512;
 
-// Returns the cache of the benchmark that runs now, filled with random keys and values.
+// Returns the key/value cache for the benchmark that runs now, filled with random keys and values. It is kept for the next benchmark that
+// wants the same one.
 KvCache* filled_cache(const ModelShape& model, KvType type, std::size_t positions) {
   static std::optional<KvCache> cache;
   const KvShape shape{model.layers, model.n_kv_heads, head_dim, type};

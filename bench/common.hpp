@@ -52,14 +52,15 @@ inline void fill_activations(float* x, std::size_t count, std::uint64_t seed) {
   }
 }
 
-// How many bytes `threads` threads can read in a second at this moment, and how many multiply-adds they can do (roofline.hpp).
+// What a machine can do at this moment with `threads` threads: how many bytes it reads in a second, and how many multiply-adds it does
+// (roofline.hpp).
 struct Limits {
   double bytes_per_second = 0.0;
   double macs_per_second = 0.0;
 };
 
-// Measures the limits. Google Benchmark calls a benchmark several times in a row, so a measurement that is younger than a quarter of
-// a second, and was made with the same threads and instruction, is used again.
+// Measures how fast `threads` threads read memory and multiply. Google Benchmark calls a benchmark several times in a row, so a measurement
+// that is younger than a quarter of a second, and was made with the same threads and instruction, is used again.
 inline Limits limits_now(std::size_t threads, const MacLoop& loop) {
   struct Latest {
     std::chrono::steady_clock::time_point when;
@@ -80,8 +81,8 @@ inline Limits limits_now(std::size_t threads, const MacLoop& loop) {
   return latest.limits;
 }
 
-// The counters of one benchmark. They are computed from the wall time of its whole loop and from the limits before and after the
-// loop. So create the object just before the loop, and call end() just after it.
+// Computes the speeds that one benchmark shows. They come from the wall time of the benchmark's whole loop, and from what the machine can
+// read and multiply just before and just after it. So create the object just before the loop, and call end() just after it.
 class Rates {
  public:
   Rates(benchmark::State& state, std::size_t threads, const MacLoop& loop)
@@ -93,12 +94,13 @@ class Rates {
     after_ = limits_now(threads_, loop_);
   }
 
-  // Adds the counters of the bytes that one iteration reads: GB/s, the limit, and the share of the limit.
+  // Shows how fast an iteration reads, given the bytes that it reads: GB/s, the GB/s that the machine can read, and the share of this
+  // limit.
   void add_bytes(double per_iteration) {
     add("GB/s", "read GB/s", "%read", per_iteration, (before_.bytes_per_second + after_.bytes_per_second) / 2);
   }
-  // Adds the counters of the multiply-adds of one iteration, each counted as two operations: GOP/s, the limit, and the share of
-  // the limit.
+  // Shows how fast an iteration multiplies, given its multiply-adds, each counted as two operations: GOP/s, the GOP/s that the machine can
+  // do, and the share of this limit.
   void add_macs(double per_iteration) {
     add("GOP/s", "peak GOP/s", "%peak", 2 * per_iteration, before_.macs_per_second + after_.macs_per_second);
   }
@@ -120,8 +122,8 @@ class Rates {
   double seconds_ = 0.0;
 };
 
-// Runs the benchmarks. Without the option --benchmark_filter it runs those whose names match `short_run`. Counters are columns of a
-// table unless an option says otherwise.
+// Runs the benchmarks. Without the option --benchmark_filter it runs those whose names match the regular expression `short_run`. The speeds
+// that a benchmark shows are columns of a table unless an option says otherwise.
 inline int run_benchmarks(int argc, char** argv, const char* short_run) {
   std::vector<char*> arguments(argv, argv + argc);
   bool has_filter = false, is_list = false;

@@ -25,7 +25,7 @@ namespace stilla_bench { namespace {
 
 using namespace stilla;
 
-// Measures op(out, x, other), which it calls again and again on rows of n floats.
+// Measures an op, op(out, x, other), by calling it again and again. Each of the three arguments is one row of n random floats.
 template <class Op>
 void run_row(benchmark::State& state, TargetId target, std::size_t n, Op op) {
   AlignedBuffer<float> out, x, other;
@@ -64,8 +64,8 @@ void register_ops(TargetId target) {
     register_row("Softmax", target, concat(n), n, [](Matrix out, ConstMatrix x, ConstMatrix) { (void)softmax(out, x); });
   }
   for (const RopeLayout layout : {RopeLayout::half_split, RopeLayout::interleaved}) {
-    // The row has the width of all query heads of the 1.5B model. It is rotated again and again, in place; a rotation does not
-    // change its norm.
+    // RoPE is measured on a row as wide as all query heads of the 1.5B model. The row is rotated again and again, in place. That is
+    // possible because a rotation does not change the norm of a row.
     std::vector<float> cos(head_dim / 2), sin(head_dim / 2);
     RopeFrequencies(10000.0, head_dim).table_row(cos.data(), sin.data(), 1000);
     register_row("Rope", target, layout == RopeLayout::half_split ? "half_split" : "interleaved", models[0].n_heads * head_dim,

@@ -29,9 +29,9 @@ namespace stilla_bench { namespace {
 
 using namespace stilla;
 
-// Copies of some matrices, one set behind the other, for the benchmark that runs now. For each matrix only one panel of random
-// weights is encoded, and then repeated, because for the time it only matters where the bytes lie. The memory is kept from
-// benchmark to benchmark.
+// The weights that the benchmark running now multiplies by: several copies of all its matrices, one copy behind the other. For each matrix
+// only one panel of random weights is encoded, and then repeated, because for the time it only matters where the bytes lie. The memory is
+// kept from benchmark to benchmark.
 class Ring {
  public:
   bool prepare(FormatId format, const std::vector<MatrixShape>& shapes) {
@@ -125,7 +125,7 @@ MacLoop mac_loop(TargetId target, FormatId format) {
   return takes_float_activations(format) ? loops.f32 : loops.int8;
 }
 
-// Measures the product with the single matrix of `shapes`.
+// Measures matmul with one matrix, the only element of `shapes`.
 void run_matmul(benchmark::State& state, TargetId target, FormatId format, ActivationBits bits, const std::vector<MatrixShape>& shapes,
                 std::size_t M, std::size_t threads) {
   const auto [N, K] = shapes[0];
@@ -153,8 +153,8 @@ void run_matmul(benchmark::State& state, TargetId target, FormatId format, Activ
   rates.add_macs(static_cast<double>(M) * weights_of(shapes));
 }
 
-// Measures a decoder layer as model/forward.hpp computes it, from one layer's output to the next one's, but without rotation, the
-// cache and attention (attention_bench measures those). The query stands in for the result of attention.
+// Measures a decoder layer as model/forward.hpp computes it, from one layer's output to the next one's, but without the rotation by
+// position, the key/value cache and attention (attention_bench measures those). The query stands in for the result of attention.
 void run_layer(benchmark::State& state, TargetId target, FormatId format, ActivationBits bits, const std::vector<MatrixShape>& shapes,
                std::size_t M, std::size_t threads) {
   const std::size_t E = shapes[0].K, kv_width = shapes[1].N, F = shapes[4].N;  // here q has E columns
@@ -194,7 +194,7 @@ void run_layer(benchmark::State& state, TargetId target, FormatId format, Activa
   rates.add_macs(static_cast<double>(M) * weights_of(shapes));
 }
 
-// Registers the benchmarks in an order in which those of one format and shape follow each other and share the ring of matrices.
+// Registers the benchmarks in an order in which those of one format and shape follow each other and share the matrices in memory.
 void register_all() {
   for_each_type(Formats{}, [](auto format) {
     using F = decltype(format);
@@ -204,7 +204,7 @@ void register_all() {
           if (!QuantisedFormat<F> && bits == ActivationBits::sixteen) continue;
           const char* activations = !QuantisedFormat<F> ? "af" : bits == ActivationBits::eight ? "a8" : "a16";
           for (const std::size_t M : token_counts) {
-            // The target scalar, the specification, is slow, and its speed is of interest for 1 and 2 tokens only.
+            // The target scalar, which is the specification, is slow, and its speed is of interest for 1 and 2 tokens only.
             if (target == Scalar::id && M > 2) continue;
             for (const std::size_t threads : thread_counts()) {
               const std::string name =

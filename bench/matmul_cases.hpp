@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The matrices that matmul_bench.cpp and onednn.cpp multiply with, and how many copies of them make a ring.
+// The matrices that matmul_bench.cpp and onednn.cpp multiply with, and how many copies of them are needed so that no cache holds all.
 #pragma once
 
 #include <algorithm>
@@ -54,8 +54,9 @@ inline double weights_of(const std::vector<MatrixShape>& shapes) {
   return weights;
 }
 
-// Returns how many copies of `bytes` bytes are needed to fill at least roofline_bytes. It is fewer if there is no memory for so
-// many; the `held` bytes that the caller already has count as free. It is 0 if there is not even memory for one copy.
+// Returns how many copies of something that takes `bytes` bytes are needed to fill 1 GiB (roofline_bytes), which is more than any cache
+// holds. It is fewer if there is no memory for so many; the `held` bytes that the caller already has count as free. It is 0 if there is not
+// even memory for one copy.
 inline std::size_t copies_that_fit(std::size_t bytes, std::size_t held) {
   const std::size_t wanted = (roofline_bytes + bytes - 1) / bytes;
   std::ifstream meminfo("/proc/meminfo");

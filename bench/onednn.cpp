@@ -39,7 +39,7 @@ const Types all_types[] = {{"s8", "a8", memory::data_type::s8, memory::data_type
                            {"f32", "af", memory::data_type::f32, memory::data_type::f32},
                            {"bf16", "af", memory::data_type::bf16, memory::data_type::bf16}};
 
-// The product with one matrix of a shape. The caller says at each run where the weights lie.
+// oneDNN's product of M tokens and a matrix of one shape. Each call of run() is told where the weights of a matrix lie.
 class Product {
  public:
   Product(const Types& types, const MatrixShape& shape, std::size_t M) {
@@ -64,7 +64,7 @@ class Product {
     x_ = memory(chosen.src_desc(), engine());
     y_ = memory(chosen.dst_desc(), engine());
     w_ = memory(chosen.weights_desc(), engine(), nullptr);
-    // As a float this byte repeated is 0.0462, as an integer 61.
+    // All bytes of the activations are 0x3d, which is a sensible value in every type: 0.0462 as a float, 61 as an integer.
     std::memset(x_.get_data_handle(), 0x3d, x_.get_desc().get_size());
   }
   std::size_t weight_bytes() const { return w_.get_desc().get_size(); }
@@ -100,8 +100,8 @@ void run_onednn(benchmark::State& state, const Types& types, const std::vector<M
   const std::size_t count = copies_that_fit(set_bytes, ring.size());
   const std::size_t before = ring.size();
   if (count == 0 || !ring.resize(count * set_bytes)) return state.SkipWithError("not enough memory");
-  // These bytes are valid weights of every type. Some layouts of int8 weights keep a compensation behind them; here it is wrong by a
-  // constant, which does not change the time.
+  // All bytes of the weights are 0x3c, which gives valid weights of every type. Some of oneDNN's layouts of int8 weights keep a correction
+  // term behind the weights. Here this term is wrong by a constant, which does not change the time.
   if (ring.size() != before) std::memset(ring.data(), 0x3c, ring.size());
 
   dnnl::stream stream(engine());

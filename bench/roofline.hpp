@@ -42,7 +42,7 @@ inline double seconds_since(std::chrono::steady_clock::time_point start) {
 
 namespace detail {
 
-// The loops write their results to this variable, so that the compiler cannot remove them.
+// The loops that only read memory, to measure its speed, write a result to this variable, so that the compiler cannot remove them.
 inline volatile std::uint64_t sink = 0;
 
 #if STILLA_ARCH_X86
@@ -79,8 +79,8 @@ inline void read(const std::byte* data, std::size_t bytes) {
 
 }  // namespace detail
 
-// The two loops, of bytes and of floats, whose speed bounds a target's matmuls. For a target without vectors they are the loops
-// of the first available target that has vectors, which is the best target of this CPU.
+// The two loops of multiply-adds, one of bytes and one of floats, whose speed bounds a target's matmuls. For a target without vectors they
+// are the loops of the first available target that has vectors, which is the best target of this CPU.
 struct MacLoops {
   MacLoop int8, f32;
 };
@@ -94,7 +94,8 @@ inline MacLoops mac_loops(std::string_view target) {
   return own.int8.run != nullptr ? own : best;
 }
 
-// Returns the multiply-adds per second, or 0 if no loop is known for the instruction. `parallel` runs `threads` threads.
+// Returns how many multiply-adds `threads` threads do in a second by running `loop`, or 0 if there is no such loop for the target's
+// instruction. `parallel` is the pool of these threads.
 inline double macs_per_second(const MacLoop& loop, stilla::Parallel parallel, std::size_t threads) {
   if (loop.run == nullptr) return 0.0;
   constexpr std::size_t rounds = 50000;
@@ -110,7 +111,8 @@ inline double macs_per_second(const MacLoop& loop, stilla::Parallel parallel, st
 
 inline constexpr std::size_t roofline_bytes = std::size_t{1} << 30;
 
-// Returns the bytes per second that are read from `bytes` bytes of memory. This memory must have been written to before.
+// Returns how many bytes per second the threads of `parallel` read from the memory at `data`, which has `bytes` bytes. This memory must
+// have been written to before.
 inline double bytes_per_second(const std::byte* data, std::size_t bytes, stilla::Parallel parallel) {
   constexpr std::size_t piece = std::size_t{1} << 20;
   const std::size_t pieces = bytes / piece;

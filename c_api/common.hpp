@@ -52,7 +52,7 @@ stilla_code report(stilla_error* error, const stilla::Result<T>& result) {
   return result ? done(error) : report(error, result.error());
 }
 
-// Calls f() and returns its code. Any exception becomes an error with a code and a message.
+// Calls f() and returns the error code that f() returns. An exception becomes an error code and a message.
 template <class F>
 stilla_code guarded(stilla_error* error, F&& f) {
   try {
@@ -79,7 +79,8 @@ inline stilla::PackedView view(const stilla_weights& w) {
   return {stilla::FormatId{w.format}, w.rows, w.cols, static_cast<const std::byte*>(w.data), stilla::LayoutId{w.layout}};
 }
 
-// The caller's own thread pool as a loop that a Parallel takes. The Parallel holds a copy of this object.
+// The thread pool that a caller in C passed, as a C++ function object. A Parallel, the library's reference to a pool, is made from it and
+// holds a copy of it.
 struct Pool {
   stilla_parallel parallel;
   void operator()(std::size_t count, stilla::IndexFunction body) const {

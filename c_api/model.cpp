@@ -48,7 +48,7 @@ size_t stilla_model_context(const stilla_model* model) { return model->model.con
 
 namespace {
 
-// Copies as many items as there is room for, and sets `count` to the number of all items.
+// Copies the items of a result to the caller's memory, as many as this has room for, and sets `count` to the number of all items.
 template <class T>
 void copy_out(T* out, size_t room, size_t* count, std::span<const T> items) {
   std::copy_n(items.begin(), std::min(room, items.size()), out);

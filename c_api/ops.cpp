@@ -141,8 +141,7 @@ stilla_code stilla_unpack_row(float* out, const stilla_weights* weights, size_t 
 
 namespace {
 
-// Calls f with the number of bits in the library's type, ActivationBits. Other numbers than 8 and
-// 16 are an error.
+// Calls f with the bits of rounded activations in the library's type, ActivationBits. Other numbers than 8 and 16 are an error.
 template <class F>
 stilla_code with_bits(int bits, stilla_error* error, F&& f) {
   return guarded(error, [&] {
@@ -204,8 +203,8 @@ stilla_code stilla_import_activations(stilla_activations* out, const stilla_inte
   });
 }
 
-// Functions for jobs. A job is an object of the library in the caller's memory, and a JobKind says
-// what can be done with it.
+// Functions for jobs. A job is an op that the caller's threads compute task by task. It is an object of the library that lies in the
+// caller's memory. Its JobKind holds what can be done with it: count its tasks and run one.
 
 namespace {
 
@@ -215,8 +214,8 @@ struct JobKind {
   void (*run)(const void* job, std::size_t round, std::size_t task);
 };
 
-// The JobKind of an op whose job has one round of tasks. It is made from the op's functions that
-// count the tasks and run one.
+// The JobKind of an op whose tasks may all run at the same time, in one round. (Attention has two rounds.) It is made from the op's
+// functions that count the tasks and run one.
 template <class Job, auto Tasks, auto Run>
 constexpr JobKind one_round{1, [](const void* job, std::size_t) { return std::size_t{Tasks(*static_cast<const Job*>(job))}; },
                             [](const void* job, std::size_t, std::size_t task) { Run(*static_cast<const Job*>(job), task); }};
@@ -253,7 +252,7 @@ stilla::TileFunction tile_function(const stilla_epilogue& epilogue) {
 }
 stilla::MatmulTile tile_of(const stilla_tile& tile) { return {{tile.values, tile.rows, tile.cols, tile.stride}, tile.row, tile.column}; }
 
-// The products and the input of a matmul job, converted from C's structs.
+// The products and the input of a matmul job, converted from the structs of the C API to the library's types.
 struct Products {
   stilla_code read(const stilla_product* from, size_t n, const stilla_activations* rounded, const stilla_const_matrix* x,
                    stilla_error* error) {

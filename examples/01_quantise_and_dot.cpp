@@ -59,13 +59,13 @@ int main() {
       const int code = Q4_0::code(block, k) - Q4_0::zero_point;
       sum += code * x8.values[i];
       exact += double{weights[i]} * double{x[i]};
-      // The weights' scale is itself rounded to 11 bits, which adds at most 8 * 2^-11 of a step.
+      // The scale of a block of weights is itself rounded, to 11 bits. This adds at most 8 * 2^-11 of a step to the error of a weight.
       const double step_w = 1.005 * std::fabs(double{scale_w});
       worst += step_w * std::fabs(double{x[i]}) + std::fabs(double{scale_w} * code) * 0.5 * double{scale_x};
     }
     if (b == 0) std::printf("block 0      scale %.6f * %.6f, integer sum %d\n", scale_w, scale_x, sum);
-    // fma multiplies and adds with a single rounding, after the addition. Every kernel of the library performs these float
-    // operations in this order.
+    // std::fma multiplies a block's scales by its integer sum and adds the sum of the blocks before, with a single rounding after the
+    // addition. Every kernel of the library performs these float operations in this order.
     dot = std::fma(scale_w * scale_x, static_cast<float>(sum), dot);
   }
 

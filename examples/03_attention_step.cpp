@@ -49,8 +49,9 @@ void rotate(const float* x, std::size_t position, double* rotated) {
   }
 }
 
-// Computes the attention of the last position in double precision. *magnitude becomes the highest sum of |query * key| / sqrt(D),
-// where D is the size of a head. The change of a score that comes from the rounding of keys is proportional to it.
+// Computes the attention of the last position in double precision. For one query head and one position, let the magnitude be the sum of
+// |query * key| / sqrt(D) over the D values of a head. *magnitude becomes the highest one. Rounding the keys changes a score in proportion
+// to it.
 std::vector<double> naive_attention(const std::vector<float>& q, const std::vector<float>& keys, const std::vector<float>& values,
                                     double* magnitude) {
   std::vector<double> out(n_heads * D, 0.0), scores(T);
@@ -114,9 +115,10 @@ int main() {
 
     double error = 0.0;
     for (std::size_t i = 0; i < out.size(); ++i) error = std::max(error, std::fabs(double{out[i]} - expected[i]));
-    // The cache rounds keys and values with a relative error of up to `unit`. A score then changes by up to unit * magnitude, and
-    // a weight of the softmax, relatively, by up to twice as much; values are at most 1. With a float cache only the roundings of
-    // the sums remain: a score adds up 128 terms, and a value of the result 301.
+    // The cache rounds keys and values with a relative error of up to `unit`. A score then changes by up to unit * magnitude, where
+    // magnitude is the highest sum of |query * key| / sqrt(128) over a head. So a weight of the softmax changes, relatively, by up to twice
+    // as much. The values are at most 1. With a float cache only the roundings of the sums remain: a score adds up 128 terms, and a value
+    // of the result 301.
     const double unit = type == stilla::KvType::f32 ? 0.0 : type == stilla::KvType::f16 ? 0x1p-11 : 0x1p-8;
     const double allowed = (unit + 0x1p-24 * D) * 2 * magnitude + unit + 0x1p-24 * T;
     ok = ok && error <= allowed;

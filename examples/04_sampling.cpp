@@ -51,8 +51,8 @@ bool draws_follow(const char* name, const stilla::SamplingOptions& options) {
   std::printf("%-34s", name);
   const std::vector<double> p = expected(options);
   for (std::size_t t = 0; t < p.size(); ++t) {
-    // The bound is five standard deviations of a binomial distribution. A correct sampler exceeds it once in two million of the
-    // printed tables.
+    // How often a token was drawn may differ from what its probability lets expect by five standard deviations of a binomial distribution.
+    // With a correct sampler it differs by more only once in two million times.
     const double off = std::fabs(count[t] - draws * p[t]);
     ok = ok && off <= 5 * std::sqrt(draws * p[t] * (1 - p[t])) + 1e-6 * draws;
     std::printf("  %.3f (%.3f)", static_cast<double>(count[t]) / draws, p[t]);

@@ -96,7 +96,7 @@ class Team {
   std::vector<std::thread> threads_;
 };
 
-// The engine's own file format: this header, then every matrix as floats, in the order in which Engine reads them.
+// The engine's own file format: this header, then all weights of the model as floats, in the order in which the class Engine reads them.
 struct Header {
   std::uint32_t magic = 0x4e474e45, vocabulary = 320, hidden = 128, layers = 3;
   std::uint32_t heads = 6, kv_heads = 2, head_dim = 32, ffn = 384;
@@ -221,7 +221,7 @@ class Engine {
     return values;
   }
 
-  // Reads floats from the file, quantises them, and packs them into the arena.
+  // Reads the floats of one matrix from the model's file, quantises them to the format F, and packs them into the engine's memory.
   template <class F>
   stilla::PackedView load(std::FILE* file, std::size_t rows, std::size_t cols) {
     std::vector<float> values(rows * cols);
@@ -234,7 +234,8 @@ class Engine {
     return {stilla::id_of<F>, rows, cols, packed};
   }
 
-  // Computes y = x * w^T + bias, or adds this result to y, as the residual connections need it.
+  // Computes the product y = x * w^T + bias of activations x and weights w. With `accumulate` the product is added to y, as the residual
+  // connections of a layer need it.
   void multiply(stilla::Matrix y, const stilla::PackedView& w, stilla::ConstMatrix x, const float* bias = nullptr,
                 bool accumulate = false) {
     must(stilla::quantise(rounded_, x, team_));

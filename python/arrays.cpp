@@ -106,7 +106,7 @@ NewArray::NewArray(Shape shape) : shape_(std::move(shape)) {
     if (n != 0 && count > std::numeric_limits<std::size_t>::max() / n) throw std::bad_alloc();
     count *= n;
   }
-  // The memory has at least one element, so that an array without elements has an address too.
+  // A new array gets memory for at least one element, so that an array without elements has an address too.
   if (!memory_.resize(std::max<std::size_t>(count, 1))) throw std::bad_alloc();
 }
 

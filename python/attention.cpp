@@ -26,7 +26,8 @@
 namespace python {
 namespace {
 
-// Returns an array [rows, heads, D] as a matrix whose rows have heads * D floats. Each row must lie in one piece.
+// Returns an array [rows, heads, D] as a matrix whose rows have heads * D floats (D is the size of a head). The floats of a row must
+// lie side by side.
 stilla::ConstMatrix wide_rows(const Argument& argument, const Array& array) {
   const std::size_t M = array.shape(0), heads = array.shape(1), D = array.shape(2);
   const bool is_whole = M == 0 || heads <= 1 || array.stride(1) == static_cast<std::int64_t>(D);
@@ -63,8 +64,8 @@ stilla::AttentionOptions options_of(std::string_view op, std::optional<float> sc
   return {.scale = scale.value_or(0.0f), .window = window.value_or(0), .soft_cap = soft_cap.value_or(0.0f)};
 }
 
-// Computes attention for the rows of `queries`, which stand at the positions from `first` on, on the threads of the ops. Call it
-// without holding Python's global lock (GIL).
+// Computes attention for the rows of `queries`, which stand at the positions from `first` on, on the thread pool that the module has
+// for ops. Call it without holding Python's global lock (GIL).
 void run_attention(stilla::Matrix out, stilla::ConstMatrix queries, const stilla::KvView& cache, std::size_t layer, std::size_t first,
                    const stilla::AttentionOptions& options) {
   const std::size_t D = cache.shape.head_dim, heads = queries.cols / D;
@@ -159,8 +160,8 @@ stilla::KvShape one_layer(std::size_t heads, std::size_t head_dim, const std::st
   return shape;
 }
 
-// Stores keys and values [M, G, D] in `chunks`, which the caller owns, and returns the attention of queries [M, H, D] at the same
-// positions. M is the number of tokens, G and H that of key/value heads and query heads, D the size of a head.
+// Stores keys and values [M, G, D] in `chunks`, the caller's memory for a key/value cache, and returns the attention of queries [M,
+// H, D] at the same positions. M is the number of tokens, G and H that of key/value heads and query heads, D the size of a head.
 FloatArray gqa_decode(const Array& queries, const Array& keys, const Array& values, const nb::ndarray<nb::device::cpu>& chunks,
                       std::size_t position, const std::string& type, std::optional<float> scale, std::optional<std::size_t> window,
                       std::optional<float> soft_cap) {

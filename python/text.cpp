@@ -38,7 +38,7 @@ stilla::jinja::LocalTime local_time() {
   return {parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec};
 }
 
-// The number of a prompt's tokens that are evaluated between two calls of `goes_on`.
+// While a prompt is evaluated, the function `goes_on` is called each time that this many tokens have been evaluated.
 constexpr std::size_t piece_tokens = 128;
 
 }  // namespace
@@ -77,8 +77,7 @@ Ids TextSession::ids() {
   const std::lock_guard lock(mutex_);
   const std::span<const std::uint32_t> held = session_.ids();
   if (!decoder_) return {held.begin(), held.end()};
-  // The stream may have evaluated guesses behind the text. They are in the session, but not part of
-  // the text.
+  // The session's stream may have evaluated guesses of what follows its text. They are in the session, but not part of the text.
   return {held.begin(), std::mismatch(held.begin(), held.end(), stream_text_.begin(), stream_text_.end()).first};
 }
 
@@ -223,7 +222,7 @@ void TextStream::close_thought() {
   push(words);
 }
 
-// Appends these tokens to the stream's text.
+// Appends these tokens to the stream's text. Their characters become ready for the caller.
 void TextStream::push(std::span<const std::uint32_t> ids) {
   const stilla::Tokenizer& tokenizer = session_->model()->tokenizer();
   std::string bytes;
@@ -300,8 +299,8 @@ void TextStream::end(StopReason reason) {
   session_->end_stream();
 }
 
-// Remembers the tokens of the answer for a later prompt, if they decode to exactly the answer's
-// text.
+// Remembers the ids of the answer's tokens, so that a later prompt can repeat the answer with the same tokens. Ids that do not decode
+// to exactly the answer's text are not remembered.
 void TextStream::remember_answer() {
   const stilla::Tokenizer& tokenizer = session_->model()->tokenizer();
   const auto is_line_end = [&](std::uint32_t id) { return tokenizer.piece(id).find_first_not_of("\r\n") == std::string_view::npos; };

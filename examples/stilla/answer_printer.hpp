@@ -32,10 +32,12 @@ class AnswerPrinter {
   AnswerPrinter(Mode mode, bool opens_reasoning, bool hide_thinking, const std::vector<std::string>& stop_texts);
 
   void push(std::string_view bytes);
-  // Shows the bytes that were held back and, unless the mode is raw, ends the line with a newline.
+  // Ends the answer: shows the bytes that were held back because a character, a tag or a stop text could have begun with them, and
+  // ends the line with a newline unless the mode is raw.
   void finish();
 
-  // Whether the answer that was pushed so far ends within a thought, whether this thought was shown or held back.
+  // Whether the answer, as far as its bytes were given to push(), ends within a thought. A thought counts whether it was shown or
+  // hidden.
   bool is_reasoning() const { return reader_.is_reasoning(); }
   const StopTexts& stops() const { return stops_; }
 

@@ -133,7 +133,7 @@ Run run(Engine& engine, const Test& test) {
 
 constexpr std::size_t bench_batch = 512;
 
-// Returns the bytes that a test reads and the multiply-adds that it needs.
+// Returns the bytes that a test (reading a prompt or generating) reads, and the multiply-adds that it needs.
 Work work_of(const ModelWork& model, const Test& test) {
   const std::size_t step = test.prompt != 0 ? bench_batch : 1;
   const auto tokens = static_cast<double>(test.tokens());
@@ -273,7 +273,8 @@ nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& mod
   out["samples_ns"] = samples_ns;
   out["samples_ts"] = measured.rates;
   out["checksum"] = fmt::format("{:016x}", measured.checksum);
-  // limit_ts and limit_percent stay null on targets for which the program does not know a dot-product instruction.
+  // The limit that the machine sets (limit_ts) and the share of it that was reached (limit_percent) stay null on targets for which the
+  // program does not know a dot-product instruction.
   for (const char* key : {"limit_ts", "limit_percent"}) out[key] = nullptr;
   if (!probe.is_possible()) return out;
   const double limit = statistics_of(measured.limit_rates).mean;

@@ -240,8 +240,8 @@ class Chat {
     return std::nullopt;
   }
 
-  // Answers the last message of the user. An error of the model, or of a text that was loaded, ends the turn and not the chat:
-  // the message is removed from the conversation, and nothing of what was computed is kept.
+  // Answers the last message of the user. An error of the model, or of a saved text that was loaded into this chat, ends the turn and not
+  // the chat: the message is removed from the conversation, and nothing of what was computed is kept.
   void answer() {
     std::string trouble;
     try {

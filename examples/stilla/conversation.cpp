@@ -21,7 +21,7 @@ class SavedMessages {
  public:
   std::vector<stilla::ChatMessage> messages;
 
-  // Returns the message for the user if the reading ended early.
+  // Returns the message for the user if the JSON could not be read to its end.
   std::string trouble() const {
     if (depth_ < in_message) return "the note in it is no conversation";
     return fmt::format("message {} of its conversation cannot be read; expected an object of ids, role and text", messages.size());
@@ -111,10 +111,10 @@ void Conversation::add_answer(const Generation& generation, bool is_cut, const s
       message.text = tokenizer_->decode(message.ids);
       message.text.erase(0, message.text.find_first_not_of('\n'));
     }
-    // The decoded text does not show control tokens, so they are removed from the ids, too.
+    // The text of an answer, decoded from the ids of its tokens, does not show control tokens, so these are removed from the ids, too.
     std::erase_if(message.ids, [&](std::uint32_t id) { return tokenizer_->is_control(id); });
-    // The text ends before a stop text, but the ids go on. Ids behind the end of the text do no harm: if the end is not between
-    // two tokens, the text is encoded again.
+    // If a stop text ended the answer, the kept text ends before it, but the kept ids go on. That does no harm: if the end of the text is
+    // not the end of a token, a prompt with this answer is made from the text and not from the ids.
     message.text.resize(message.text.size() - std::min(message.text.size(), generation.bytes_not_shown));
   }
   messages_.push_back(std::move(message));
@@ -131,8 +131,8 @@ bool Conversation::forget_oldest_turn() {
 }
 
 std::string Conversation::to_json() const {
-  // Each text is written by itself. nlohmann's JSON values of more than one level need memory when they are destroyed, and end
-  // the program if there is none.
+  // The text of each message is converted to JSON by itself, and the rest is put together here. nlohmann's JSON values of more than one
+  // level need memory when they are destroyed, and end the program if there is none.
   const auto quoted = [](std::string_view text) {
     return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   };

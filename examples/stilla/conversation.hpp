@@ -37,10 +37,9 @@ class Conversation {
   bool ends_with(stilla::ChatRole role) const { return !messages_.empty() && messages_.back().role == role; }
 
   // Removes the user's oldest message and the answer to it. Returns false, and removes nothing, if the user has no later message.
-  // answer.
   bool forget_oldest_turn();
 
-  // Renders the conversation as a prompt. Fails if the template refuses such a conversation.
+  // Renders the conversation as a prompt. Fails if the template refuses the conversation.
   stilla::Result<stilla::ChatPrompt> prompt(const stilla::ChatTemplate& chat_template) const {
     return stilla::encode_chat(*tokenizer_, chat_template, messages_);
   }
@@ -49,8 +48,8 @@ class Conversation {
 
   // Returns the conversation as JSON for a saved session: {"messages":[{"ids":[1,2],"role":"user","text":"hi"}, ...]}
   std::string to_json() const;
-  // Reads the messages of such JSON, which may come from anybody. It is refused unless it has exactly the form that to_json()
-  // writes, with tokens of the vocabulary that are not control tokens.
+  // Reads the messages from the JSON of a saved session, which may come from anybody. It is refused unless it has exactly the form that
+  // to_json() writes, with tokens of the vocabulary that are not control tokens.
   stilla::Result<std::vector<stilla::ChatMessage>> from_json(std::string_view text) const;
   void replace(std::vector<stilla::ChatMessage> messages) { messages_ = std::move(messages); }
 

@@ -29,10 +29,11 @@
 namespace program {
 namespace {
 
-// A few words of several scripts, so that many rows of the embedding are used.
+// The prompt of the test if the user gives none. It has words of several kinds (numbers, German, code), so that many rows of the embedding
+// are used.
 constexpr const char* default_prompt = "The sum of 347 and 589 is 936. Der Rest ist Schweigen. int main() { return 0; }";
 
-// Two logits that differ by less than this count as equal: the device and the CPU may each take either token as the best.
+// If the CPU's logits of two tokens differ by less than this, the device may take either of them as the most likely token.
 constexpr float tie = 0.1f;
 
 struct Difference {

@@ -38,10 +38,9 @@ std::string target_name() { return stilla::active_target().name; }
 
 namespace {
 
-// The most positions that the cache of a draft model has. When they are full, the draft model begins again: it reads at most the last
-// 512 tokens of the text, in one batch (model/draft_model.hpp). That is cheap, because 512 tokens are read again for about every 4096
-// tokens of text: far less than one more token for each token of the text. The cache for 4096 positions of a small model is small
-// too.
+// The most positions that the cache of a draft model has. When they are full, the draft model begins again: it reads at most the last 512
+// tokens of the text, in one batch (model/draft_model.hpp). That is cheap, because 512 tokens are read again only once in about 4096 tokens
+// of text. And 4096 positions of a small model take little memory.
 constexpr std::size_t draft_context = 4096;
 
 }  // namespace

@@ -83,7 +83,7 @@ class Engine {
   const ModelFacts& facts() const;
   std::size_t threads() const;
 
-  // Begins a new, empty text, and uses this many threads from now on.
+  // Begins a new, empty text. From now on the engine computes with `threads` threads.
   void use_threads(std::size_t threads);
 
   // Whether the logits of several ids that are evaluated in one call have the same bits as if each id were evaluated by itself.
@@ -101,7 +101,8 @@ class Engine {
   // Saves the text with its keys and values to a file, and restores it. The note is any text that the caller wants to keep with it. A
   // file that does not fit the model is refused, and then the engine's text stays as it is.
   stilla::Status save(const std::string& path, std::string_view note) const;
-  // restore() calls `accept` with the ids and the note of a file before anything changes, because the file may come from anybody.
+  // Before restore() replaces the engine's text by the saved one, it calls `accept` with the ids and the note that the file holds. If
+  // accept() returns an error, nothing changes: the file may come from anybody.
   using AcceptSaved = std::function<stilla::Status(std::span<const std::uint32_t> ids, std::string_view note)>;
   stilla::Result<std::string> restore(const std::string& path, const AcceptSaved& accept);
 
@@ -111,21 +112,22 @@ class Engine {
 
   // Begins to compare packed files with their checksums (verification.hpp), if the options say so. Only the first call does something.
   void begin_verification();
-  // The next three functions end the program with a ModelFailure. check_verification() does so if a tensor is known to be damaged by
-  // now, and check_files() also if a file became shorter. finish_verification() waits until all tensors have been compared, and does
-  // so if one is damaged.
+  // check_verification() ends the program with a ModelFailure if the comparison has found a damaged tensor by now, and check_files() also
+  // if a model file became shorter. finish_verification() waits until all tensors have been compared, and ends the program in the same way
+  // if one is damaged.
   void check_verification() const;
   void check_files() const;
   void finish_verification();
 
   // Appends ids to the text. Returns the logits of the token that follows, which are valid until the next call.
   std::span<const float> evaluate(std::span<const std::uint32_t> ids);
-  // Appends ids to the text. Calls `sink` with the logits of every position, row after row. The rows are valid until the next batch.
+  // Appends ids to the text, batch by batch. Calls `sink` with the logits of every position, row after row. A row is valid until the next
+  // batch is evaluated.
   void evaluate_all(std::span<const std::uint32_t> ids, const std::function<void(std::span<const float> row)>& sink);
   // Appends ids to the text whose logits are not needed.
   void append(std::span<const std::uint32_t> ids);
 
-  // Returns the text as the library has it (model/forward.hpp).
+  // Returns the library's object for the text and its keys and values (model/forward.hpp).
   stilla::Session& session();
 
   // Loads a draft model: a small model with the same vocabulary, which guesses tokens for the engine's model to check

@@ -84,8 +84,8 @@ void report_requantised(const ExportModel& model) {
   message(fmt::format("{}; {} lists all", requantised_summary(all), OutputFolder::manifest));
 }
 
-// The default context for static shapes. Every step of such a graph reads the whole context, so the model's own context would be
-// slow.
+// The context that a folder for openvino or qnn has if the user gives none. Their graphs have static shapes: every step reads the whole
+// context, so a step would be slow with the model's own context.
 constexpr std::size_t default_static_context = 1024;
 
 std::size_t context_of(const ExportOptions& options) {

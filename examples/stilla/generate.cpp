@@ -122,7 +122,7 @@ void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Gen
     }
     const std::uint64_t room = std::min<std::uint64_t>(most - result.tokens, stilla::Decoder::no_limit);
     const stilla::Result<std::uint32_t> chosen = decoder_.choose(static_cast<std::size_t>(room));
-    // This kind of error means that the logits are NaN or infinite.
+    // When no token can be chosen because the logits are NaN or infinite, the error is of the kind refused_file.
     if (!chosen && chosen.error().kind == stilla::ErrorKind::refused_file) engine_->blame_weights();
     if (!chosen) fail(chosen.error());
     engine_->begin_verification();

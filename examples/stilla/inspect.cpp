@@ -122,8 +122,7 @@ std::string memory_text(const stilla::ModelSource& file, const ModelFacts& facts
   return out;
 }
 
-// Returns the reasons why other commands would refuse the model, or nothing for a model that runs, or a vocabulary
-// that can be used.
+// Returns the first reason why other commands would refuse the model, or nothing if they would not.
 std::string refusals_text(const stilla::ModelSource& source, const stilla::Result<ModelFacts>& facts) {
   const stilla::Status written = stilla::check_written_to_the_end(source);
   const stilla::Result<stilla::Tokenizer> tokenizer = try_tokenizer(source);

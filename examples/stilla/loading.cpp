@@ -101,8 +101,8 @@ void set_thinking(stilla::ChatTemplate& chat_template, const stilla::Tokenizer& 
 
 namespace {
 
-// Returns whether two vocabularies agree in every id that both have. Ids that only the longer one has may be padding rows of a
-// matrix, so a few of these are allowed.
+// Returns whether the vocabularies of two models have the same token for every id that both have. Ids that only the longer one has may be
+// padding rows of a matrix, so a few of these are allowed.
 bool are_alike(const stilla::Tokenizer& a, const stilla::Tokenizer& b) {
   const std::size_t both = std::min(a.size(), b.size());
   for (std::uint32_t id = 0; id < both; ++id) {
@@ -126,16 +126,16 @@ void load_draft(Engine& engine, const stilla::Tokenizer& tokenizer, const ModelO
 }  // namespace
 
 Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t batch) {
-  // The memory of the cache is not counted, because the cache grows with the text. Weights and scratch memory are needed in any
-  // case.
+  // The warning counts only the memory that is needed in any case, which is that of weights and scratch memory. The key/value cache is not
+  // counted, because it grows with the text.
   const MemoryNeeds needs = value_of(memory_needs(*model.source, model.context, options.kv_type, batch, options.weights));
   const std::uint64_t memory = stilla::memory_bytes();
   if (memory != 0 && needs.weights + needs.scratch > memory / 10 * 9) {
     message(fmt::format("this model needs {} and this machine has {}: expect it to be very slow or to be ended",
                         bytes_text(static_cast<double>(needs.weights + needs.scratch)), bytes_text(static_cast<double>(memory))));
   }
-  // On a terminal the progress shows that the program is working. Elsewhere one line says so, but only for models so large that
-  // loading takes a noticeable time.
+  // On a terminal a progress line shows that the program is loading the model. Elsewhere one line says so, but only for models so large
+  // that loading takes a noticeable time.
   constexpr std::uint64_t large = std::uint64_t{1} << 28;
   if (!stderr_is_terminal() && model.source->size_bytes() >= large) message(fmt::format("loading {}", introduction(model)));
   ProgressLine progress("loading");

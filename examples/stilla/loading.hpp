@@ -20,7 +20,8 @@ namespace program {
 // Prints the notes on what the model file says and this program does not understand.
 void report_notes(const ModelFacts& facts);
 
-// The result of the first step: the file's metadata, the model's dimensions and the tokenizer.
+// What the first step of loading gives: the model file's metadata, the model's dimensions and the tokenizer. The weights are not
+// loaded yet.
 struct OpenedModel {
   std::unique_ptr<stilla::ModelSource> source;
   ModelFacts facts;
@@ -29,8 +30,8 @@ struct OpenedModel {
 };
 OpenedModel open_model(const ModelOptions& options);
 
-// Returns the tokenizer of a source. If `pretokenizer` is not empty it replaces the source's own. Notes on it go to standard
-// error.
+// Returns the tokenizer of a model file or folder. If `pretokenizer` is not empty it replaces the way in which the file says that
+// text is split into words. Notes on it go to standard error.
 stilla::Tokenizer open_tokenizer(const stilla::ModelSource& source, const std::string& pretokenizer = {});
 // Returns the tokenizer as open_tokenizer() does, but prints no notes. An error says how to get around the problem.
 stilla::Result<stilla::Tokenizer> try_tokenizer(const stilla::ModelSource& source, const std::string& pretokenizer = {});
@@ -47,7 +48,8 @@ stilla::ChatPrompt chat_prompt(const stilla::Tokenizer& tokenizer, const stilla:
 // Makes the template ask for thoughts or not, if the vocabulary has tokens for them.
 void set_thinking(stilla::ChatTemplate& chat_template, const stilla::Tokenizer& tokenizer, Think think);
 
-// The second step: loads the weights. Shows progress on a terminal, and warns if memory will be short. Takes over `model.source`.
+// Does the second step of loading: loads the weights of an opened model. Shows progress on a terminal, and warns if memory will be
+// short. Takes over `model.source`.
 Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t batch = 512);
 
 // Prints for --verbose: target, threads, cache, seed, and which target's kernels multiply which weights.

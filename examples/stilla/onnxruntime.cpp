@@ -68,7 +68,7 @@ struct Functions {
   const char* (*ep_device_name)(const OrtEpDevice*);
 };
 
-// Reads the functions that are used from their places in the table.
+// Reads the functions of ONNX Runtime that the program uses from their places in the library's table of function pointers.
 Functions functions_of(const void* const* table) {
   const auto read = [&]<class F>(F*& function, std::size_t place) { function = reinterpret_cast<F*>(const_cast<void*>(table[place])); };
   Functions f{};
@@ -140,7 +140,7 @@ class LoadedOnnxruntime : public Onnxruntime, public std::enable_shared_from_thi
  public:
   static Result<std::shared_ptr<Onnxruntime>> open(const OnnxruntimeOptions& options, std::size_t threads) {
     std::string path;
-    // The library stays loaded as long as the process lives, because it has threads.
+    // The library stays loaded as long as the process lives, because threads of its own may still be running.
     const Result<void*> library = load_library(options.library, path);
     if (!library) return library.error();
     const auto get_base = reinterpret_cast<const OrtApiBase* (*)()>(find_symbol(*library, "OrtGetApiBase"));

@@ -55,8 +55,8 @@ std::string text(const nlohmann::json& json, const char* key) {
   return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
-// Reads the first and last layers of the parts, for example [[0, 14], [14, 28]]. The parts must follow each other and hold all
-// layers.
+// Reads which layers each part of the body has. [[0, 14], [14, 28]] means layers 0 to 13 and layers 14 to 27. The parts must follow
+// each other and hold all layers.
 std::optional<std::vector<LayerRange>> parts_of(const nlohmann::json& json, std::size_t layers) {
   std::vector<LayerRange> parts;
   std::size_t next = 0;
@@ -116,12 +116,12 @@ Result<Manifest> read_manifest(const std::string& folder, const stilla::ModelCon
   return manifest;
 }
 
-// The keys and values of the layers, those of the past and the new ones, in the shapes of a graph that computes `tokens`
-// tokens.
+// The keys and values of all layers, in the shapes that a graph for `tokens` tokens has: those of earlier tokens, which the graph reads,
+// and those of the new tokens, which it writes.
 class Cache {
  public:
-  // Allocates two arrays. past: [layers][2][heads][places][width], fresh: [layers][2][heads][tokens][width]; keys come before
-  // values.
+  // Allocates the keys and values of earlier tokens, past: [layers][2][heads][places][width], and those of new tokens, fresh:
+  // [layers][2][heads][tokens][width]. Keys come before values. A place holds one earlier position, and width is the size of a head.
   [[nodiscard]] bool resize(const stilla::ModelConfig& c, std::size_t context, std::size_t tokens) {
     heads_ = c.n_kv_heads;
     width_ = c.head_dim;
@@ -144,7 +144,8 @@ class Cache {
     return {concat(is_value ? "value." : "key.", layer), shape, fresh_.data() + (2 * layer + is_value) * heads_ * tokens_ * width_};
   }
 
-  // Copies the first `count` new keys and values of `from` to position `first` of this cache, as far as there are places.
+  // Copies keys and values of the first `count` tokens that the graph of `from` has just computed into this cache, where they stand at the
+  // positions from `first` on. What has no place here is left out.
   void take(const Cache& from, std::size_t first, std::size_t count, std::size_t layers) {
     if (first >= places_) return;
     const std::size_t floats = std::min(count, places_ - first) * width_;
@@ -198,8 +199,8 @@ class Step {
   Cache& cache() { return cache_; }
   std::size_t tokens() const { return tokens_; }
 
-  // Runs the layers on x [count, hidden], where count is at most `tokens`. The first token is at position `first`, which is at
-  // most places().
+  // Runs the layers on x [count, hidden], where count is at most the number of tokens of the graphs. The first token is at position
+  // `first`; there may be no more positions before it than the graphs have places for keys.
   Status run(stilla::Matrix x, std::size_t first, const stilla::RopeFrequencies& frequencies) {
     for (std::size_t m = 0; m < tokens_; ++m) {
       float* const row = hidden_.data() + m * hidden_width_;
@@ -220,7 +221,8 @@ class Step {
   }
 
  private:
-  // Writes every cosine and sine twice, once for each half of a head.
+  // Writes the cosines and sines of the rotation of token m, which stands at `position`. Every one is written twice, once for each half of
+  // a head.
   void write_angles(std::size_t m, std::size_t position, const stilla::RopeFrequencies& frequencies) {
     float *const cos = cos_.data() + m * head_width_, *const sin = sin_.data() + m * head_width_;
     const std::size_t pairs = head_width_ / 2;
@@ -228,9 +230,9 @@ class Step {
     std::copy_n(cos, pairs, cos + pairs);
     std::copy_n(sin, pairs, sin + pairs);
   }
-  // Writes row m of the mask, which is added to the scores of token m. It is 0 for the keys that the token may see: those of
-  // the text so far, and the step's own up to the token. All other keys get -1e4. A graph that rounds the mask to 16 bits may
-  // have a smaller range, and then lowers these scores only as far as its range goes.
+  // Writes row m of the mask, which is added to the scores of token m. It is 0 for the keys that the token may see: those of the text
+  // before this step, and those of the step's own tokens up to token m. All other keys get -1e4. A graph that rounds the mask to 16 bits
+  // may have a smaller range, and then lowers these scores only as far as its range goes.
   void write_mask(std::size_t m, std::size_t first) {
     constexpr float unseen = -1e4f;
     float* const row = mask_.data() + m * context_;
@@ -260,7 +262,7 @@ class ExportedBody : public stilla::ModelBody {
     return body;
   }
 
-  // Computes whole windows of tokens while the context has room for them. A single token, and tokens for which a whole window
+  // Computes whole windows (64 tokens in one step) while the context has room for them. A single token, and tokens for which a whole window
   // has no room, are computed one at a time.
   Status run(stilla::Matrix x, std::size_t first) override {
     for (std::size_t done = 0; done < x.rows;) {

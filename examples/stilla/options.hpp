@@ -32,7 +32,8 @@ namespace program {
 
 inline constexpr std::size_t max_threads = 1024;
 
-// Returns the number that `text` consists of. Nothing may stand before or behind it in the text.
+// Returns the number that `text` consists of, or nothing if the text is no number, if something stands before or behind the number,
+// or if it is not from `least` to `most`.
 template <class T>
 std::optional<T> number_of(std::string_view text, T least, T most) {
   const bool is_octal_looking = std::is_integral_v<T> && text.size() > 1 && text[text[0] == '-' ? 1 : 0] == '0';
@@ -44,7 +45,8 @@ std::optional<T> number_of(std::string_view text, T least, T most) {
   return value;
 }
 
-// Returns the number as number_of() does; if the number is refused, throws the error as CLI11, which reads the options, wants it.
+// Returns the number that `text` consists of, as number_of() does. If there is none, throws an error of CLI11, the library that reads
+// the options.
 template <class T>
 T parse_number(const std::string& name, std::string_view text, T least, T most) {
   if (const std::optional<T> value = number_of(text, least, most)) return *value;

@@ -44,8 +44,8 @@ struct Options {
   bool verbose = false;
 };
 
-// Returns the default name of the output. "m.gguf" and "m-00001-of-00003.gguf" become "m.stilla"; with other weights they
-// become "m-st4.stilla", with rotated weights "m-int4_channel-rotated.stilla", and with an importance matrix
+// Returns the default name of the output. "m.gguf" and "m-00001-of-00003.gguf" become "m.stilla"; requantised to st4 they become
+// "m-st4.stilla", requantised to int4_channel and rotated "m-int4_channel-rotated.stilla", and with an importance matrix
 // "m-st4-imatrix.stilla".
 std::string default_output(const Options& options) {
   std::string model = options.model;
@@ -59,8 +59,8 @@ std::string default_output(const Options& options) {
   return out + ".stilla";
 }
 
-// Returns whether the file at `output` was already packed from this source with these options. An earlier packed file that
-// was not is replaced. A file of any other kind is not touched: a wrong -o must not cost somebody a model.
+// Returns whether the file at `output` was already packed from this source with these options. A packed file of another source or
+// with other options is replaced. A file of any other kind is not touched: a wrong -o must not cost somebody a model.
 bool is_up_to_date(const stilla::ModelSource& source, const std::string& output, const stilla::PackOptions& options) {
   std::error_code ignored;
   if (!std::filesystem::exists(file_path(output), ignored)) return false;

@@ -48,8 +48,8 @@ std::atomic<bool> interrupt_seen{false};
 std::atomic<int> ending_signal{0};  // SIGTERM or SIGHUP, if one came
 static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free, "used in a signal handler");
 
-// Whether a signal such as Ctrl-C must end the program now. If work is to be finished first (FinishOnInterrupt), only the second
-// signal does.
+// Whether a signal such as Ctrl-C must end the program now. While an object of class FinishOnInterrupt lives, some work is to be finished
+// first, and then only the second signal ends the program.
 bool interrupt_ends_program() { return finishing_scopes.load() == 0 || interrupt_seen.exchange(true); }
 
 bool says(const char* variable, std::string_view value) {
@@ -271,7 +271,8 @@ void prepare_process() {
   std::set_new_handler(nullptr);
   (void)stilla::guard_mapped_files(on_lost_file);  // without this the system ends the program as well, but without a message
   std::signal(SIGPIPE, SIG_IGN);
-  // If a file may not grow any more, a write to it then fails, instead of ending the program.
+  // If the system does not let a file grow any more, because of the user's limit on the size of files, a write then fails, instead of
+  // ending the program.
   std::signal(SIGXFSZ, SIG_IGN);
   struct sigaction action{};
   action.sa_handler = on_ending_signal;

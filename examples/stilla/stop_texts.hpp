@@ -37,8 +37,8 @@ class StopTexts {
  private:
   struct Matcher {
     std::string text;
-    // fallback[n] is the number of bytes of the text that are still matched if n bytes were matched and the next byte does not
-    // fit.
+    // fallback[n] is for the case that the answer matched n bytes of the stop text and its next byte does not fit: it is the number
+    // of bytes of the stop text that are then still matched.
     std::vector<std::size_t> fallback;
     std::size_t matched = 0;
   };

@@ -17,7 +17,7 @@ class Verification {
  public:
   // Begins to compare `source`, which must outlive this object. A source that is not packed has no checksums and counts as whole.
   explicit Verification(const stilla::ModelSource& source);
-  // Ends the comparison, even if tensors are left.
+  // Ends the comparison, even if not all tensors have been compared yet.
   ~Verification();
   Verification(const Verification&) = delete;
   Verification& operator=(const Verification&) = delete;
@@ -34,7 +34,7 @@ class Verification {
   const stilla::GgufFile* file_;  // null if there is nothing to compare
 
   std::atomic<bool> is_done_{false}, is_ended_{false};
-  // The comparing thread writes these two members before it sets is_done_.
+  // The thread that compares writes the result and whether memory was short before it sets is_done_, and others read them only after it.
   stilla::Status result_ = stilla::success();
   bool lacks_memory_ = false;
   std::thread thread_;

@@ -44,7 +44,7 @@ class WeightChange {
   WeightChange(const WeightChange&) = delete;
   WeightChange& operator=(const WeightChange&) = delete;
 
-  // Returns the change of the weights, or null if nothing changes.
+  // Returns the object that changes the weights, or null if nothing changes.
   const stilla::TensorChange* get() const { return change_.get(); }
 
  private:

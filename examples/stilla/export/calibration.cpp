@@ -38,7 +38,8 @@ class Pass {
   Pass(const ExportModel& model, stilla::FormatId weights, stilla::Parallel parallel, Ranges& ranges)
       : model_(model), c_(model.config()), weights_(weights), parallel_(parallel), ranges_(ranges) {}
 
-  // Computes all texts, whose tokens stand one behind the other in `ids`. `ends` has the place in `ids` where each text ends.
+  // Runs the model's layers on all texts at once. `ids` has the tokens of the texts one behind the other, and `ends` has the place in
+  // `ids` where each text ends.
   void run(std::span<const std::uint32_t> ids, const std::vector<std::size_t>& ends, const Progress& progress) {
     const std::size_t M = ids.size();
     ends_ = ends;
@@ -186,7 +187,7 @@ class Pass {
     return mixed;
   }
 
-  // Computes attention of one query head for the rows from begin to end, which are one text.
+  // Computes attention of one query head for the tokens from begin to end, which are one text.
   void attend(Matrix mixed, ConstMatrix q, ConstMatrix k, ConstMatrix v, std::size_t head, float scale, std::size_t begin, std::size_t end,
               ValueRange& range) const {
     const std::size_t D = c_.head_dim, kv = head / (c_.n_heads / c_.n_kv_heads) * D;
@@ -244,17 +245,17 @@ Calibration calibrate(const ExportModel& model, stilla::FormatId weights, const 
   Pass pass(model, weights, parallel, out.ranges);
   pass.run(ids, ends, progress);
   out.tokens = ids.size();
-  // The mask lowers a score by 24 more than any difference of scores. exp(-24) is 2^18 times smaller than half a step of a
-  // softmax weight that is rounded to 16 bits, so such a weight becomes 0.
+  // The mask lowers the scores of hidden keys by 24 more than the greatest difference between two scores. exp(-24) is 2^18 times
+  // smaller than half a step of a softmax weight that is rounded to 16 bits, so the weight of a hidden key becomes 0.
   out.mask_value = -std::ceil(pass.score_span() + 24.0f);
   for (std::size_t l = 0; l < model.config().n_layers; ++l) {
     const std::string name = fmt::format("blk.{}.", l);
     const ValueRange scores = *out.ranges.find(name + "scores.grouped");
     out.ranges[name + "scores.masked"].include(ValueRange{scores.least + out.mask_value, scores.most});
     for (const char* share : {"sigmoid", "shares"}) out.ranges[name + share].include(ValueRange{0.0f, 1.0f});
-    // The ranges of products with the lower plane of keys and values (qdq.hpp). The values of the lower plane are at most half a
-    // step of the upper plane. The weights of a softmax add up to 1, so the weighted sum of values is not larger than the
-    // values.
+    // In the graph, keys and values are the sum of an upper and a lower plane of 8 bits (qdq.hpp). These are the ranges of the
+    // products with the lower plane, whose values are at most half a step of the upper plane. The weights of a softmax add up to 1,
+    // so the weighted sum of values is not larger than the values.
     const auto half_step = [&](const char* what) {
       const ValueRange range = *out.ranges.find(fmt::format("{}.{}", what, l));
       return 0.52f * (range.most - range.least) / 255.0f;

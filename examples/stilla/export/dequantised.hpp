@@ -26,8 +26,10 @@ std::string add_dequantised(onnx::Graph& graph, ExportModel& model, const stilla
 //     one scale for each output  int4 [N, K]         - Cast - Mul by float32 [N, 1] -    Transpose - [K, N]
 //     groups of `group`          int4 [G, group, N]  - Cast - Mul by float32 [G, 1, N] - Reshape -   [K, N]
 //
-// The shapes are those of NPUW's matchers in partitioning/patterns/opt.cpp of openvino's src/plugins/intel_npu/src/plugin/npuw:
-// DQMatMulCWi_Transpose and DQMatMulCWi; DQMatMulGQi (1 token) and DQMatMulGQiP (several tokens).
+// The matrix has N outputs and K inputs; the weights of an output are G groups of `group` weights, so K = G * group. int8 weights
+// have the shapes of int4. The shapes are those of NPUW's matchers in partitioning/patterns/opt.cpp of openvino's
+// src/plugins/intel_npu/src/plugin/npuw: DQMatMulCWi_Transpose and DQMatMulCWi; DQMatMulGQi (1 token) and DQMatMulGQiP (several
+// tokens).
 std::string add_scaled(onnx::Graph& graph, ExportModel& model, const stilla::GgufTensor& tensor, stilla::FormatId format,
                        const std::string& output);
 

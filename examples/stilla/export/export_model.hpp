@@ -52,7 +52,7 @@ class ExportModel {
   // Returns the matrix of the head. If the file has no separate head, it is the embedding.
   const stilla::GgufTensor& head() const;
   std::vector<float> vector(const std::string& name, std::size_t size) const;
-  // Returns the vector as vector() does, or an empty one if there is no such tensor.
+  // Returns the tensor of this name as floats, like vector(), or an empty vector if the model has no such tensor.
   std::vector<float> optional_vector(const std::string& name, std::size_t size) const;
 
   stilla::RopeFrequencies rope_frequencies() const;

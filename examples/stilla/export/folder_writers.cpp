@@ -56,7 +56,7 @@ std::vector<LayerRange> parts_of(const ExportModel& model, const ExportRequest& 
   return parts;
 }
 
-// Writes the graphs of embeddings, body and head. `finish` makes the last change to each graph of the body.
+// Writes the graphs of embeddings, body and head. Each graph of the body is passed to `finish`, and what this returns is written.
 template <class Finish>
 void write_stages(OutputFolder& folder, ExportModel& model, const ExportRequest& request, const StaticDialect& dialect, Written& written,
                   const Finish& finish) {
@@ -100,7 +100,8 @@ void write_qnn(OutputFolder& folder, ExportModel& model, const ExportRequest& re
   dialect.has_dequantize_linear = true;
   dialect.mask_value = calibration.mask_value;
   write_stages(folder, model, request, dialect, written, [&](const onnx::Graph& graph, const LayerRange& layers) {
-    // The input of a part of the body has the range of the output of the part before it.
+    // A tensor between two parts of the body has one range of values: the input of a part has the range that the output of the part
+    // before it had in calibration.
     Ranges ranges = calibration.ranges;
     if (layers.begin != 0) ranges["hidden"] = *ranges.find(fmt::format("blk.{}.output", layers.begin - 1));
     ranges["hidden_out"] = *ranges.find(fmt::format("blk.{}.output", layers.end - 1));
@@ -112,7 +113,7 @@ void refuse_weights(stilla::FormatId format, const std::string& reason) {
   fail(exit_usage, fmt::format("--weights {}: {}", stilla::format_name(format), reason));
 }
 
-// Refuses weight formats that the NPU's stack does not take.
+// Refuses weight formats that the chosen stack for NPUs (openvino or qnn) does not take.
 void check_static_weights(const ExportRequest& request) {
   const stilla::FormatId format = static_weights(request);
   const std::optional<IntegerForm> form = integer_form(format);

@@ -25,7 +25,7 @@ struct ExportRequest {
   std::size_t layers_of_part = 0;  // of one body graph; 0: as many as its weights leave room for
 };
 
-// Returns the format of the layers' matrices, or nothing if it is decided for each matrix.
+// Returns the format that all matrices of the layers have in the folder, or nothing if it is decided for each matrix.
 std::optional<stilla::FormatId> weights_of(const ExportRequest& request);
 // Refuses a request that the stack cannot fulfil, and says the reason. Call it before anything is written.
 void check_request(const ExportModel& model, const ExportRequest& request);

@@ -92,12 +92,13 @@ class GenaiDecoder {
     return output;
   }
 
-  // Adds the pending result of the last operator to the residual stream, if there is one, and returns the normalised sum.
+  // Adds the RMS norm `name` of the residual stream, and returns its output. What the operators before it still have to add to the
+  // stream is added first.
   std::string normalise(const std::string& name) {
     const std::vector<float> gain = model_.vector(name + ".weight", c_.hidden);
     const std::string weight = g_.constant<float>(name + ".weight", ElementType::float32, {integer(c_.hidden)}, gain);
     const NamedAttribute epsilon{"epsilon", c_.rms_epsilon};
-    // onnxruntime has SimplifiedLayerNormalization in ONNX's own operator set, so the node gets no domain.
+    // onnxruntime has SimplifiedLayerNormalization in ONNX's own operator set, so the node does not name a set of its own.
     if (pending_.empty()) {
       return g_.add("SimplifiedLayerNormalization", {residual_, weight}, name,
                     {{"axis", std::int64_t{-1}}, epsilon, {"stash_type", std::int64_t{1}}});

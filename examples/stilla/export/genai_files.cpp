@@ -50,7 +50,7 @@ Json token_text(const Vocabulary& v, std::optional<std::uint32_t> id) {
   return id && *id < v.tokens.size() ? Json(v.tokens[*id]) : Json(nullptr);
 }
 
-// Returns the tokens that end an answer; the end token that the file names comes first.
+// Returns the tokens that end an answer. The end token that the model file's metadata name comes first.
 std::vector<std::uint32_t> end_tokens(const ExportModel& model, const Vocabulary& v) {
   const stilla::Tokenizer tokenizer = value_of(stilla::read_tokenizer(model.source()));
   std::vector<std::uint32_t> ends;

@@ -82,7 +82,8 @@ inline std::optional<IntegerForm> integer_form(stilla::FormatId format) {
   return form;
 }
 
-// Memory for one row of K weights in G groups. The caller sets a pointer to null if it does not want these values.
+// Memory for one row of K weights in G groups, as integers, scales and minimums. The caller sets the pointer of a kind of values to
+// null if it does not want them.
 struct IntegerRow {
   std::int8_t* levels = nullptr;         // [K]
   float* scales = nullptr;               // [G]

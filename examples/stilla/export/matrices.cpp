@@ -22,7 +22,7 @@ using stilla::Parallel;
 using stilla::Result;
 using stilla::Status;
 
-// The number of weights that exist as floats at the same time: they take 16 MB.
+// About the number of weights of a matrix that are converted at once. As floats they take 16 MB.
 constexpr std::size_t piece_weights = std::size_t{1} << 22;
 
 std::size_t rows_of_piece(std::size_t N, std::size_t K) { return std::clamp<std::size_t>(piece_weights / K, 1, N); }
@@ -55,7 +55,7 @@ class RowReader {
     return std::span<const std::byte>(blocks);
   }
 
-  // Tells the operating system that the file's rows before `end` are not needed any more.
+  // Tells the operating system that the rows of the tensor before row `end` are not needed in memory any more.
   void drop(std::size_t end) const { source_.file().drop_tensor_pages(tensor_, end * row_bytes_); }
 
   double relative_rmse() const { return changed_ ? changed_->relative_rmse : error_.relative_rmse(); }
@@ -128,7 +128,7 @@ void store_integer(std::byte* out, std::size_t i, unsigned bits, int value) {
     out[i] = static_cast<std::byte>(value);
   }
 }
-// Stores integers one after the other, each with `bias` added.
+// Stores `count` integers of `bits` bits one after the other, each with `bias` added, which makes signed integers unsigned.
 template <class Value>
 void store_integers(std::byte* out, std::size_t count, unsigned bits, int bias, const Value& value) {
   for (std::size_t i = 0; i < count; ++i) store_integer(out, i, bits, value(i) + bias);
@@ -179,8 +179,8 @@ class RowsWriter {
   AlignedBuffer<std::byte> bytes_;
 };
 
-// Writes a matrix that is stored in columns, [K, N]. It collects all columns before it writes. N is even, so no byte holds
-// weights of two different k.
+// Writes the transposed matrix, [K, N]. It collects the weights of all N rows before it writes. N is even if weights have 4 bits, so
+// no byte holds weights of two different k.
 class ColumnsWriter {
  public:
   ColumnsWriter(const PlacedMatrix& matrix, Offsets offsets, Parallel parallel)

@@ -30,7 +30,7 @@ enum class Storage : std::uint8_t {
   signed_columns,  // [K, N], two's complement: the transposed matrix. DequantizeLinear on axis 1 or, blocked, on axis 0
 };
 
-// What is stored in the weight file beside levels and scales.
+// What is stored in the weight file beside the integers of a matrix (its levels) and the scales.
 enum class Offsets : std::uint8_t {
   none,
   zero_points,   // weight = scale * (level - zero point)
@@ -45,8 +45,9 @@ struct PlacedMatrix {
   Storage storage = Storage::signed_rows;
   onnx::FilePlace levels;   // of level_bits() bits each
   onnx::FilePlace scales;   // float32 [N, G], or [G, N] with signed_columns; G groups in a row. With block scales [N]
-  // What is stored beside levels and scales. Zero points are unsigned integers of form.bits, [N, G], and each row has whole bytes;
-  // minimums are float32 [N, G]; block scales are uint8 [G, N], and only with signed_columns.
+  // The place of what is stored beside the integers and scales of a matrix of N rows with G groups each. Zero points are unsigned
+  // integers of as many bits as the weights, [N, G], and each row has whole bytes; minimums are float32 [N, G]; block scales are
+  // uint8 [G, N], and only a transposed matrix (signed_columns) has them.
   onnx::FilePlace offsets;
 
   unsigned level_bits() const { return storage == Storage::byte_rows ? 8 : form.bits; }
@@ -55,7 +56,8 @@ struct PlacedMatrix {
 
 class Matrices {
  public:
-  // `source`, `weights` and this object itself must live until the jobs of the weight file have run.
+  // The model's weights (`source`), the weight file (`weights`) and this object itself must live until the jobs that write the weight
+  // file have run.
   Matrices(const SourceWeights& source, WeightFile& weights) : source_(source), weights_(weights) {}
   Matrices(const Matrices&) = delete;
   Matrices& operator=(const Matrices&) = delete;
@@ -67,7 +69,8 @@ class Matrices {
   // Places a tensor of any format as float16, [N, K].
   onnx::FilePlace place_halves(const stilla::GgufTensor& tensor);
 
-  // Places zeros, for zero points that a graph must have although they are all 0. All places of the same size are one.
+  // Reserves a place for zeros in the weight file, for zero points that a graph must have although they are all 0. Zeros of the same
+  // size are stored only once.
   onnx::FilePlace place_zeros(std::uint64_t bytes);
 
   // Places Hadamard's matrix [n, n] in natural order, where n is a power of two. It is float32, divided by the square root of n;

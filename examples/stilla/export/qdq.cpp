@@ -38,7 +38,7 @@ Quantisation quantisation_of(const ValueRange& range, ElementType type = Element
   return {scale, static_cast<std::uint16_t>(std::lround(-range.least / scale))};
 }
 
-// Returns whether the operator only moves values to other places.
+// Returns whether the operator `op` only moves the values of a tensor to other places.
 bool is_rearrangement(const std::string& op) {
   constexpr std::array<std::string_view, 3> all{"Reshape", "Transpose", "Slice"};
   return std::find(all.begin(), all.end(), op) != all.end();

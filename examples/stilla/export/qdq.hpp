@@ -12,9 +12,10 @@
 
 namespace program {
 
-// Every float tensor of the graph must have a range. A tensor whose operator only moves the values of another tensor has the
-// range of that tensor. A tensor without a range ends the command with an error that names the tensor. Each product of two
-// activations also needs a range for its product with the lower plane of the right side, under the name "NAME.low".
+// Every float tensor of the graph needs a range. It is taken from `ranges`, or from the inputs of an operator that only moves,
+// negates or joins values. A tensor without a range ends the command with an error that names the tensor. Each product of two
+// activations also needs a range for its product with the lower plane of the right side: for the product NAME, it is the range
+// "NAME.low".
 onnx::Graph with_16_bit_activations(const onnx::Graph& graph, const Ranges& ranges);
 
 }  // namespace program

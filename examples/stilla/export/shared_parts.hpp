@@ -15,11 +15,11 @@ namespace program {
 // has them, minimums, or as float16 if the file has floats. All operators are of ONNX's own set.
 std::string add_embedding(onnx::Graph& graph, ExportModel& model, const std::string& ids, const std::string& output);
 
-// Adds onnxruntime's operator MatMulNBits. `x` is float32 [..., K], and `output` becomes [..., N]. A format whose groups have a
-// size that MatMulNBits does not take is refused.
+// Adds onnxruntime's operator MatMulNBits, which multiplies `x`, float32 [..., K], by a matrix of N rows and K columns; `output`
+// becomes [..., N]. A format whose groups have a size that MatMulNBits does not take is refused.
 std::string add_matmul_nbits(onnx::Graph& graph, ExportModel& model, const std::string& x, const stilla::GgufTensor& tensor,
                              stilla::FormatId format, const std::string& output);
-// The format in which MatMulNBits multiplies this tensor: the file's own if MatMulNBits holds it exactly, otherwise `otherwise`.
+// The format that this matrix has for MatMulNBits: the file's own if MatMulNBits holds it exactly, otherwise `otherwise`.
 stilla::FormatId nbits_format(const ExportModel& model, const stilla::GgufTensor& tensor, stilla::FormatId otherwise);
 
 // Adds the head, which gives logits [..., V] (V is the vocabulary). It uses MatMulNBits in the file's format if that is exact,

@@ -18,7 +18,8 @@ namespace program {
 
 class SourceWeights {
  public:
-  // `file` and what the pointers point to must outlive this object. change: null if no tensor changes. imatrix: null if there is none.
+  // `file`, `change` and `imatrix` must outlive this object. change: what changes the tensors, or null. imatrix: the importance
+  // matrix, or null.
   SourceWeights(const stilla::GgufFile& file, const stilla::TensorChange* change, const stilla::Imatrix* imatrix, stilla::Parallel parallel)
       : file_(file), change_(change), imatrix_(imatrix), parallel_(parallel) {}
 

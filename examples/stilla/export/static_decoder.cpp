@@ -135,7 +135,8 @@ class Body {
     return g_.add("Add", {by_cos, by_sin}, name + ".turned");
   }
 
-  // Adds a tensor of the cache's keys or values, followed by those of this step. The step's own are also an output of the graph.
+  // Adds the keys (or values) of one layer that the attention reads: those of the past, which are an input of the graph, followed by
+  // those of this step's tokens. The step's own are also an output of the graph.
   std::string cached(std::size_t l, const std::string& what, const std::string& fresh) {
     const std::string past = fmt::format("past_{}.{}", what, l), output = fmt::format("{}.{}", what, l);
     g_.inputs.push_back({past, ElementType::float32, {1, G_, C_ - S_, D_}});
@@ -184,8 +185,8 @@ Graph embeddings_stage(ExportModel& model, const StaticDialect& dialect) {
                {"mask", ElementType::float32, {1, 1, "sequence", C}}};
   add_residual_rotation(g, model, add_embedding(g, model, "ids", c.rotation.residual ? "embedding" : "hidden"), "hidden");
 
-  // The positions of the step's tokens. They are limited to the last row of the tables of cosines and sines, because the tokens
-  // that fill up the last window may go beyond it.
+  // The positions of the step's tokens, at most C - 1, which is the last row of the tables of cosines and sines (C is the context).
+  // The tokens that only fill up the last step of a text may have positions beyond it.
   const std::int64_t zero = 0, one = 1, last = C - 1;
   const auto scalar = [&](const char* name, std::int64_t value) {
     return g.constant<std::int64_t>(name, ElementType::int64, {}, std::span(&value, 1));

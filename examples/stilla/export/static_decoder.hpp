@@ -36,7 +36,8 @@ struct LayerRange {
 };
 
 onnx::Graph embeddings_stage(ExportModel& model, const StaticDialect& dialect);
-// Returns the graph of the body's layers `layers` for S tokens. `weights` is the format of all their matrices.
+// Returns the graph of some layers of the body, from layers.begin to layers.end, for S tokens. `weights` is the format of all their
+// matrices.
 onnx::Graph body_stage(ExportModel& model, const StaticDialect& dialect, stilla::FormatId weights, std::size_t S, LayerRange layers);
 // Returns the graph of the head. If has_contrib is true, the head uses onnxruntime's MatMulNBits instead of DequantizeLinear.
 onnx::Graph head_stage(ExportModel& model, const StaticDialect& dialect, bool has_contrib);

@@ -23,11 +23,12 @@ class WeightFile {
  public:
   static constexpr const char* name = "model.onnx.data";
 
-  // Is called with the number of bytes done and of all bytes. If it returns false, the work ends.
+  // A function that is called with the number of bytes that are written and the number of all bytes to write. If it returns
+  // false, the work ends.
   using Progress = std::function<bool(std::uint64_t, std::uint64_t)>;
   using Advance = std::function<stilla::Status(std::uint64_t bytes)>;
-  // Writes one constant to the place that was reserved for it. The job calls `advance` with the number of bytes written since
-  // its last call, and ends if `advance` fails.
+  // A function that writes one constant to the place that was reserved for it. It calls `advance` with the number of bytes written
+  // since its last call, and ends if `advance` fails.
   using Job = std::function<stilla::Status(stilla::AtomicFile& file, const Advance& advance)>;
 
   // Reserves a place for a constant. The caller must add a job that fills the place.
@@ -43,7 +44,7 @@ class WeightFile {
 
   std::uint64_t size() const { return size_; }
 
-  // Runs all jobs. The file appears at `path` only when all jobs are done.
+  // Runs the jobs, which write all constants of the file. The file appears at `path` only when all are done.
   stilla::Status write(const std::string& path, const Progress& progress) const {
     stilla::Result<stilla::AtomicFile> file = stilla::AtomicFile::create(path);
     if (!file) return file.error();
