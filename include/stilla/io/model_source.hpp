@@ -152,7 +152,7 @@ class ModelSource {
                                std::int64_t most = std::numeric_limits<std::int64_t>::max()) const {
     return get_integer<std::int64_t>(key, least, most);
   }
-  // Doubles are rounded to float. The caller decides whether infinity and NaN are allowed.
+  // The value of a key as a float. A double is rounded to float. The caller decides whether infinity and NaN are allowed.
   Result<float> get_float(std::string_view key) const;
   Result<bool> get_bool(std::string_view key) const { return get_as<bool>(key, "a boolean"); }
   Result<std::string_view> get_string(std::string_view key) const { return get_as<std::string_view>(key, "a string"); }
