@@ -244,8 +244,8 @@ inline Result<AtomicFile> AtomicFile::create(std::string path, FileReaders reade
     file.partial_ = std::move(partial);  // a copy could fail, and would leave the new file behind
     if (replaces) {  // the owner first, because a change of the owner removes permissions
       if ((made.st_uid != old.st_uid || made.st_gid != old.st_gid) && ::fchown(file.handle_, old.st_uid, old.st_gid) != 0) {
-        // The system does not allow to give the new file the owner of the file that it replaces. This is no error: the new file
-        // then belongs to the user who writes it.
+        // The system does not let the new file have the owner of the file that it replaces. This is no error: the new file then
+        // belongs to the user who writes it.
       }
       if (::fchmod(file.handle_, old.st_mode & 0777) != 0) return system_error(file.path_, "cannot write", errno);
     }

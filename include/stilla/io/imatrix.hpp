@@ -21,8 +21,8 @@
 //     count i32, then for each matrix:  name length i32, name, calls i32, values i32, sums f32[values]
 //     then, in newer files:             calls i32, length i32 and name of the text
 //
-// `calls` is a count, and `values` is the number of inputs of the matrix. In this form the mean squares are sums / calls, or the sums
-// themselves where calls is 0, as llama.cpp reads them.
+// `values` is the number of inputs of the matrix, and `calls` the count by which the sums must be divided. In this form the mean
+// squares are sums / calls, or the sums themselves where calls is 0, as llama.cpp reads them.
 //
 // No file does harm, but a file can be refused: every size is compared with the bytes that are left before it is used. All numbers
 // of an Imatrix are finite and not negative.
