@@ -69,7 +69,8 @@ class NgramIndex {
       if (length > best.match) best.match = length, best_place = place;
     };
     if (source_ != none && n - source_end_ < max_edited) {
-      // The place in the copied passage where the copy goes on if the edit inserted as many tokens as it removed.
+      // The end of the text was a copy of an earlier passage until an edit interrupted the copy. This is the place in the passage
+      // where the copy goes on if the edit inserted as many tokens as it removed.
       const std::size_t expected = source_ + (n - source_end_);
       for (std::size_t i = 0; i <= max_edited; ++i) {           // nearest first
         if (expected + i < n - 1) look_at(expected + i);
@@ -171,7 +172,8 @@ class DraftPolicy {
     const double times = std::clamp(seconds / one_, 0.5, 20.0);
     time_[guesses] += (is_measured_[guesses] ? 0.25 : 1.0) * (times - time_[guesses]);
     is_measured_[guesses] = true;
-    // The times of other numbers of guesses are put on the straight line through the measured time, until they are measured.
+    // Until the time of a batch with another number of guesses is measured, it is estimated: the times are on a straight line from
+    // the time with no guesses, which is 1, to the time that was measured now.
     for (std::size_t n = 1; n < time_.size(); ++n) {
       const double share = static_cast<double>(n) / static_cast<double>(guesses);
       if (!is_measured_[n]) time_[n] = 1.0 + (time_[guesses] - 1.0) * share;
@@ -179,7 +181,8 @@ class DraftPolicy {
   }
 
  private:
-  // A chance that is learned from counts of guesses. Old results count less and less, and the chance begins with a belief.
+  // The chance that a guess is right, learned from the numbers of guesses that were checked and that were right. Old results count
+  // less and less. Before there are any, the chance has an assumed value.
   struct Chance {
     double right = 0.0, tried = 0.0;
     double of_right() const { return (right + 0.4) / (tried + 1.0); }

@@ -11,8 +11,8 @@
 //   longer, varied      when a pass makes the word less than 1/8 shorter, a heap of (rank, place) over a linked list is used:
 //                       n log n, and at most about 28 bytes for each symbol that is left
 // If several rules may have the same rank (sentencepiece.hpp) there are no passes, because a pass applies one rule only, and
-// another rule of the same rank may come first. A pass
-// stops early when it creates a pair with a lower rank than its own, so that the order of merges is kept exactly.
+// another rule of the same rank may come first. A pass stops early when it creates a pair with a lower rank than its own, so that
+// the order of merges is kept exactly.
 #pragma once
 
 #include <algorithm>
