@@ -61,7 +61,8 @@ struct TensorInfo {
   bool is_matrix() const { return dims[1] > 1 && dims[2] == 1 && dims[3] == 1; }
 };
 
-// A value of the metadata that is no array, and the name of its type for messages: "uint32", "an array of 3 string".
+// A value of the metadata, and the name of its type for messages: "uint32", "an array of 3 string". Of an array there is only the
+// type.
 struct MetadataValue {
   std::variant<std::monostate, bool, std::uint64_t, std::int64_t, double, std::string_view> value;  // monostate: an array
   std::string type;

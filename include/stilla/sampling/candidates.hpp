@@ -322,7 +322,7 @@ class Candidates {
   }
 
   // Orders the list of candidates from place `kept` on, best first, until the weights of all candidates ordered so far (numbers in
-  // proportion to their probabilities) have the sum `wanted`. `sum` is this sum; `kept` moves behind the ordered candidates.
+  // proportion to their probabilities) reach the sum `wanted`. `sum` is their sum; `kept` moves behind the ordered candidates.
   // Returns false if `wanted` is not reached. It uses a heap, which yields the best candidates without sorting the rest.
   bool rank_until(double wanted, float highest, std::size_t& kept, double& sum) {
     Candidate* const first = begin() + kept;

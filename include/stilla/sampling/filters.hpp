@@ -53,8 +53,8 @@ inline double surprise_of(const Candidates& candidates, const Candidate& c, floa
   return log_total - static_cast<double>((c.logit - highest) / candidates.temperature());
 }
 
-// Keeps the candidates whose surprise is nearest to the entropy. It computes the exponential of every candidate, which is cheap only
-// after keep_top_k().
+// Keeps the candidates whose surprise is nearest to the entropy: as few as are needed for their probabilities to reach p together.
+// It computes the exponential of every candidate, which is cheap only after keep_top_k().
 class TypicalFilter {
  public:
   void keep(Candidates& candidates, float p) {

@@ -33,9 +33,9 @@ struct Draft {
 };
 
 // Finds the earlier place in the text before which the most tokens are the same as at the end of the text. A hash table holds the
-// latest place of each n-gram, and for each place the one before it with the same hash, as in the match finders of LZ77. If the text
-// was a copy of an earlier passage until an edit interrupted it, the place where the copy would go on is searched close to the place
-// where it stopped; there one common token is enough.
+// latest place of each n-gram (three neighbouring tokens), and for each place the one before it with the same hash, as in the match
+// finders of LZ77. If the text was a copy of an earlier passage until an edit interrupted it, the place where the copy would go on
+// is searched close to the place where it stopped; there one common token is enough.
 class NgramIndex {
  public:
   static constexpr std::size_t shortest_match = 3;
@@ -121,10 +121,11 @@ class NgramIndex {
   std::size_t source_end_ = 0;        // the length of the text at that time
 };
 
-// Decides how many guesses to check. Let a be the chance that a guess is right if those before it were right. Then n guesses give
-// 1 + a + ... + a^n tokens for the time of a batch of n + 1 tokens. The best n may be 0. The chance is learned separately for matches
-// of similar length, the times are learned for each batch size. A bad chance is slowly forgotten, so that guessing is tried again if
-// the text changes its character.
+// Decides how many guesses to check. Let a be the chance that a guess is right if those before it were right. Then n guesses give 1
+// + a + ... + a^n tokens for the time of a batch of n + 1 tokens. The best n may be 0. Guesses come from an earlier place in the
+// text, before which some tokens are the same as at its end; the chance is learned separately for similar numbers of such tokens,
+// and the times for each batch size. A bad chance is slowly forgotten, so that guessing is tried again if the text changes its
+// character.
 class DraftPolicy {
  public:
   static constexpr std::size_t max_guesses = 15;
