@@ -24,7 +24,7 @@
 // `values` is the number of inputs of the matrix, and `calls` the count by which the sums must be divided. In this form the mean
 // squares are sums / calls, or the sums themselves where calls is 0, as llama.cpp reads them.
 //
-// No file does harm, but a file can be refused: every size is compared with the bytes that are left before it is used. All numbers
+// A damaged file is refused and does no harm: every size in it is compared with the bytes that are left before it is used. All numbers
 // of an Imatrix are finite and not negative.
 #pragma once
 

@@ -11,7 +11,7 @@
 //   heads      Each value head v becomes v R. The attention's output matrix rotates each query head's part of its input back:
 //              W_v -> R^T W_v, W_o -> W_o R, head by head. * The bias of the values is rotated too: the weights of a softmax
 //              sum to one, so that a bias of the values is a bias of the output.
-//   down       The input a of down becomes a H in every step, W -> W H. Its outliers come from silu(gate) * up, and no matrix
+//   down       The input a of down is transformed to a H in each forward pass, W -> W H. Its outliers come from silu(gate) * up, and no matrix
 //              comes after this product that could take H in. This rotation helps most. For each token and layer it costs
 //              a transform of as many values as the feed-forward network is wide.
 //
