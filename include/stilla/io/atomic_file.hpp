@@ -39,7 +39,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// Who may read a new file: everyone whom the default of the system allows, or only its owner.
+// Who may read a file that AtomicFile makes: everyone whom the default of the system allows, or only the owner of the file.
 enum class FileReaders : std::uint8_t { by_default, owner };
 
 class AtomicFile {
@@ -232,8 +232,9 @@ inline Result<AtomicFile> AtomicFile::create(std::string path, FileReaders reade
       if (errno == EEXIST) continue;
       break;
     }
-    // Until the new partial file is locked, another process may think that it was left behind, and lock or remove it. Then the
-    // next name is tried. A file system without locks is no problem: there the partial files of killed processes stay.
+    // Until the new partial file is locked, another process may think that a killed process left it behind, and lock or remove it.
+    // Then a partial file with the next number in its name is tried. A file system without locks is no problem: there the partial
+    // files of killed processes stay.
     const bool is_taken = ::flock(file.handle_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
     struct stat made{};
     if (is_taken || ::fstat(file.handle_, &made) != 0 || made.st_nlink == 0) {
@@ -243,7 +244,8 @@ inline Result<AtomicFile> AtomicFile::create(std::string path, FileReaders reade
     file.partial_ = std::move(partial);  // a copy could fail, and would leave the new file behind
     if (replaces) {  // the owner first, because a change of the owner removes permissions
       if ((made.st_uid != old.st_uid || made.st_gid != old.st_gid) && ::fchown(file.handle_, old.st_uid, old.st_gid) != 0) {
-        // The owner of the replaced file cannot be given to the new file, which then belongs to the user who writes it.
+        // The system does not let the new file have the owner of the file that it replaces. This is no error: the new file then
+        // belongs to the user who writes it.
       }
       if (::fchmod(file.handle_, old.st_mode & 0777) != 0) return system_error(file.path_, "cannot write", errno);
     }

@@ -4,8 +4,9 @@
 //
 // Parsers that were attacked successfully in practice had three kinds of mistakes: arithmetic on a number from the file before it
 // was bounded, an allocation whose size came from the file before it was compared with the bytes left, and a typed read that
-// trusted a declared type. The tools of this header prevent the first two: a count is compared with remaining() / the smallest
-// encoded record, and sizes are computed only by checked_add and checked_mul.
+// trusted a declared type. With the tools of this header parsers avoid the first two: they compare a count of records with the number of
+// bytes left, ByteCursor::remaining(), divided by the size of the smallest record, and compute sizes only by checked_add and
+// checked_mul.
 #pragma once
 
 #include <cstddef>
@@ -76,7 +77,8 @@ class ByteCursor {
     return true;
   }
 
-  // Reads a 64-bit length and then so many bytes of any content. After a failure the cursor is at the length or behind it.
+  // Reads a string: a 64-bit length, and then so many bytes of any content. After a failure the cursor is where the length begins,
+  // or behind the length.
   bool read_string(std::string_view& text) {
     std::uint64_t length = 0;
     std::span<const std::byte> view;

@@ -67,7 +67,8 @@ class JsonBuilder {
   }
   // Called by nlohmann's parser if it cannot parse the text. `position` is the number of bytes read so far.
   bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& error) {
-    // what() is, for example: "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error while parsing ..."
+    // The text of nlohmann's error is, for example: "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error
+    // while parsing ...". Only what comes behind the first ": " is kept.
     std::string_view text = error.what();
     const std::size_t end_of_place = text.find(": ");
     if (end_of_place != std::string_view::npos) text.remove_prefix(end_of_place + 2);
@@ -83,7 +84,8 @@ class JsonBuilder {
     return false;
   }
 
-  // Puts a value into its place in the document. Returns null if a limit ends the parsing.
+  // Puts a value into its place in the document. Returns null, and thereby ends the parsing, if the document has more values than
+  // are allowed.
   template <class Value>
   Json* add(Value&& value) {
     if (values_left_ == 0) {

@@ -8,8 +8,8 @@
 //   sum.add(first); sum.add(rest);
 //   sum.value();                   // the same as for both in one piece
 //
-// Four lanes of 64 bits each take 8 bytes of every 32. The bytes that are left, fewer than 32, are added to the mixture of the
-// lanes in steps of 8, 4 and 1 bytes.
+// Of every 32 bytes, four numbers of 64 bits (lanes) take 8 bytes each. At the end the four are mixed to one number, to which the
+// bytes that are left, fewer than 32, are added in steps of 8, 4 and 1 bytes.
 #pragma once
 
 #include <algorithm>

@@ -168,7 +168,8 @@ class GgufFile final : public ModelSource {
   // True if the matrices of the file are packed (packed_file.hpp).
   bool is_packed() const override { return contents().is_packed; }
 
-  // The keys of the first part, and the tensors of all parts, in the order of the files.
+  // The keys of the file, and its tensors. If the model has several parts, the keys are those of the first part, and the tensors
+  // those of all parts, in the order of the parts.
   std::span<const GgufKey> keys() const { return contents().keys; }
   std::span<const GgufTensor> tensors() const { return tensors_; }
 
@@ -205,7 +206,8 @@ class GgufFile final : public ModelSource {
   std::optional<std::vector<std::uint64_t>> find_integers(std::string_view key) const override;
   std::vector<std::string_view> keys_under(std::string_view prefix) const override;
   std::vector<std::string> notes() const override;
-  // All keys except those that describe the layout of this file.
+  // The records of all keys except those that describe how the model is laid out in its files: the alignment, the parts of a split
+  // model, and the keys of packed files.
   Result<GgufRecords> metadata_records() const override;
   std::optional<std::uint32_t> foreign_type_number(const TensorInfo& tensor) const override {
     const GgufTensor* found = find_tensor(tensor.name);
@@ -306,7 +308,8 @@ class GgufFile final : public ModelSource {
   std::vector<std::uint32_t> tensors_by_name_;  // positions in tensors_
 };
 
-// Whether another GGUF file begins in this file where the tensors of `part` end, before or after padding.
+// Whether another GGUF file begins directly behind the last tensor of this file, or behind the padding that may follow the tensor.
+// This is so if somebody has joined the parts of a split model to one file.
 inline bool GgufFile::is_followed_by_gguf(const Part& part) {
   std::uint64_t end = part.contents.data_offset;
   for (const GgufTensor& tensor : part.contents.tensors) end = std::max(end, tensor.offset + tensor.size_bytes);
@@ -461,7 +464,8 @@ Result<std::vector<T>> GgufFile::get_array(std::string_view name) const {
       is_floating(key->element_type) != std::is_floating_point_v<T>) {
     return wrong_type(*key, expected);
   }
-  // An element of the array has at least one byte in the file, so that the copy is at most sizeof(T) times as large as the file.
+  // Every element has at least one byte in the file and becomes one number of type T. A damaged file can therefore not ask for more
+  // than sizeof(T) times its own size in memory.
   std::vector<T> out(static_cast<std::size_t>(key->count));
   const std::uint64_t element_bytes = value_bytes(key->element_type);
   const std::byte* address = address_of(*key);

@@ -191,8 +191,9 @@ class GgufParser {
                     out_.version == 1 ? " (version 1 was used for some weeks of 2023: convert the model again)" : "");
     }
     if (!cursor_.read(n_tensors) || !cursor_.read(n_keys)) return truncated("header at byte 0");
-    // The counts of keys and of tensors are each compared with all bytes that are left. The tensor count is compared again after
-    // the keys have been read.
+    // A count that is larger than the file can hold is refused at once. Each of the two counts, of keys and of tensors, is compared
+    // with the bytes that are left behind the header. The tensor count is compared again when the keys have been read and fewer
+    // bytes are left.
     if (Status s = bound_count("key", 16, n_keys, min_key_record, max_keys); !s) return s;
     return bound_tensor_count(n_tensors);
   }

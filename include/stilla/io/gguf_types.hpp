@@ -65,7 +65,7 @@ struct GgufTensorType {
   std::string_view name;
 };
 
-// A flag and keys that only packed files have (packed_file.hpp).
+// What only packed files (packed_file.hpp) have: a flag in the type numbers of tensors, and some keys.
 inline constexpr std::uint32_t packed_type_flag = 0x80000000;  // added to a type's number: the tensor is panels, not rows
 inline constexpr std::string_view packed_checksum_key = "stilla.packed.checksum";
 inline constexpr std::string_view packed_layout_key = "stilla.packed.layout";
@@ -114,8 +114,8 @@ template <class F, class... Rest, class... Kept>
   requires(!ggml_number(F::name).has_value())
 struct GgmlFormats<TypeList<F, Rest...>, Kept...> : GgmlFormats<TypeList<Rest...>, Kept...> {};
 
-// The number in packed files of a format for which ggml has no type. Earlier versions chose the numbers in the table `chosen`. The
-// numbers of further formats are computed from their ids and are above all that ggml will use.
+// The number in packed files of a format for which ggml has no type. Formats in the table `chosen` have numbers that earlier
+// versions of Stilla chose. The number of any other format is computed from its id and is above all that ggml will use.
 constexpr std::uint32_t own_number(std::string_view name) {
   constexpr std::pair<std::string_view, std::uint32_t> chosen[] = {{"st4", 0x00345453},            // "ST4" as text
                                                                    {"int4_g128", 0x00533449},      // "I4S"
@@ -158,7 +158,7 @@ static_assert(tensor_types_are_consistent(),
               "a row of gguf_tensor_types is misplaced or disagrees with its format, or two formats have the same number");
 }  // namespace detail
 
-// The formats that GGUF files can contain, in the order of Formats.
+// The formats that GGUF files can contain, in the order of Formats, the list of all compiled formats (format/format.hpp).
 using GgufFormats = detail::GgmlFormats<Formats>::Type;
 
 // True for a type of ggml. Stilla's own types occur only in packed files.
@@ -223,7 +223,8 @@ constexpr ShapeBytes shape_bytes(const GgufTensorType& type, const std::array<st
     if (dim == 0) return {ShapeFault::zero_dimension, 0};
   }
   if (dims[0] % type.block_weights != 0) return {ShapeFault::partial_block, 0};
-  // The number of weights must fit too, not only the number of bytes: types with less than 8 bits have more weights than bytes.
+  // The number of weights must fit into 64 bits too, not only the number of bytes: a tensor with less than 8 bits for a weight has
+  // more weights than bytes.
   std::uint64_t weights = 1;
   std::uint64_t bytes = 0;
   for (const std::uint64_t dim : dims) {

@@ -117,7 +117,8 @@ inline std::optional<LayerName> split_layer_name(std::string_view name, std::str
   return out;
 }
 
-// Translates "self_attn.q_proj.weight" to "attn_q.weight", or the reverse. Empty if the table does not have the name.
+// Translates the name of a tensor without its layer, for example "self_attn.q_proj.weight" to "attn_q.weight", or the reverse.
+// Empty if `table`, a list of such pairs of names, does not have the name.
 template <std::size_t N>
 std::string mapped_name(const HuggingFaceTensorName (&table)[N], std::string_view name, std::string_view HuggingFaceTensorName::* from,
                         std::string_view HuggingFaceTensorName::* to) {

@@ -264,7 +264,8 @@ class HuggingFaceVocabularyReader {
                     " is not known; known are those of Qwen2, Llama 3 and SmolLM. A GGUF file of this model may run, since it names its "
                     "pre-tokenizer");
     }
-    // Whether a word that is itself a token becomes this token without any merges. This must be so for Llama 3, and only for it.
+    // ignore_merges of tokenizer.json: whether a word that is itself a token becomes this token without any merges. Stilla does
+    // this with the pre-tokenizer of Llama 3 and with no other, so that any other setting is refused.
     const bool ignores_merges = is_set(*find_member(*texts_.tokenizer, "model"), "ignore_merges");
     if (ignores_merges != (out_.pretokenizer == "llama-bpe")) {
       return refuse("model.ignore_merges", "found ", ignores_merges ? "true" : "false", "; expected ", ignores_merges ? "false" : "true",

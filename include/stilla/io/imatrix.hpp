@@ -7,21 +7,24 @@
 // GGUF, which llama-imatrix writes now (tools/imatrix/imatrix.cpp):
 //
 //     general.type          'imatrix'
-//     imatrix.datasets      [string]  names of the texts; optional here, as are the next two
+//     imatrix.datasets      [string]  names of the texts; this key and the next two may be missing
 //     imatrix.chunk_count   uint32    how many pieces of text were read
 //     imatrix.chunk_size    uint32    tokens of a piece
 //     tensor NAME.in_sum2   f32 [K, experts]   sums of the squares of the inputs of matrix NAME
 //     tensor NAME.counts    f32 [1, experts]   how many inputs were summed
 //     tensor NAME.in_sum    f32 [K, experts]   sums of the inputs; newer files only, not used here
 //
+// K is the number of inputs of the matrix. experts is 1, except in a mixture of experts, whose matrices are not used.
+//
 // The older form (.dat), little endian, without a magic number:
 //
 //     count i32, then for each matrix:  name length i32, name, calls i32, values i32, sums f32[values]
 //     then, in newer files:             calls i32, length i32 and name of the text
 //
-// In the older form the mean squares are sums / calls, or the sums themselves where calls is 0, as llama.cpp reads them.
+// `values` is the number of inputs of the matrix, and `calls` the count by which the sums must be divided. In this form the mean
+// squares are sums / calls, or the sums themselves where calls is 0, as llama.cpp reads them.
 //
-// No file does harm, but a file can be refused: every size is compared with the bytes that are left before it is used. All numbers
+// A damaged file is refused and does no harm: every size in it is compared with the bytes that are left before it is used. All numbers
 // of an Imatrix are finite and not negative.
 #pragma once
 

@@ -41,7 +41,8 @@ namespace stilla { inline namespace STILLA_ABI {
 
 enum class LoadMode : std::uint8_t { map, read };
 
-// A path for a message. Each component goes through printable() on its own, so that a long path is not cut.
+// A path as text for a message, with unsafe characters escaped. printable() escapes them but keeps only 128 bytes of a name, so
+// that each component of the path goes through it on its own, and a long path is not cut.
 inline std::string printable_path(std::string_view path) {
   std::string out;
   std::size_t begin = 0;

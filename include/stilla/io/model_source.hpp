@@ -61,7 +61,8 @@ struct TensorInfo {
   bool is_matrix() const { return dims[1] > 1 && dims[2] == 1 && dims[3] == 1; }
 };
 
-// A value of the metadata that is no array, and the name of its type for messages: "uint32", "an array of 3 string".
+// A value of the metadata, and the name of its type for messages: "uint32", "an array of 3 string". Of an array there is only the
+// type.
 struct MetadataValue {
   std::variant<std::monostate, bool, std::uint64_t, std::int64_t, double, std::string_view> value;  // monostate: an array
   std::string type;
@@ -152,7 +153,7 @@ class ModelSource {
                                std::int64_t most = std::numeric_limits<std::int64_t>::max()) const {
     return get_integer<std::int64_t>(key, least, most);
   }
-  // Doubles are rounded to float. The caller decides whether infinity and NaN are allowed.
+  // The value of a key as a float. A double is rounded to float. The caller decides whether infinity and NaN are allowed.
   Result<float> get_float(std::string_view key) const;
   Result<bool> get_bool(std::string_view key) const { return get_as<bool>(key, "a boolean"); }
   Result<std::string_view> get_string(std::string_view key) const { return get_as<std::string_view>(key, "a string"); }

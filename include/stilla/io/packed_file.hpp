@@ -321,8 +321,8 @@ class PackedFileWriter {
     return success();
   }
 
-  // Packs a matrix piece by piece. The caller's blocks_of(n, count) returns the rows n .. n + count - 1 as blocks of
-  // placed.format, or an error.
+  // Packs a matrix piece by piece. The caller's blocks_of(n, count) returns the rows n .. n + count - 1 as blocks of the format
+  // that the matrix gets in the packed file, or an error.
   template <class BlocksOf>
   Status write_panels(const Job& job, const Placed& placed, const BlocksOf& blocks_of) {
     Status status = success();

@@ -41,7 +41,8 @@ inline Status check_written_to_the_end(const ModelSource& source) {
                                  " bytes, up to the end of the tensors: the file has its full size, but a download seems to have "
                                  "stopped before it was filled; get it again");
     }
-    // The tensor that stands before this one in the same file needs a check only if this one is a bias of zeros.
+    // The tensors that stand before this one in the same file are passed over, because the end of the file is written. Only if this
+    // tensor is a bias of nothing but zeros, the one before it must be checked too.
     const std::uint32_t file = tensor.file;
     ++i;
     while (!is_all && i < tensors.size() && tensors[i]->file == file) ++i;

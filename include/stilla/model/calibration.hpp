@@ -95,8 +95,8 @@ class CalibratedWeights : public TensorChange {
     return Place{of_layer->layer, *input};
   }
 
-  // What is kept from one matrix to the next while the weights are changed. State is a class of its own, so that encode() can be
-  // const.
+  // What is kept from one matrix to the next while weights are changed: the original model, the moments of the inputs, and an order
+  // of columns. State is a class of its own, so that encode() can be const.
   class State {
    public:
     State(std::function<Result<Model>()> load, Parallel parallel, const CalibrationOptions& options)

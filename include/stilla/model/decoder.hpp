@@ -232,7 +232,8 @@ class Decoder {
   Source source_ = Source::none;       // where guesses_ come from
   std::vector<std::uint32_t> text_;    // prompt and text; the last pending_ tokens are not evaluated
   std::size_t pending_ = 0;
-  // The guesses that were evaluated behind the text. The first right_ of them were right and have become part of the text.
+  // The guesses of the latest batch, which the session evaluated behind the text. The first right_ of them were right and have
+  // become part of the text.
   std::vector<std::uint32_t> guesses_;
   std::size_t right_ = 0;
   std::vector<std::uint32_t> batch_;

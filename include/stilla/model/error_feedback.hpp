@@ -16,10 +16,10 @@
 // only the codes.
 //
 // Everything is float: H is damped by 20 % of its mean diagonal. The damping bounds the condition number of H, and it keeps the
-// codes from fitting the calibration text too closely; what matters is the error on other text. The table has the squared error
-// of the outputs for matrices of the 0.5B model in the format lpbq64. The matrices were calibrated with their inputs for 8146 tokens
-// of text and tested with 800 other tokens (a program outside the repository). A row is a matrix of a layer. The columns are the
-// damping, as a share of the mean diagonal; "nearest" is rounding without error feedback:
+// codes from fitting the calibration text too closely; what matters is the error on other text. The table has the squared error of
+// the outputs for matrices of a model of 0.5B weights in the format lpbq64. The matrices were calibrated with their inputs for 8146
+// tokens of text and tested with 800 other tokens (a program outside the repository). A row is a matrix of a layer. The columns are
+// the damping, as a share of the mean diagonal; "nearest" is rounding without error feedback:
 //
 //                    nearest    1 %      10 %     30 %     100 %
 //     layer 12 q     0.0072    0.00233  0.00227  0.00232
@@ -65,9 +65,9 @@ struct ProductMemory {
   AlignedBuffer<float> product;
 };
 
-// Computes y += sign * a b^T, for matrices y[M, N], a[M, K], b[N, K], where b^T is the transpose of b. If `lower` is set, only the
-// columns of y up to the diagonal are needed: of the rows [r, r + 256) of y the columns below r + 256 are computed. The rows of b
-// must have no gaps between them in memory.
+// Computes y += sign * a b^T, for matrices y[M, N], a[M, K], b[N, K], where b^T is the transpose of b. y is computed in stripes of
+// 256 rows. If `lower` is set, only the part of y up to its diagonal is needed: of a stripe that ends before row e, only the
+// columns below e are computed. The rows of b must have no gaps between them in memory.
 inline Status add_product(Matrix y, ConstMatrix a, ConstMatrix b, float sign, bool lower, ProductMemory& memory, Parallel parallel) {
   constexpr std::size_t stripe = 256;
   if (!with_format(id_of<F32>, [](auto) {}))
@@ -239,7 +239,8 @@ ChosenCode choose_code(float x) {
 
 }  // namespace detail
 
-// Encodes every row of `weights` as encode_rows does, and then chooses the codes with error feedback.
+// Encodes every row of the matrix `weights` in the format F. The format's own encoder (encode_rows) finds the scales; then error
+// feedback chooses the codes, in the order of columns `order`.
 template <ChosenCodesFormat F>
 Status encode_with_feedback(std::span<std::byte> blocks, ConstMatrix weights, const RoundingOrder& order, Parallel parallel = {}) {
   constexpr std::size_t together = 128;  // columns whose errors are passed on together

@@ -92,10 +92,10 @@ struct SessionOptions {
   std::optional<KvType> kv_type = std::nullopt;              // none: default_kv_type(config)
   std::optional<ActivationBits> activations = std::nullopt;  // none: default_activations(config)
   std::size_t batch = 512;   // most tokens evaluated at once; more need more memory, results do not change
-  // 0: tokens are evaluated in batches of any size. Otherwise this is the number of tokens of a window. All steps then have one of
-  // two shapes, as in programs compiled for an NPU: a window of this many tokens, or one token. A prompt is evaluated in windows.
-  // The last window begins with the remaining tokens and is filled up with token 0. The rows of the filling are computed and
-  // dropped, and no other position attends to them. The logits have the same bits as without windows.
+  // 0: tokens are evaluated in batches of any size. Otherwise this is the number of tokens of a window. All evaluations then have
+  // one of two shapes, as in programs compiled for an NPU: a window of this many tokens, or one token. A prompt is evaluated in
+  // windows. The last window begins with the remaining tokens and is filled up with token 0. The rows of the filling are computed
+  // and dropped, and no other position attends to them. The logits have the same bits as without windows.
   std::size_t window = 0;
   LinearObserver observer = {};  // called for all tokens, which costs some speed; null: none
   // If not null, the body runs the layers and keeps the keys and values (body.hpp); `kv_type` and `window` then have no effect. It
@@ -328,8 +328,8 @@ class Session {
     return success();
   }
 
-  // Computes x += residual and h = rms_norm(x) * weight. h is also rounded if one of `users`, the matrices that multiply it, takes
-  // rounded activations.
+  // Adds `residual`, the output of the layer's part before, to the residual stream x, and computes h = rms_norm(x) * weight. h is
+  // also rounded if one of `users`, the matrices that multiply it, takes rounded activations.
   MatmulInput normalise(Matrix h, ActivationBuffer& rounded, Matrix x, const Matrix* residual, const std::vector<float>& weight,
                         std::initializer_list<const Linear*> users) {
     const bool round = std::any_of(users.begin(), users.end(), [](const Linear* w) { return takes_rounded(*w); });
@@ -358,7 +358,8 @@ class Session {
 
     const Matrix* residual() const { return has_residual ? &h : nullptr; }
 
-    // After this call only the wanted rows, the tokens that need logits, are computed, because nothing later reads the other rows.
+    // Called when nothing later reads anything but the wanted rows, those of the tokens that need logits. After this call only
+    // these rows are computed.
     void keep_wanted_rows() {
       first_row = ids.size() - wanted_rows;
       for (Matrix* matrix : {&x, &h, &q, &mixed, &gate, &up}) *matrix = matrix->rows_from(first_row, wanted_rows);
@@ -417,15 +418,17 @@ class Session {
   }
 
   // Computes the attention of layer l: h = W_o attention(rope(W_q n), rope(W_k n), W_v n), where x is the residual stream, n =
-  // norm(x + what the block before left in h), and W_q, W_k, W_v and W_o are the layer's matrices. The next block adds h to x.
+  // norm(x + the output of the layer before, which is in h), and W_q, W_k, W_v and W_o are the layer's matrices. ffn_block(), which
+  // comes next, adds the new h to x.
   Status attention_block(Step& step, std::size_t l) {
     const ModelConfig& c = model_->config();
     const LayerWeights& w = model_->layers()[l];
     const MatmulInput input = normalise(step.h, rounded_, step.x, step.residual(), w.attention_norm, {&w.query, &w.key, &w.value});
     observe(step, l, LinearInput::attention, step.h);
     Projection keys = projection(step.k, w.key);
-    // The bias of the keys is left out of the cache if that is possible. If there is a norm of the keys, the bias is added before this
-    // norm and cannot be separated from the key.
+    // A cache of integers stores keys without the bias of the key projection: such biases are so large that everything else would
+    // be rounded away (contract/attention.hpp). If the model normalises its keys, the bias is added before this norm and cannot be
+    // separated from the key.
     const bool bias_is_apart = !w.key.bias.empty() && w.key_norm.empty() && !key_bias_tables_.empty();
     const KeyBias key_bias = bias_is_apart ? KeyBias{&key_bias_tables_, keys.bias} : KeyBias{};
     if (key_bias) keys.bias = nullptr;
@@ -447,7 +450,7 @@ class Session {
   }
 
   // Applies the norms of the heads where the model has them, applies RoPE to queries and keys, and stores keys and values in the
-  // cache. A task does this for the key_tile positions of one tile of the cache.
+  // cache. The cache stores key_tile neighbouring positions together; one task does this work for such positions.
   void turn_and_store(const Step& step, std::size_t l) {
     const ModelConfig& c = model_->config();
     const LayerWeights& w = model_->layers()[l];
@@ -468,7 +471,8 @@ class Session {
   }
 
   // Computes the feed-forward network of layer l: h = W_down (silu(W_gate n) * (W_up n)), where x is the residual stream, n =
-  // norm(x + h) with the h that attention left, and W_gate, W_up and W_down are the layer's matrices. The next block adds h to x.
+  // norm(x + the output of attention, which is in h), and W_gate, W_up and W_down are the layer's matrices. What comes next, the
+  // attention of the following layer or the last norm, adds the new h to x.
   Status ffn_block(Step& step, std::size_t l) {
     if (step.x.rows == 0) return success();
     const LayerWeights& w = model_->layers()[l];
@@ -516,8 +520,9 @@ class Session {
     }
   }
 
-  // The widths of the matrices of a Step, in the order x, h, q, mixed, k, v, gate, up, cos, sin. The matrices have M rows each and
-  // lie one behind the other in `matrices_`, so that together they can have large pages.
+  // The widths of the matrices of one evaluation (Step), in the order of its members x, h, q, mixed, k, v, gate, up, cos, sin. Each
+  // has a row for each token. They lie one behind the other in one piece of memory, `matrices_`, so that together they can have
+  // large pages.
   std::array<std::size_t, 10> matrix_widths() const {
     const ModelConfig& c = model_->config();
     const std::size_t query = c.n_heads * c.head_dim, kv = c.n_kv_heads * c.head_dim, angles = c.rotary_dim / 2;
@@ -525,7 +530,7 @@ class Session {
   }
   static std::size_t matrix_floats(std::size_t M, std::size_t width) { return (M * width + 15) / 16 * 16; }  // whole cache lines
 
-  // Makes room in memory for everything that a step of M tokens needs, before any of it is used.
+  // Makes room in memory for everything that an evaluation of M tokens needs, before any of it is used.
   Status reserve(std::size_t M, std::size_t logit_rows, const LogitRequest* request) {
     const ModelConfig& c = model_->config();
     const std::size_t positions = options_.body == nullptr ? size() + M : 0;

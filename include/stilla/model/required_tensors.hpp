@@ -24,7 +24,8 @@ struct LinearShape {
   std::size_t rows, cols;
   bool needs_bias = false;
 };
-// The matrices of a layer, in the order of LayerWeights::linears(). What weights.hpp calls E is c.hidden, and F is c.ffn.
+// The matrices of a layer, in the order of LayerWeights::linears(). c.hidden is the width of the residual stream and c.ffn that of
+// the feed-forward network; the shapes in weights.hpp call them E and F.
 inline std::array<LinearShape, 7> layer_linears(const ModelConfig& c) {
   const std::size_t query_width = c.n_heads * c.head_dim, kv_width = c.n_kv_heads * c.head_dim;
   return {{{"attn_q", query_width, c.hidden, c.has_qkv_bias},

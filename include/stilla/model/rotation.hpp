@@ -11,9 +11,9 @@
 //   heads      Each value head v becomes v R. The attention's output matrix rotates each query head's part of its input back:
 //              W_v -> R^T W_v, W_o -> W_o R, head by head. * The bias of the values is rotated too: the weights of a softmax
 //              sum to one, so that a bias of the values is a bias of the output.
-//   down       The input a of down becomes a H in every step, W -> W H. Its outliers come from silu(gate) * up, and no matrix
-//              comes after this product that could take H in. This rotation helps most. It costs a transform of ffn values for
-//              each token and layer.
+//   down       The input a of down is transformed to a H in each forward pass, W -> W H. Its outliers come from silu(gate) * up,
+//              and no matrix comes after this product that could take H in. This rotation helps most. For each token and layer it
+//              costs a transform of as many values as the feed-forward network is wide.
 //
 // These are the orthogonal matrices, for a width n = m * p, where p is the largest power of two that divides n, I_m the unit matrix
 // of width m and (x) the Kronecker product:

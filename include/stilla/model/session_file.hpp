@@ -39,7 +39,7 @@ namespace stilla { inline namespace STILLA_ABI {
 // The first bytes of every saved session.
 inline constexpr std::string_view session_magic = "stillaKV";
 
-// What must be the same in a file and in the session that restores it.
+// What must be the same in a file with a saved session and in the session that restores it.
 struct SessionKind {
   std::uint64_t model = 0;  // Model::identity()
   std::size_t vocabulary = 0;
@@ -91,7 +91,8 @@ inline std::vector<std::byte> session_header(const SessionKind& kind, std::uint6
 
 }  // namespace detail
 
-// Writes the whole session file, or nothing if there is an error. cache.size() must equal ids.size().
+// Writes the whole session file, or nothing if there is an error. The cache must hold the keys and values of exactly the tokens
+// `ids`.
 inline Status write_session_file(const std::string& path, const SessionKind& kind, std::span<const std::uint32_t> ids,
                                  std::string_view note, const KvCache& cache) {
   Result<AtomicFile> file = AtomicFile::create(path, FileReaders::owner);

@@ -60,7 +60,8 @@ class BestCandidates {
     return count_ < room_.size() ? -infinity : room_.empty() ? infinity : room_[0].logit;
   }
 
-  // Takes the candidate if it is among the best so far. The candidate may itself lie in `room`, behind those taken so far.
+  // Takes the candidate if it is among the best so far. The candidate may itself lie in the memory that was given for the best
+  // candidates, behind those that were taken so far.
   void offer(const Candidate& candidate) {
     if (count_ < room_.size()) {
       room_[count_++] = candidate;
@@ -92,7 +93,7 @@ class Candidates {
     is_row_ = true;
     begin_with(0);
   }
-  // Makes the given list the candidates. It must be ordered by id.
+  // Makes the given list of candidates the candidates. It must be ordered by id.
   void assign(std::span<const Candidate> candidates) {
     make_room(candidates.size());
     std::copy(candidates.begin(), candidates.end(), items_.begin());
@@ -100,7 +101,7 @@ class Candidates {
     begin_with(candidates.size());
   }
 
-  // All candidates. If they are still a row, the row becomes a list.
+  // All candidates as a list. If they are still a row of logits by id, as assign() got it, this row becomes a list.
   std::span<const Candidate> items() {
     make_list(-infinity);
     return {items_.data(), count_};
@@ -147,7 +148,7 @@ class Candidates {
   }
 
   // Calls change(logit) with a reference to the logit of the candidate `id`. If there is no such candidate nothing happens.
-  // settle() must be called after the last change.
+  // settle() must be called after the last change: it removes candidates whose logit became NaN and restores their order.
   template <class Change>
   void change(std::uint32_t id, Change&& change) {
     if (is_row_) {
@@ -184,7 +185,7 @@ class Candidates {
     count_ = static_cast<std::size_t>(std::remove_if(begin(), end(), predicate) - begin());
   }
 
-  // Removes all candidates whose weight is below e^-16.
+  // Removes all candidates that are less than e^-16 times as likely as the best one.
   void remove_far() {
     const float bound = below(highest(), 16.0f);
     make_list(bound);
@@ -241,8 +242,9 @@ class Candidates {
     is_ranked_ = true;
   }
 
-  // The candidate at which the running sum of weights passes the fraction `u`, in [0, 1), of the sum of all weights. It is never one
-  // of weight 0. There must be at least one candidate.
+  // Draws a candidate by a random number u in [0, 1): adds up the candidates' weights (numbers in proportion to their
+  // probabilities) and returns the candidate at which the sum passes the fraction u of the sum of all weights. It is never one of
+  // weight 0. There must be at least one candidate.
   Candidate at(double u) {
     const float highest = this->highest();
     const double place = u * total_weight(highest);
@@ -276,19 +278,20 @@ class Candidates {
   const Candidate* begin() const { return items_.data(); }
   const Candidate* end() const { return items_.data() + count_; }
 
-  // Finds the highest logit of each of `count` blocks of the row, from the block `first` on.
+  // Finds the highest logit of each of `count` blocks of 64 logits of the row, from the block `first` on.
   void find_highest(std::size_t first, std::size_t count) {
     const auto kernel = detail::row_kernel<HighestLogits>(active_target());
     kernel(highest_.data() + first, row_.data() + first * logit_block, count * logit_block);
   }
 
-  // The logit whose weight is e^-reach if the highest logit is `highest`; -infinity if there is none.
+  // The logit of a candidate that is e^-reach times as likely as one with the logit `highest`; -infinity if this is not a number.
   float below(float highest, float reach) const {
     const float logit = highest - reach * temperature_;
     return std::isnan(logit) ? -infinity : logit;
   }
 
-  // Appends to the list the candidates of the row whose logits are at least `low` and, if `above` is a number, below `above`.
+  // Appends to the list of candidates those of the row of logits whose logits are at least `low` and, if `above` is a number, below
+  // `above`.
   void append(float low, float above) {
     for (std::size_t b = 0; b < highest_.size(); ++b) {
       if (!(highest_[b] >= low)) continue;
@@ -298,12 +301,12 @@ class Candidates {
       }
     }
   }
-  // Turns the row into a list of the candidates whose logits are not below `low`.
+  // Turns the row of logits into a list of the candidates whose logits are not below `low`.
   void make_list(float low) {
     if (!std::exchange(is_row_, false)) return;
     append(low, std::nanf(""));
   }
-  // Lists the candidates of one block of the row. The row is not turned into a list.
+  // Lists the candidates of one block of 64 logits of the row. The row itself stays as it is.
   std::span<const Candidate> list_of(std::size_t block) {
     std::size_t count = 0;
     for (std::size_t i = block * logit_block; i < (block + 1) * logit_block; ++i) {
@@ -318,9 +321,9 @@ class Candidates {
     for (std::size_t i = 0; i < count_; ++i) best.offer(items_[i]);
   }
 
-  // Ranks the list from the place `kept` on until `sum`, the weight of all ranked candidates, reaches `wanted`. It moves `kept`
-  // behind the ranked candidates. Returns false if `wanted` is not reached. It uses a heap, which yields the best candidates without
-  // sorting the rest.
+  // Orders the list of candidates from place `kept` on, best first, until the weights of all candidates ordered so far (numbers in
+  // proportion to their probabilities) reach the sum `wanted`. `sum` is their sum; `kept` moves behind the ordered candidates.
+  // Returns false if `wanted` is not reached. It uses a heap, which yields the best candidates without sorting the rest.
   bool rank_until(double wanted, float highest, std::size_t& kept, double& sum) {
     Candidate* const first = begin() + kept;
     Candidate* last = end();
@@ -334,8 +337,9 @@ class Candidates {
     return kept != 0 && sum >= wanted;
   }
 
-  // The candidate at which the running sum of weights passes `place`; the sum begins with `sum`. If rounding leaves `place` at
-  // the very end, this is the last candidate with a weight above 0.
+  // Adds up the weights of the candidates (numbers in proportion to their probabilities), beginning with `sum`, and returns the
+  // candidate at which the sum passes `place`. If rounding leaves `place` at the very end, this is the last candidate with a weight
+  // above 0.
   Candidate walk(std::span<const Candidate> candidates, double sum, double place, float highest) const {
     Candidate found = candidates[0];
     for (const Candidate& c : candidates) {

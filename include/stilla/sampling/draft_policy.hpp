@@ -24,7 +24,8 @@ class ModelDraftPolicy {
  public:
   static constexpr std::size_t max_guesses = DraftPolicy::max_guesses;
 
-  // Whether the first guess of a draft is worth its time. `times` are the times of batches of the large model.
+  // Whether the small model should write guesses at all: whether there is a number of guesses that can be expected to save more
+  // time than it costs. `times` are the times of batches of the large model.
   bool begins(const DraftPolicy& times) {
     count_ = 0;
     if (times.seconds_of_one() == 0.0) return false;  // nothing to compare with yet
@@ -80,9 +81,9 @@ class ModelDraftPolicy {
   }
 
  private:
-  // By this factor old results count less with each token while nothing is guessed: after some hundred tokens a bad chance is half
-  // forgotten. It is forgotten so slowly because trying again costs the small model a batch of the end of the text, which takes as
-  // long as five tokens of the large model.
+  // While nothing is guessed, the results of earlier guesses are multiplied by this factor with each token, so that they count
+  // less: after some hundred tokens a bad chance is half forgotten. It is forgotten so slowly because trying again costs the small
+  // model a batch of the end of the text, which takes as long as five tokens of the large model.
   static constexpr double forgets_unused = 0.997;
 
   struct Chance {  // a chance that is learned: old results count less and less, and it begins with a belief

@@ -45,15 +45,16 @@ inline void keep_min_p(Candidates& candidates, float p) {
   candidates.remove_if([&](const Candidate& c) { return c.logit != highest && candidates.weight(c, highest) < static_cast<double>(p); });
 }
 
-// The surprise of a candidate, -ln of its probability: ln(total weight) - ln(weight), where ln(weight) is exactly the argument of the
+// The surprise of a candidate, -ln of its probability. A probability is a weight, e^((logit - highest) / temperature), divided by
+// the sum of all weights; log_total is the logarithm of this sum. The logarithm of the weight is taken as the exact argument of the
 // exponential. The surprise of an impossible token is infinite, so do not compute `surprise * probability` for it.
 inline double surprise_of(const Candidates& candidates, const Candidate& c, float highest, double log_total) {
   if (c.logit == highest) return log_total;
   return log_total - static_cast<double>((c.logit - highest) / candidates.temperature());
 }
 
-// Keeps the candidates whose surprise is nearest to the entropy. It computes the exponential of every candidate, which is cheap only
-// after keep_top_k().
+// Keeps the candidates whose surprise is nearest to the entropy: as few as are needed for their probabilities to reach p together.
+// It computes the exponential of every candidate, which is cheap only after keep_top_k().
 class TypicalFilter {
  public:
   void keep(Candidates& candidates, float p) {
@@ -71,7 +72,7 @@ class TypicalFilter {
     for (const Candidate& c : candidates.items()) {
       ranked_.push_back({std::fabs(surprise_of(candidates, c, highest, log_total) - entropy), c});
     }
-    // A heap yields the most typical candidates without sorting the others.
+    // A heap yields the candidates whose surprise is nearest to the entropy, without sorting the others.
     const auto comes_later = [](const Ranked& a, const Ranked& b) {
       return a.distance != b.distance ? a.distance > b.distance : ranks_after(a.candidate, b.candidate);
     };

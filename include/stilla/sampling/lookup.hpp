@@ -33,9 +33,9 @@ struct Draft {
 };
 
 // Finds the earlier place in the text before which the most tokens are the same as at the end of the text. A hash table holds the
-// latest place of each n-gram, and for each place the one before it with the same hash, as in the match finders of LZ77. If the text
-// was a copy of an earlier passage until an edit interrupted it, the place where the copy would go on is searched close to the place
-// where it stopped; there one common token is enough.
+// latest place of each n-gram (three neighbouring tokens), and for each place the one before it with the same hash, as in the match
+// finders of LZ77. If the text was a copy of an earlier passage until an edit interrupted it, the place where the copy would go on
+// is searched close to the place where it stopped; there one common token is enough.
 class NgramIndex {
  public:
   static constexpr std::size_t shortest_match = 3;
@@ -69,7 +69,8 @@ class NgramIndex {
       if (length > best.match) best.match = length, best_place = place;
     };
     if (source_ != none && n - source_end_ < max_edited) {
-      // The place in the copied passage where the copy goes on if the edit inserted as many tokens as it removed.
+      // The end of the text was a copy of an earlier passage until an edit interrupted the copy. This is the place in the passage
+      // where the copy goes on if the edit inserted as many tokens as it removed.
       const std::size_t expected = source_ + (n - source_end_);
       for (std::size_t i = 0; i <= max_edited; ++i) {           // nearest first
         if (expected + i < n - 1) look_at(expected + i);
@@ -120,10 +121,11 @@ class NgramIndex {
   std::size_t source_end_ = 0;        // the length of the text at that time
 };
 
-// Decides how many guesses to check. Let a be the chance that a guess is right if those before it were right. Then n guesses give
-// 1 + a + ... + a^n tokens for the time of a batch of n + 1 tokens. The best n may be 0. The chance is learned separately for matches
-// of similar length, the times are learned for each batch size. A bad chance is slowly forgotten, so that guessing is tried again if
-// the text changes its character.
+// Decides how many guesses to check. Let a be the chance that a guess is right if those before it were right. Then n guesses give 1
+// + a + ... + a^n tokens for the time of a batch of n + 1 tokens. The best n may be 0. Guesses come from an earlier place in the
+// text, before which some tokens are the same as at its end; the chance is learned separately for similar numbers of such tokens,
+// and the times for each batch size. A bad chance is slowly forgotten, so that guessing is tried again if the text changes its
+// character.
 class DraftPolicy {
  public:
   static constexpr std::size_t max_guesses = 15;
@@ -171,7 +173,8 @@ class DraftPolicy {
     const double times = std::clamp(seconds / one_, 0.5, 20.0);
     time_[guesses] += (is_measured_[guesses] ? 0.25 : 1.0) * (times - time_[guesses]);
     is_measured_[guesses] = true;
-    // The times of other numbers of guesses are put on the straight line through the measured time, until they are measured.
+    // Until the time of a batch with another number of guesses is measured, it is estimated: the times are on a straight line from
+    // the time with no guesses, which is 1, to the time that was measured now.
     for (std::size_t n = 1; n < time_.size(); ++n) {
       const double share = static_cast<double>(n) / static_cast<double>(guesses);
       if (!is_measured_[n]) time_[n] = 1.0 + (time_[guesses] - 1.0) * share;
@@ -179,7 +182,8 @@ class DraftPolicy {
   }
 
  private:
-  // A chance that is learned from counts of guesses. Old results count less and less, and the chance begins with a belief.
+  // The chance that a guess is right, learned from the numbers of guesses that were checked and that were right. Old results count
+  // less and less. Before there are any, the chance has an assumed value.
   struct Chance {
     double right = 0.0, tried = 0.0;
     double of_right() const { return (right + 0.4) / (tried + 1.0); }

@@ -34,7 +34,8 @@ struct RepeatPenalties {
   bool is_on() const { return repetition != 1.0f || presence != 0.0f || frequency != 0.0f; }
 };
 
-// Lowers the logits of the tokens in `window`, the last tokens of the text. `scratch` is passed so that its memory is reused.
+// Lowers the logits of the tokens in `window`, the last tokens of the text, as `penalties` says. `scratch` is memory that the
+// caller keeps from one call to the next.
 inline void penalise_repeats(Candidates& candidates, const RepeatPenalties& penalties, std::span<const std::uint32_t> window,
                              std::vector<std::uint32_t>& scratch) {
   if (!penalties.is_on()) return;
@@ -67,12 +68,13 @@ class DryPenalty {
   void apply(Candidates& candidates, const Options& options, std::span<const std::uint32_t> text) {
     if (options.multiplier == 0.0f) return;
     const auto is_breaker = [&](std::uint32_t id) { return std::binary_search(options.breakers.begin(), options.breakers.end(), id); };
-    // The number of tokens at the end of the text that can belong to a repeated passage: those behind the last breaker.
+    // The number of tokens at the end of the text that can belong to a repeated passage: those behind the last breaker, a token
+    // that no repeated passage contains.
     std::size_t reach = 0;
     while (reach < text.size() && !is_breaker(text[text.size() - 1 - reach])) ++reach;
     if (reach == 0) return;
-    // z[i] is the number of tokens before text.size() - i that equal the last tokens of the text (Gusfield's Z algorithm on the
-    // text read backwards, n steps in all).
+    // z[i] says how many tokens the text that ends i tokens earlier has in common with the whole text, counted backwards from both
+    // ends (Gusfield's Z algorithm on the text read backwards, which takes time in proportion to the length of the text).
     const std::size_t n = text.size();
     const auto back = [&](std::size_t i) { return text[n - 1 - i]; };
     matches_.assign(n, 0);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Byte pair encoding of one word: while there is a merge rule for any two neighbours, the rule with the lowest rank is applied,
-// at its leftmost place first.
+// Byte pair encoding of one word. The word is a row of symbols (tokens), at first one for each byte or character. A merge rule makes
+// one symbol of two neighbours, and has a rank. While any rule applies, the one with the lowest rank is applied, at its leftmost
+// place first.
 //
 // There are three ways to the same result, chosen by length:
 //   up to 32 symbols    the rules of all neighbours are in an array, which is searched for the lowest rank each time
@@ -9,8 +10,9 @@
 //                       half as long with every pass, which takes 4 bytes for each symbol and linear time
 //   longer, varied      when a pass makes the word less than 1/8 shorter, a heap of (rank, place) over a linked list is used:
 //                       n log n, and at most about 28 bytes for each symbol that is left
-// If several rules may have the same rank (sentencepiece.hpp) there are no passes, because a pass applies one rule only. A pass
-// stops early when it creates a pair with a lower rank than its own, so that the order of merges is kept exactly.
+// If several rules may have the same rank (sentencepiece.hpp) there are no passes, because a pass applies one rule only, and
+// another rule of the same rank may come first. A pass stops early when it creates a pair with a lower rank than its own, so that
+// the order of merges is kept exactly.
 #pragma once
 
 #include <algorithm>
@@ -27,8 +29,8 @@
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
 // How far an entry of a hash table may be from the place that its hash gives. A table that is at most half full stays far below
-// this limit (the largest distance seen with Qwen2.5 and SmolLM2 is 18). Because of the limit, a file whose names were chosen to
-// collide is refused, and not searched for hours.
+// this limit (the largest distance seen with Qwen2.5 and SmolLM2 is 18). A file whose tokens or merges were chosen to have equal
+// hashes would make every search long. Because of the limit it is refused.
 inline constexpr std::size_t longest_search = 4096;
 
 struct MergeRule {
@@ -55,8 +57,8 @@ class MergeTable {
     return Added::yes;
   }
 
-  // After this call, rules with the same rank may make different tokens. Of all places where a rule of that rank applies, the
-  // leftmost is merged first.
+  // Allows rules of different tokens to have the same rank. Of all places where rules of this rank apply, the leftmost is merged
+  // first.
   void allow_equal_ranks() { has_equal_ranks_ = true; }
   bool has_equal_ranks() const { return has_equal_ranks_; }
 
@@ -181,8 +183,8 @@ class WordMerger {
       heap_.pop_back();
       const std::uint32_t right = next_[at];
       if (right == none) continue;
-      // An entry of the heap is out of date if one of its two symbols was merged into another or grew. The rule of the pair then
-      // has another rank.
+      // An entry of the heap is out of date if one of the two symbols of its pair has been merged with a neighbour. The pair at
+      // this place then has no rule, or a rule of another rank.
       const MergeRule* rule = table_.find(symbols[at], symbols[right]);
       if (rule == nullptr || rule->rank != rank) continue;
       symbols[at] = rule->merged;

@@ -58,8 +58,8 @@ struct ChatMessage {
 enum class Thinking : std::uint8_t {
   as_template,  // what the program does without being told
   open,         // the prompt ends with <think>\n, even if the program leaves this to the caller
-  // The model is to answer at once. If the program knows the variable enable_thinking, this variable is set to false;
-  // otherwise an empty thought is written into the prompt.
+  // The model is to answer at once, without a thought. If the template's program knows the variable enable_thinking, this variable
+  // is set to false; otherwise an empty thought is written into the prompt.
   off,
 };
 

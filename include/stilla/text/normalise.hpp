@@ -45,9 +45,10 @@ inline std::uint32_t combining_class(std::uint32_t c) {
   return found != end && (*found)[0] <= c ? (*found)[2] : 0;
 }
 
-// The code point of a Hangul syllable is first + (L * v_count + V) * t_count + T. L, V and T are the numbers of its leading
-// consonant, its vowel and its trailing consonant, whose own code points are l + L, v + V and t + T. T is 0 if it has no trailing
-// consonant.
+// The numbers that Unicode uses to compose and decompose Hangul syllables. The code point of a syllable is first + (L * v_count +
+// V) * t_count + T. L, V and T are the numbers of its leading consonant, its vowel and its trailing consonant, whose own code
+// points are l + L, v + V and t + T. T is 0 if it has no trailing consonant. `first` is the code point of the first syllable;
+// l_count, v_count and t_count say how many values L, V and T have.
 struct Hangul {
   static constexpr std::uint32_t first = 0xac00, l = 0x1100, v = 0x1161, t = 0x11a7;
   static constexpr std::uint32_t l_count = 19, v_count = 21, t_count = 28, count = l_count * v_count * t_count;
@@ -76,11 +77,12 @@ class NfcStretch {
     if ((*found)[2] != 0) add((*found)[2]);
   }
 
-  // Appends the stretch in form C, and begins the next stretch.
+  // Appends the stretch of text that was collected to `out`, in Unicode's normalisation form C, and begins the next stretch.
   void flush(std::string& out) {
     sort_marks();
     std::size_t kept = 0;
-    // The place of the character that later characters may join. It is valid only if has_starter is true.
+    // The place in the stretch of the latest character that is no mark; later characters may join it. The place is valid only if
+    // has_starter is true.
     std::size_t starter = 0;
     bool has_starter = false;
     for (const Char c : chars_) {

@@ -60,8 +60,8 @@ class ReasoningSplitter {
  private:
   enum class State : std::uint8_t { start, reasoning, answer };
 
-  // Emits the part of `rest` whose kind is decided, and removes it from `rest`. Returns true if the state changed, so that the kind
-  // of more text may be decided.
+  // Emits the part of `rest` whose kind is decided, and removes it from `rest`. Returns true if this call found out whether the
+  // text begins with a thought, or found the end of the thought; another call may then decide what is left in `rest`.
   template <class Emit>
   bool advance(std::string_view& rest, Emit&& emit) {
     const auto take = [&](TextKind kind, std::size_t bytes) {

@@ -28,7 +28,8 @@ class ExpressionParser {
  protected:
   ExpressionParser(std::vector<Token> tokens, std::size_t max_depth) : tokens_(std::move(tokens)), max_depth_(max_depth) {}
 
-  // As long as a Nesting exists, one level of recursion of the parser itself is counted.
+  // Counts how deep the parser's functions call each other: one level as long as this object exists. Too many levels are an error,
+  // so that no template can use up the stack.
   class Nesting {
    public:
     explicit Nesting(ExpressionParser& parser) : parser_(parser) {

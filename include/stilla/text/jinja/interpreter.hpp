@@ -121,7 +121,7 @@ class Interpreter {
 
   bool failed() const { return run_.failed(); }
 
-  // ------------------------------------------------------------------------------------------------ statements
+  // ------------------------------------------------------------------------------- running the statements of a template
 
   void print(const Value& value) {
     const std::size_t before = out_->memory();
@@ -264,7 +264,7 @@ class Interpreter {
     if (run_.take(sizeof(space->attributes[0]) + node.name.size())) space->attributes.emplace_back(node.name, value);
   }
 
-  // ----------------------------------------------------------------------------------------------- expressions
+  // ------------------------------------------------------------------------------ evaluating expressions of a template
 
   Value evaluate(NodeId id) {
     const Level level(*this);
@@ -391,7 +391,7 @@ class Interpreter {
     return true;
   }
 
-  // ----------------------------------------------------------------------------------------------------- calls
+  // ----------------------------------------------------------------- calling functions, methods and macros of a template
 
   Arguments arguments(const Node& node) {
     Arguments out;

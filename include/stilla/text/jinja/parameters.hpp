@@ -55,7 +55,7 @@ class Parameters {
   }
 
   bool has(std::size_t i) const { return values_[i] != nullptr; }
-  // Whether the argument was given and is not None.
+  // Whether argument number i was given and is not None.
   bool is_given(std::size_t i) const { return has(i) && !values_[i]->is_none(); }
   const Value& operator[](std::size_t i) const { return has(i) ? *values_[i] : nothing_; }
 
