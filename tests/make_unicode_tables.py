@@ -173,12 +173,13 @@ def make_normalisation():
 namespace stilla {{ inline namespace STILLA_ABI {{
 namespace detail {{
 
-// Inclusive ranges of what form C changes, what may join the character before it, and marks that may change places.
+// Inclusive ranges of code points that Unicode's normalisation form C changes, that may join the character before them, or that are
+// marks which may change places.
 inline constexpr std::uint32_t joining_ranges[][2] = {{
 {joining_rows}
 }};
 
-// Inclusive ranges and their canonical combining class, which is not 0.
+// Inclusive ranges of code points, and the canonical combining class of each range, which is not 0.
 inline constexpr std::uint32_t combining_ranges[][3] = {{
 {combining_rows}
 }};

@@ -13,7 +13,8 @@
 namespace stilla { inline namespace STILLA_ABI {
 namespace detail {
 
-// Inclusive ranges of what form C changes, what may join the character before it, and marks that may change places.
+// Inclusive ranges of code points that Unicode's normalisation form C changes, that may join the character before them, or that are
+// marks which may change places.
 inline constexpr std::uint32_t joining_ranges[][2] = {
     {0x300, 0x34e}, {0x350, 0x36f}, {0x374, 0x374}, {0x37e, 0x37e}, {0x387, 0x387}, {0x483, 0x487},
     {0x591, 0x5bd}, {0x5bf, 0x5bf}, {0x5c1, 0x5c2}, {0x5c4, 0x5c5}, {0x5c7, 0x5c7}, {0x610, 0x61a},
@@ -63,7 +64,7 @@ inline constexpr std::uint32_t joining_ranges[][2] = {
     {0x1e2ec, 0x1e2ef}, {0x1e8d0, 0x1e8d6}, {0x1e944, 0x1e94a}, {0x2f800, 0x2fa1d},
 };
 
-// Inclusive ranges and their canonical combining class, which is not 0.
+// Inclusive ranges of code points, and the canonical combining class of each range, which is not 0.
 inline constexpr std::uint32_t combining_ranges[][3] = {
     {0x300, 0x314, 230}, {0x315, 0x315, 232}, {0x316, 0x319, 220}, {0x31a, 0x31a, 232}, {0x31b, 0x31b, 216}, {0x31c, 0x320, 220},
     {0x321, 0x322, 202}, {0x323, 0x326, 220}, {0x327, 0x328, 202}, {0x329, 0x333, 220}, {0x334, 0x338, 1}, {0x339, 0x33c, 220},
