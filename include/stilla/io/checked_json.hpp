@@ -142,7 +142,9 @@ inline Result<nlohmann::json> parse_json(std::span<const std::byte> text, std::s
 inline Result<nlohmann::json> read_json_file(const std::string& path, const JsonLimits& limits = {}) {
   const Result<MappedFile> file = MappedFile::open(path, LoadMode::map);
   if (!file) return file.error();
-  return parse_json(file->bytes(), printable_path(path), limits);
+  Result<nlohmann::json> json = parse_json(file->bytes(), printable_path(path), limits);
+  if (!json) return file->reason(json.error());
+  return json;
 }
 
 // The member `name` of a JSON object. Null if there is no such member, if its value is null, or if `object` is not an object.

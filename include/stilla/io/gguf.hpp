@@ -249,7 +249,7 @@ class GgufFile final : public ModelSource {
 
   static Result<Part> parse_part(MappedFile file) {
     Part part{std::move(file), {}};
-    if (Status s = parse_gguf(part.file, part.contents); !s) return s.error();
+    if (Status s = parse_gguf(part.file, part.contents); !s) return part.file.reason(s.error());
     return part;
   }
   const GgufContents& contents() const { return parts_.front().contents; }

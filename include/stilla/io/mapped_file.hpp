@@ -113,6 +113,11 @@ class MappedFile {
   // can tell that. So a program that has read everything calls it before it relies on what it read. A file that was deleted, or
   // replaced by another with its name, keeps its bytes as long as it is mapped, and is whole.
   Status check_length() const;
+  // The reason why the bytes of this file were refused: the file became shorter while it was in use, if it did so, else `refusal`.
+  Error reason(Error refusal) const {
+    Status length = check_length();
+    return length ? std::move(refusal) : length.error();
+  }
 
  private:
   enum class Storage : std::uint8_t { borrowed, mapped, owned };

@@ -71,7 +71,7 @@ class SafetensorsFile {
 
   static Result<SafetensorsFile> parse(MappedFile file) {
     SafetensorsFile out(std::move(file));
-    if (Status s = out.read(); !s) return s.error();
+    if (Status s = out.read(); !s) return out.file_.reason(s.error());
     return out;
   }
 
