@@ -85,8 +85,8 @@ std::uint32_t likeliest(std::span<const float> logits) {
 // The model Stilla Drop with its weights in one format, its tokenizer, and the prompts of all problems.
 class Drop {
  public:
-  // If GGUF files can hold the format, all matrices are converted to it. Other formats are used for the layers only, as `stilla
-  // --weights` does.
+  // If GGUF files can hold the format, all matrices of the model are converted to it. Other formats are used for the layers'
+  // matrices only, as `stilla --weights` does.
   explicit Drop(FormatId format) : model_(read(format), {}, is_ggml_format(format) ? std::nullopt : std::optional(format)) {
     if (!model_) return;
     Result<Tokenizer> tokenizer = read_tokenizer(model_->source());
