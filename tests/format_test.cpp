@@ -114,7 +114,7 @@ TYPED_TEST(FormatTest, EncodesAsGgufPy) {
   }
 }
 
-// Weights computed from a block's codes, scales and minimums, as integer kernels compute them, equal the weights that
+// Weights that the test computes from a block's codes, scales and minimums, as integer kernels use them, equal the weights that
 // decode_row() returns.
 TYPED_TEST(FormatTest, PartsReproduceDecode) {
   using F = TypeParam;
@@ -173,7 +173,8 @@ TYPED_TEST(FormatTest, ZeroBlocksStayZero) {
   }
 }
 
-// The error of encoding and decoding is at most half a step, plus the rounding of the scale and the minimum to halves.
+// Weights that are encoded and decoded again change by at most half a step, which is the distance of two neighbouring values that
+// a block can hold, plus the rounding of the scale and the minimum to halves.
 TYPED_TEST(FormatTest, RoundTripErrorIsBounded) {
   using F = TypeParam;
   if constexpr (EncodableFormat<F>) {
@@ -188,18 +189,21 @@ TYPED_TEST(FormatTest, RoundTripErrorIsBounded) {
       decode_row<F>(block.data(), decoded.data(), F::block_weights);
       float largest = 0;
       for (const float w : weights) largest = std::max(largest, std::fabs(w));
-      // A bf16 keeps 8 bits of each weight. bfp16ebs8 keeps 8 bits of the largest weight of a block.
+      // A bf16 keeps 8 bits of each weight. bfp16ebs8 keeps 8 bits of the largest weight of a block, and its other weights have the
+      // same step.
       float bound = largest * (F::block_weights == 1 ? 0x1p-8f : 0x1p-7f);
       if constexpr (QuantisedFormat<F>) {
-        // In the worst case the codes must cover [-largest, largest]. Symmetric formats have one code less on one side, so the
-        // extreme weight of this side may be a whole step away from its code. Scales and minimums are halves, which keep 11 bits.
-        // In UINT4_G128 the code and the zero point have 4 bits each, so their difference has 5 bits.
+        // The step is the distance of the values of two neighbouring codes. In the worst case the codes of a block must cover [-largest,
+        // largest], where `largest` is the highest magnitude of its weights. Symmetric formats have one code less on one side of 0, so
+        // the extreme weight of this side may be a whole step away from its code's value. Scales and minimums are halves, which keep 11
+        // bits. In UINT4_G128 the code and the zero point have 4 bits each, so their difference has 5 bits.
         constexpr bool has_zero_point = std::is_same_v<F, UINT4_G128>;
         constexpr unsigned bits = has_zero_point ? 4 : F::code_bits;
         const int levels = bits == 8 ? 254 : (1 << bits) - (F::has_minimum || has_zero_point ? 1 : 0);
         bound = 2 * largest / static_cast<float>(levels) * (F::has_minimum || bits == 8 ? 0.5f : 1.0f) + largest * 0x1p-9f;
-        // An encoder that searches for the best scales may clip extreme weights by 9/8 of a step. The scales and minimums of
-        // groups are rounded to 63 steps of the block's scale; with minimums of 4 bits the bound is wider.
+        // An encoder that searches for the best scales may clip extreme weights by 9/8 of a step, which is the distance of the values of
+        // two neighbouring codes. The scales and minimums of groups are rounded to 63 steps of the block's scale and minimum; with
+        // sub-minimums of 4 bits there are fewer steps, and the bound is wider.
         if (F::has_sub_scales || RowScaledFormat<F>)
           bound += largest * (2 * 1.125f / static_cast<float>(levels) + 3.0f / (has_nibble_minimums<F> ? 30 : 126));
       }
