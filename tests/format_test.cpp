@@ -240,8 +240,8 @@ double mean_squared_error() {
   return sum / n_weights;
 }
 
-// For some formats the encoder searches for the best scales. Their error must be so much smaller than that of formats without
-// this search that their additional bits are worth it.
+// The encoders of some formats search for the best scales. The error of such a format must be so much smaller than that of formats
+// without this search that the bits of a weight that it has more are worth it.
 TEST(Formats, SearchedScalesBeatPlainOnes) {
   // The weights have variance 1. The least mean squared error that four evenly spaced levels can have is 0.119 (Max, 1960).
   EXPECT_LT(mean_squared_error<Q2_K>(), 0.11);
@@ -346,7 +346,7 @@ TEST(Half, EveryValueToFloatAndBack) {
 // Between two neighbouring halves lies one tie. to_f16() must round it to the even half, and the floats beside it to the nearer
 // half. Because to_f16() is monotonic between such points, these are all its rounding decisions.
 TEST(Half, EveryRoundingBoundary) {
-  // The last pair is 65504, the largest half, and 65536, which would follow and becomes infinity.
+  // The last of all pairs of neighbouring halves is 65504, the largest half, and 65536, which would follow and becomes infinity.
   for (std::uint32_t i = 0; i < 0x7c00; ++i) {
     const double low = value_of_half(static_cast<std::uint16_t>(i));
     const double high = i + 1 < 0x7c00 ? value_of_half(static_cast<std::uint16_t>(i + 1)) : 65536.0;

@@ -176,7 +176,7 @@ TEST_F(Hexagon, FixedPointEqualsTheContract) {
       }
     }
   }
-  // The input is a token of zeros, which has the least root mean square that is possible.
+  // RMSNorm is tested with a token of zeros, which has the least root mean square that is possible.
   VectorArray<std::int16_t> zeros(64), out(64);
   hexagon::rms_norm<HvxPlain>(out.data(), zeros.data(), zeros.data(), 64, 0, {});
   EXPECT_EQ(out.values(), zeros.values());
@@ -420,7 +420,8 @@ TEST(HexagonDevice, RefusesATransformThatCouldOverflow) {
 static_assert(stilla::detail::is_in_list<HexagonEmulated, Devices>);
 static_assert(TransformingDevice<HexagonEmulated>);
 
-// Computes the numbers of a schedule once more by hand, for the matrix down of the 7B model, 64 tokens of int16, and LPBQ.
+// Computes once more, by hand, what a schedule says about a product on Hexagon: its steps and the fast memory that they take. The
+// product is that of the matrix down of the 7B model, in LPBQ, and 64 tokens of int16.
 TEST(HexagonSchedule, DownOfThe7B) {
   const hexagon::MatrixShape down = hexagon::r1_layers[1].matrices[3];
   EXPECT_EQ(down.N, 3584u);

@@ -547,7 +547,7 @@ STILLA_CASE_TEST(MatMul, OneHotActivationsReadOutTheWeights) {
 STILLA_CASE_TEST(MatMul, FloatsAreRoundedOnTheWay) {
   using F = Second;
   constexpr std::size_t N = 51;
-  // All calls share one buffer: what an earlier call left in it must not matter.
+  // All calls of matmul() round their activations in the same buffer. What an earlier call left in it must not matter.
   ActivationBuffer rounded;
   for (const std::size_t M : {5u, 35u}) {
     for (const std::size_t K : {2 * some_columns<F>, some_columns<F>, 3 * some_columns<F> / 2}) {

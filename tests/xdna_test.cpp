@@ -408,7 +408,8 @@ TEST(XdnaEmulated, KeepsItsToleranceOnTheEmbeddedModel) {
   EXPECT_EQ(matrices, 7u);
 }
 
-// The numbers in the table of kernels/README.md are those of the schedule, for the matrix down of the 1.5B model.
+// The numbers in kernels/README.md's table of tiles and memory for XDNA2 are those of schedule(), for the matrix down of the 1.5B
+// model.
 TEST(XdnaSchedule, IsTheOneInTheReadme) {
   const std::string text = read_file(std::string(test_data) + "/../../kernels/README.md");
   ASSERT_FALSE(text.empty());

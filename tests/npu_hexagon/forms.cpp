@@ -188,7 +188,7 @@ void make_values(size_t n, uint32_t seed, int shift) {
 }
 
 // Writes the results of Hadamard transforms. The lengths are those of the inputs of the matrix down, and others whose runs have
-// from 64 values on. The values are noise, the largest sums that are possible in one run, and zeros.
+// 64 or more values. The values are noise, the largest sums that are possible in one run, and zeros.
 bool put_transforms(OutFile& file) {
   constexpr size_t widths[] = {8960, 18944, 13824, 64, 192, 640, 16384};
   for (const size_t n : widths) {
