@@ -178,7 +178,7 @@ TYPED_TEST(AmxMatmul, EqualsScalarOnRandomBytes) {
   }
 }
 
-// Codes and activations have their extreme values, so the sums are the largest that can occur.
+// Codes of weights and activations have their extreme values, so the sums of their products are the largest that can occur.
 TYPED_TEST(AmxMatmul, ExtremeCodesAndActivations) {
   using F = TypeParam;
   constexpr std::size_t N = 32, K = 512, M = 32;

@@ -270,8 +270,8 @@ TYPED_TEST(FormatTest, EncodesAnyBitsWithoutTrap) {
   }
 }
 
-// Weights that were encoded, decoded, encoded and decoded again stay the same. The second encoding finds the same scale, because
-// the extreme weight has the extreme code.
+// Weights that were encoded and decoded stay the same if they are encoded and decoded once more. The second encoding finds the
+// same scale, because the extreme weight has the extreme code.
 TYPED_TEST(FormatTest, EncodingDecodedWeightsIsIdempotent) {
   using F = TypeParam;
   // Formats whose encoder searches for the scales are left out: a second search may find other scales that are as good.

@@ -103,8 +103,8 @@ TYPED_TEST(KvCacheOf, GrowsByChunksAndKeepsWhatIsStored) {
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(before) % 64, 0u);
 }
 
-// If a text goes back to an earlier position and stores the same again, the results are the same, whatever was stored
-// in between.
+// If a cache goes back to an earlier position and stores the same keys and values again, attention's results are the same,
+// whatever was stored there in between.
 TYPED_TEST(KvCacheOf, RollbackLeavesNoTrace) {
   using E = TypeParam;
   constexpr std::size_t G = 2, D = 32, H = 4, text = 270, suffix = 12;

@@ -177,8 +177,8 @@ TYPED_TEST(MatmulDefinition, ScalarIsCloseToPyTorch) {
         const double bound =
             static_cast<double>(roundings<F>(K) + 2) * unit_roundoff * 1.01 * (exact.magnitude + std::fabs(static_cast<double>(bias[n]))) +
             exact.sums_rounding;
-        // A weight of a format with minimums is scale * code plus the minimum, and these two can nearly cancel. The bound above takes the
-        // magnitudes of both. The rounding of the whole weight in gguf-py is added here.
+        // A weight of a format with minimums is scale * code plus the minimum, and these two can nearly cancel. The bound of the sum's
+        // roundings takes the magnitudes of both. To it is added the rounding of the whole weight in gguf-py.
         double weight_rounding = 0;
         if constexpr (QuantisedFormat<F>) {
           std::vector<float> decoded(K);

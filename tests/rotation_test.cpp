@@ -120,8 +120,8 @@ class RotatedNetwork : public testing::Test {
   std::filesystem::path folder_;
 };
 
-// A model with any combination of the three rotations computes the same as the original. With float weights the logits differ only
-// by the rounding of floats.
+// A model with any combination of the three rotations (residual, heads, down) computes the same as the original. With float
+// weights the logits differ only by the rounding of floats.
 TEST_F(RotatedNetwork, IsTheOriginal) {
   for (const std::string& name : tiny_models) {
     ModelFile floats = ModelFile::tiny(name);
