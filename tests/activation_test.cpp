@@ -26,8 +26,8 @@ TEST(SiluMulGolden, ScalarIsCloseToPyTorch) {
   for_each_golden("silu_mul", [&](const std::vector<std::string>& parameters, std::span<const double> expected) {
     const std::size_t n = std::stoul(parameters[0]);
     const std::vector<float> y = silu<Scalar>(noise_values(24, n, 32.0f), noise_values(25, n));
-    // The bound is 5 roundings of u, half a unit in the last place (ulp). The error of exp is 1 ulp = 2 u; the
-    // sum 1 + e^-x, the quotient and the product add one u each.
+    // The error of SiLU, x / (1 + e^-x), times up is at most 5 u, where u is half a unit in the last place (ulp): exp is off by 1
+    // ulp, which is 2 u, and the sum 1 + e^-x, the quotient and the product with up are rounded by one u each.
     for (std::size_t i = 0; i < n; ++i) {
       EXPECT_LE(std::fabs(double{y[i]} - expected[i]), 5.01 * unit_roundoff * std::fabs(expected[i])) << i;
     }
@@ -59,8 +59,8 @@ TYPED_TEST(SiluMulOn, EqualsScalarOnSpecialValues) {
   }
 }
 
-// The row "gate" has floats of every magnitude. The row "up" is all 1, so the test compares a target's vector
-// form of exp with its scalar form.
+// The row "gate" has floats of every magnitude. The row "up" is all 1, so the results are SiLU alone, and the test compares a
+// target's vector form of exp with its scalar form.
 TYPED_TEST(SiluMulOn, EqualsScalarOnFloatsOfEveryMagnitude) {
   std::vector<float> gate;
   for (std::uint64_t bits = 0; bits < 0x100000000u; bits += 65521) gate.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(bits)));

@@ -178,7 +178,7 @@ TYPED_TEST(AmxMatmul, EqualsScalarOnRandomBytes) {
   }
 }
 
-// Codes and activations have their extreme values, so the sums are the largest that can occur.
+// Codes of weights and activations have their extreme values, so the sums of their products are the largest that can occur.
 TYPED_TEST(AmxMatmul, ExtremeCodesAndActivations) {
   using F = TypeParam;
   constexpr std::size_t N = 32, K = 512, M = 32;
@@ -197,7 +197,7 @@ TYPED_TEST(AmxMatmul, ExtremeCodesAndActivations) {
 }
 
 // The arrangement of activations for tiles holds the same numbers as the rounded activations, in the layout that
-// x86_amx/activation_form.hpp draws. The test looks at all rows, and at the part of them that begins at row 2.
+// x86_amx/activation_form.hpp draws. The test reads it through a view of all tokens, and through one that begins at token 2.
 class AmxActivations : public TargetTest<Avx512Vnni> {};
 TEST_F(AmxActivations, AreExactAndInTheirPlaces) {
   const auto value_at = [](const std::uint16_t* tile, std::size_t i) {

@@ -25,7 +25,8 @@ struct Shape {
   std::size_t head_dim;  // D
 };
 
-// Stores noise at position j of a cache of one layer. The noise is the same for every cache of the shape.
+// Stores noise as the keys and values of position j, in a cache of a model with one layer. Caches with equal heads get the same
+// noise.
 void store_noise(KvCache& cache, const Shape& s, std::size_t j) {
   const std::size_t width = s.kv_heads * s.head_dim;
   std::vector<float> key(width), value(width);
@@ -80,8 +81,9 @@ ThreadPool& pool_of(std::size_t threads) {
   return *pool;
 }
 
-// Two numbers about the scores of one query head. `magnitude` is the highest sum of |query[d] * key[d]| / sqrt(D) that any
-// visible position has; D is the number of values of a head. `spread` is the difference of the highest and the lowest score.
+// Two numbers about the scores of one query head, which are its products with the keys of all positions that it may see.
+// `magnitude` is the highest sum of |query[d] * key[d]| / sqrt(D) at any of these positions; D is the number of values of a head.
+// `spread` is the difference of the highest and the lowest score.
 struct Scores {
   double magnitude = 0;
   double spread = 0;
@@ -106,7 +108,8 @@ Scores scores(const Shape& s, std::span<const float> query, std::size_t head, st
   return r;
 }
 
-// A key bias and the tables with which attention rotates it. The bias has a few large values, as that of Qwen2 has.
+// A key bias, which is one vector for all positions, and the tables with which attention rotates it by the angles of a position.
+// The bias has a few large values, as that of Qwen2 has.
 struct Biased {
   Biased(const Shape& s, std::size_t positions, double base = 1e6, std::size_t rotary_dim = 0, RopeLayout layout = RopeLayout::half_split)
       : tables(RopeFrequencies(base, rotary_dim == 0 ? s.head_dim : rotary_dim), s.head_dim, layout),
@@ -132,15 +135,16 @@ TEST(AttentionGolden, ScalarIsCloseToPyTorch) {
     for (std::size_t m = 0; m < rows; ++m) {
       for (std::size_t h = 0; h < s.heads; ++h) {
         const Scores size = scores(s, std::span(queries).subspan(m * width, width), h, stored - rows + m + 1);
-        // The error of a score, which is the dot product of the scaled query and a key. The scale and the scaled query are
-        // rounded (3 u, where u is half a unit in the last place: 1 / sqrt(D) has a rounded root and a rounded quotient), and
-        // there are D fused multiply-adds. A cache of halves changes |key| by at most 2^-9 of itself, hence the factor 1.01.
+        // The largest error of a score, which is the dot product of the scaled query and a key of D values. The scale 1 / sqrt(D) has a
+        // rounded root and a rounded quotient, and the scaled query is rounded: 3 u, where u is half a unit in the last place. D fused
+        // multiply-adds follow. A cache of halves changes a key's values by at most 2^-9 of themselves, hence the factor 1.01.
         const double score_error = static_cast<double>(s.head_dim + 3) * unit_roundoff * 1.01 * size.magnitude;
-        // The error of a weight e^(s - max) has these parts: the errors of both scores, s and max, the rounding of their
-        // difference, and the rounding of exp (2 u). Two chunks of the cache are merged with one more exp, of the difference of
-        // the chunks' maxima. So each merge adds the rounding of a difference and that of exp once more. Weights are in the sum
-        // of weights and in the weighted sum of values, so their error counts twice. The weighted sum adds the 256 terms of a
-        // chunk one after the other, with values below 1. Some more roundings come from the merges and from 1 / sum.
+        // The error of an attention weight e^(s - max), where s is a score and max the highest one, has these parts: the errors of these
+        // two scores, the rounding of their difference, and the rounding of exp (2 u, where u is half a unit in the last place). Two
+        // chunks of the cache are merged with one more exp, of the difference of the chunks' maxima. So each merge adds the rounding of a
+        // difference and that of exp once more. Attention weights are in their own sum and in the weighted sum of values, so their error
+        // counts twice. The weighted sum adds the 256 terms of a chunk one after the other; all values are below 1. Some more roundings
+        // come from the merges and from the reciprocal of the sum of attention weights.
         const double merges = static_cast<double>(stored / kv_chunk);
         const double weight_error = 2 * score_error + unit_roundoff * (1 + merges) * (size.spread + 3);
         const double bound = 2 * weight_error + unit_roundoff * (256 + 16 + 4 + 4 * merges + 3);
@@ -289,7 +293,7 @@ STILLA_CASE_TEST(Attention, ThreadsDoNotMatter) {
 }
 
 // The texts are so long that one task computes several chunks of the cache, and the last task fewer. The results have the same
-// bits as without scratch memory, where no chunks are computed apart.
+// bits as without scratch memory, where the chunks of a query head are not divided among tasks.
 STILLA_CASE_TEST(Attention, ChunksTogetherDoNotMatter) {
   constexpr KvType type = kv_type_of<Second>;
   const Shape s{9, 9, 16};
@@ -372,14 +376,16 @@ STILLA_CASE_TEST(Attention, ExtremeScores) {
     ASSERT_TRUE(same_bits(attend(target, s, cache, query, 514, true), expected)) << scale;
     const float most = type == KvType::int5   ? 1.5f
                        : type == KvType::int8 ? 1.05f
-                                              // These limits for the results exceed 1, the largest magnitude that was stored,
-                                              // because the cache rounds values: they come back a few steps off.
+                                              // A result of attention is an average of stored values, none of which exceeds 1 in magnitude.
+                                              // These limits for the results exceed 1 because the cache rounds values: they come back a few
+                                              // roundings off.
                                               : 1.001f;
     for (const float x : expected) ASSERT_TRUE(std::fabs(x) <= most) << x;  // a result is an average of values
   }
 }
 
-// Each number of query heads that share a key/value head, with every head size that models have.
+// Compares each target with scalar for each number of query heads, 1 to 16, that share one key/value head, with every head size
+// that models have.
 STILLA_CASE_TEST(Attention, EqualsScalarInEveryGroup) {
   constexpr KvType type = kv_type_of<Second>;
   for (const std::size_t D : {64u, 80u, 96u, 128u, 256u}) {
@@ -393,7 +399,8 @@ STILLA_CASE_TEST(Attention, EqualsScalarInEveryGroup) {
   }
 }
 
-// The rows of queries and of results are apart in memory, and the padding between the results must stay unchanged.
+// Neither the rows of queries nor those of results lie directly behind each other in memory, and the padding between the rows of
+// results must stay unchanged.
 STILLA_CASE_TEST(Attention, StridesOfQueriesAndResults) {
   constexpr KvType type = kv_type_of<Second>;
   const Shape s{4, 2, 32};
@@ -416,8 +423,9 @@ STILLA_CASE_TEST(Attention, StridesOfQueriesAndResults) {
   }
 }
 
-// Attention in double, for integer caches: it is computed from the codes, the scales and the key bias, without any rounding of
-// queries and weights. `bounds` receives the largest error that attention() may have, one number for each head.
+// Attention in double, for integer caches: it is computed from the cache's codes and scales and from the key bias, without any
+// rounding of queries and attention weights. `bounds` receives the largest error that attention() may have, one number for each
+// query head.
 template <class E>
 std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::span<const float> query, std::size_t stored,
                                     const std::vector<float>& bias, double base, std::size_t rotary_dim, RopeLayout layout,
@@ -476,8 +484,10 @@ std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::s
     std::vector<float> back(weighted.begin(), weighted.end());
     stilla::detail::row_kernel<Hadamard>(Scalar::id)(back.data(), D);
     for (const float x : back) out.push_back(x / sum);
-    // The bound adds the errors that the attention weights can have: the errors of two scores, that of exp (1e-6), and the
-    // rounding of the weights to steps of a chunk's largest weight. One weight may be all of the sum.
+    // The bound adds the errors that an attention weight e^(s - max) can have: the errors of two scores, s and the highest score max;
+    // that of exp (1e-6); and its rounding to an integer, in units in which the largest attention weight of a chunk is the largest
+    // integer. Each position of a chunk may add such a rounding. All errors are multiplied by the largest value that is stored, because
+    // one attention weight may be all of their sum.
     bounds.push_back(largest_value * run *
                      (2 * error + 1e-6 + static_cast<double>(std::min(stored, kv_chunk)) / (2 * double{largest_weight})));
   }

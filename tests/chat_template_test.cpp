@@ -48,8 +48,9 @@ struct KnownTemplate {
   std::string_view vocabulary;  // a vocabulary that has the template's control tokens
 };
 
-// Finds the template of a golden chat by the name under which the golden file has it. Its program is built into Stilla; for
-// Stilla Drop, whose template is that of R1, it is read from a file. Returns nothing if the template is in neither place.
+// Finds the chat template of a golden chat by the name under which the golden file has it. It is one of the templates that are
+// built into Stilla, or that of the model Stilla Drop, which is R1's template and is read from a file. Returns nothing for other
+// names.
 std::optional<KnownTemplate> known_template(std::string_view name) {
   constexpr std::string_view r1 = "deepseek-r1-qwen", r1_bos = "<｜begin▁of▁sentence｜>";
   if (name == "deepseek-r1-think") return KnownTemplate{by_name("deepseek-r1"), r1_bos, r1};
@@ -90,7 +91,8 @@ TEST(ChatTemplate, RendersAsTransformers) {
     if (!known) continue;
     EXPECT_EQ(rendered(known->value, chat, true, known->bos), expected) << name << ", case " << i;
     EXPECT_EQ(rendered(known->value, chat, false, known->bos), expected_history) << name << ", case " << i;
-    // No message in these chats holds a control token. So the ids of a chat equal those of its rendered text.
+    // No message in the golden chats holds the text of a control token. So the ids of a chat equal those of its rendered text when
+    // all control tokens in it are recognised.
     const Tokenizer tokenizer = *read_tokenizer(open_golden(known->vocabulary));
     EXPECT_EQ(encoded(tokenizer, known->value, chat), tokenizer.encode(expected, SpecialTokens::parse)) << name;
     ++compared;

@@ -65,7 +65,8 @@ TEST(Check, RowOps) {
   EXPECT_TRUE(refused(rms_norm(matrix(2, 64), matrix(2, 64, 1), weight.data(), 1e-6f), "y overlaps x in part"));
   EXPECT_TRUE(refused(rms_norm(matrix(2, 64), matrix(2, 64), x.data() + 127, 1e-6f), "y overlaps the weights"));
   EXPECT_TRUE(refused(softmax(matrix(3, 64), matrix(3, 64, 100)), "in part"));
-  // Gate and up are columns of the same matrix, and y is one of these two: the op does not refuse this as an overlap.
+  // Gate and up are columns of the same matrix, and the result y of silu_mul() is written over one of these two. The op does not
+  // refuse this as an overlap.
   const Matrix gate(x.data(), 4, 64, 128), up(x.data() + 64, 4, 64, 128);
   EXPECT_TRUE(silu_mul(gate, gate, up));
   EXPECT_TRUE(silu_mul(up, gate, up));
@@ -169,7 +170,8 @@ TEST(Check, AttentionAndCache) {
   const AttentionJob job{matrix(1, D), matrix(1, D, 2048), cache->view(), 0, 0, 1};
   EXPECT_EQ(attention_tasks(job), 0u);
 
-  // The cache and its copy share position 5, so storing at this position is refused.
+  // A fork of a cache shares the chunk that holds positions 0 to 255. So storing a key and a value at position 5 of the cache is
+  // refused.
   cache->set_size(10);
   KvCache other = cache->fork();
   EXPECT_TRUE(refused(cache->store(0, 5, row.data(), row.data()), "positions 256 to 256"));

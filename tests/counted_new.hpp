@@ -16,7 +16,8 @@ namespace stilla_test {
 
 inline void* counted(std::size_t bytes, std::size_t alignment) noexcept {
   ++allocations;
-  // The memory in front of the aligned address holds the address that malloc gave.
+  // The address that is returned is a multiple of `alignment`. Directly in front of it stands the address that malloc gave, which
+  // is needed to free the memory.
   void* const given = std::malloc(bytes + alignment + sizeof(void*));
   if (given == nullptr) return nullptr;
   const auto address = reinterpret_cast<std::uintptr_t>(given) + sizeof(void*);

@@ -16,7 +16,8 @@ namespace {
 
 using namespace stilla;
 
-// The rows are random bytes. A random 16-bit float is NaN or infinite in one of 32 cases, so there are rows with and without damage.
+// The rows of weights are random bytes, and so are their scales. A random 16-bit float is NaN or infinite in one of 32 cases, so
+// there are rows with and without damage.
 TEST(DamagedWeights, ScalesTellOfEveryFormatWhatDecodingTells) {
   for_each_type(Formats{}, []<class F>(F) {
     const std::size_t K = 4 * F::block_weights;

@@ -112,8 +112,8 @@ TEST(Dispatch, ArmTargetsNeedTheirFeatures) {
   EXPECT_FALSE(I8mm::available(cpu));
 }
 
-// The test sets MIDR_EL1, the Arm register that names the core: designer << 24 | part << 4. The target i8mm
-// becomes the default only on cores that are faster with its instruction smmla.
+// The test gives the library's description of a CPU different values of MIDR_EL1, the Arm register that names the core (designer
+// << 24 | part << 4). The target i8mm becomes the default only on cores that are faster with its instruction smmla.
 TEST(Dispatch, SmmlaIsTheDefaultWhereTheCoreIsFasterWithIt) {
   CpuInfo cpu;
   cpu.hwcap = std::uint64_t{1} << 20;

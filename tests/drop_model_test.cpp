@@ -7,8 +7,8 @@
 //
 //   STILLA_PROBLEMS=1001 drop_model_test      all problems of the file; the accuracies of examples/models/README.md
 //
-// Without the variable there are 151 problems on the best target, 21 on each target and 7 with each number of threads; each test
-// states its rule.
+// Without the variable there are 151 problems on the best target, 21 on each target and 7 with each number of threads.
+//
 // To save time, a text that an earlier test wrote is not decoded again token by token. It is evaluated in one call. If at some
 // position the likeliest token is not that of the text, the rest of the text is dropped there and decoding continues with the
 // likeliest token. So the result is the same as that of decoding from the start.
@@ -85,8 +85,8 @@ std::uint32_t likeliest(std::span<const float> logits) {
 // The model Stilla Drop with its weights in one format, its tokenizer, and the prompts of all problems.
 class Drop {
  public:
-  // If GGUF files can hold the format, all matrices are converted to it. Other formats are used for the layers only, as `stilla
-  // --weights` does.
+  // If GGUF files can hold the format, all matrices of the model are converted to it. Other formats are used for the layers'
+  // matrices only, as `stilla --weights` does.
   explicit Drop(FormatId format) : model_(read(format), {}, is_ggml_format(format) ? std::nullopt : std::optional(format)) {
     if (!model_) return;
     Result<Tokenizer> tokenizer = read_tokenizer(model_->source());

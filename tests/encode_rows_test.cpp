@@ -56,7 +56,8 @@ TYPED_TEST(EncodeRows, GivesTheEncodersBytesAndTheirError) {
       highest = std::max(highest, std::fabs(error));
     }
   }
-  // The report's errors and those of this test are sums of 2560 squares in double, added in different orders.
+  // The errors that encode_rows() reports and those of this test are sums of the squared errors of 2560 weights in double, added in
+  // different orders. So they may differ by the rounding of doubles.
   EXPECT_NEAR(report.rmse, std::sqrt(squared_error / (N * K)), 1e-12 * report.rmse);
   EXPECT_NEAR(report.relative_rmse, std::sqrt(squared_error / squared_source), 1e-12 * report.relative_rmse);
   EXPECT_EQ(report.max_error, highest);

@@ -114,7 +114,7 @@ TYPED_TEST(FormatTest, EncodesAsGgufPy) {
   }
 }
 
-// Weights computed from a block's codes, scales and minimums, as integer kernels compute them, equal the weights that
+// Weights that the test computes from a block's codes, scales and minimums, as integer kernels use them, equal the weights that
 // decode_row() returns.
 TYPED_TEST(FormatTest, PartsReproduceDecode) {
   using F = TypeParam;
@@ -173,7 +173,8 @@ TYPED_TEST(FormatTest, ZeroBlocksStayZero) {
   }
 }
 
-// The error of encoding and decoding is at most half a step, plus the rounding of the scale and the minimum to halves.
+// Weights that are encoded and decoded again change by at most half a step, which is the distance of two neighbouring values that
+// a block can hold, plus the rounding of the scale and the minimum to halves.
 TYPED_TEST(FormatTest, RoundTripErrorIsBounded) {
   using F = TypeParam;
   if constexpr (EncodableFormat<F>) {
@@ -188,18 +189,21 @@ TYPED_TEST(FormatTest, RoundTripErrorIsBounded) {
       decode_row<F>(block.data(), decoded.data(), F::block_weights);
       float largest = 0;
       for (const float w : weights) largest = std::max(largest, std::fabs(w));
-      // A bf16 keeps 8 bits of each weight. bfp16ebs8 keeps 8 bits of the largest weight of a block.
+      // A bf16 keeps 8 bits of each weight. bfp16ebs8 keeps 8 bits of the largest weight of a block, and its other weights have the
+      // same step.
       float bound = largest * (F::block_weights == 1 ? 0x1p-8f : 0x1p-7f);
       if constexpr (QuantisedFormat<F>) {
-        // In the worst case the codes must cover [-largest, largest]. Symmetric formats have one code less on one side, so the
-        // extreme weight of this side may be a whole step away from its code. Scales and minimums are halves, which keep 11 bits.
-        // In UINT4_G128 the code and the zero point have 4 bits each, so their difference has 5 bits.
+        // The step is the distance of the values of two neighbouring codes. In the worst case the codes of a block must cover [-largest,
+        // largest], where `largest` is the highest magnitude of its weights. Symmetric formats have one code less on one side of 0, so
+        // the extreme weight of this side may be a whole step away from its code's value. Scales and minimums are halves, which keep 11
+        // bits. In UINT4_G128 the code and the zero point have 4 bits each, so their difference has 5 bits.
         constexpr bool has_zero_point = std::is_same_v<F, UINT4_G128>;
         constexpr unsigned bits = has_zero_point ? 4 : F::code_bits;
         const int levels = bits == 8 ? 254 : (1 << bits) - (F::has_minimum || has_zero_point ? 1 : 0);
         bound = 2 * largest / static_cast<float>(levels) * (F::has_minimum || bits == 8 ? 0.5f : 1.0f) + largest * 0x1p-9f;
-        // An encoder that searches for the best scales may clip extreme weights by 9/8 of a step. The scales and minimums of
-        // groups are rounded to 63 steps of the block's scale; with minimums of 4 bits the bound is wider.
+        // An encoder that searches for the best scales may clip extreme weights by 9/8 of a step, which is the distance of the values of
+        // two neighbouring codes. The scales and minimums of groups are rounded to 63 steps of the block's scale and minimum; with
+        // sub-minimums of 4 bits there are fewer steps, and the bound is wider.
         if (F::has_sub_scales || RowScaledFormat<F>)
           bound += largest * (2 * 1.125f / static_cast<float>(levels) + 3.0f / (has_nibble_minimums<F> ? 30 : 126));
       }
@@ -236,8 +240,8 @@ double mean_squared_error() {
   return sum / n_weights;
 }
 
-// For some formats the encoder searches for the best scales. Their error must be so much smaller than that of formats without
-// this search that their additional bits are worth it.
+// The encoders of some formats search for the best scales. The error of such a format must be so much smaller than that of formats
+// without this search that the bits of a weight that it has more are worth it.
 TEST(Formats, SearchedScalesBeatPlainOnes) {
   // The weights have variance 1. The least mean squared error that four evenly spaced levels can have is 0.119 (Max, 1960).
   EXPECT_LT(mean_squared_error<Q2_K>(), 0.11);
@@ -266,8 +270,8 @@ TYPED_TEST(FormatTest, EncodesAnyBitsWithoutTrap) {
   }
 }
 
-// Weights that were encoded, decoded, encoded and decoded again stay the same. The second encoding finds the same scale, because
-// the extreme weight has the extreme code.
+// Weights that were encoded and decoded stay the same if they are encoded and decoded once more. The second encoding finds the
+// same scale, because the extreme weight has the extreme code.
 TYPED_TEST(FormatTest, EncodingDecodedWeightsIsIdempotent) {
   using F = TypeParam;
   // Formats whose encoder searches for the scales are left out: a second search may find other scales that are as good.
@@ -342,7 +346,7 @@ TEST(Half, EveryValueToFloatAndBack) {
 // Between two neighbouring halves lies one tie. to_f16() must round it to the even half, and the floats beside it to the nearer
 // half. Because to_f16() is monotonic between such points, these are all its rounding decisions.
 TEST(Half, EveryRoundingBoundary) {
-  // The last pair is 65504, the largest half, and 65536, which would follow and becomes infinity.
+  // The last of all pairs of neighbouring halves is 65504, the largest half, and 65536, which would follow and becomes infinity.
   for (std::uint32_t i = 0; i < 0x7c00; ++i) {
     const double low = value_of_half(static_cast<std::uint16_t>(i));
     const double high = i + 1 < 0x7c00 ? value_of_half(static_cast<std::uint16_t>(i + 1)) : 65536.0;

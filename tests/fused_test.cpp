@@ -23,7 +23,8 @@ void expect_same(const ActivationQ8& a, const ActivationQ8& b) {
     EXPECT_TRUE(same_bits(a.rounded_sums[i].scale, b.rounded_sums[i].scale));
     EXPECT_EQ(std::memcmp(a.rounded_sums[i].sums, b.rounded_sums[i].sums, sizeof a.rounded_sums[i].sums), 0);
   }
-  // An arrangement that only the active target reads is not compared here. Tests compare the products that are made of it.
+  // If the active target has an arrangement of the activations that only this target reads, its bytes are not compared here. Other
+  // tests compare the products that are computed from it.
   ASSERT_EQ(a.arranged.data == nullptr, b.arranged.data == nullptr);
   ASSERT_EQ(a.low == nullptr, b.low == nullptr);
   if (a.low != nullptr) {
@@ -139,11 +140,12 @@ TEST(Fused, PartsOfManyTokens) {
   ActivationBuffer rounded;
   ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, K)));
   MatmulInput input{ConstMatrix(x.data(), M, K), rounded.view()};
-  // With AMX, a task computes only some of these tokens. skeleton_test has a target that does so on every CPU.
+  // With AMX, a task computes only some of the tokens of this test. On other CPUs no target here does so; skeleton_test has a
+  // target of its own that does so on every CPU.
   if (rounded.has_arrangement()) {
     ASSERT_LT(stilla::detail::activation_form(active_target()).tokens_per_task(input.rounded), M);
   }
-  // The expected results are computed 50 tokens at a time.
+  // The expected results are computed in calls of 50 tokens, which are few enough for one task.
   std::vector<float> products[3] = {std::vector<float>(M * N), std::vector<float>(M * N), std::vector<float>(M * N)};
   for (std::size_t m = 0; m < M; m += 50) {
     const std::size_t count = std::min<std::size_t>(50, M - m);

@@ -42,12 +42,13 @@ class GgufParts : public ::testing::Test {
   static std::string name(int i, const std::string& stem = "tiny") { return concat(stem, "-0000", i, "-of-00003.gguf"); }
   std::string part(int i) const { return (folder_ / name(i)).string(); }
   std::string in_folder(const std::string& file) const { return (folder_ / file).string(); }
-  // Returns the error message for the path, or "" if it can be opened. The message names files of the folder.
+  // Returns the message with which opening the file at this path is refused, or "" if it can be opened. Such messages name files of
+  // the folder that the test made.
   static std::string refusal(const std::string& path) {
     const Result<GgufFile> file = GgufFile::open(path);
     return file ? "" : file.error().message;
   }
-  // Changes the 16-bit value of an integer key in the file of part i.
+  // Changes the 16-bit value of an integer key in part number i of the split model.
   void change_key(int i, std::string_view key, std::uint16_t value) {
     std::string bytes = read_file(part(i));
     const std::size_t at = bytes.find(key);

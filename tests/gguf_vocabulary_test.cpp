@@ -115,8 +115,8 @@ TEST(GgufVocabulary, MissingAndMistypedKeys) {
             "expected an array of strings");
 }
 
-// A file whose tokens look like those of a family of models: its architecture, and the tokens in
-// `more`.
+// Builds a file with a vocabulary as a family of models has it. If the file does not name its pre-tokenizer (`pre`), Stilla
+// guesses it from the file's architecture and its tokens, to which those in `more` are added.
 GgufBuilder family(const std::string& architecture, const std::vector<std::string>& more, const char* pre = nullptr) {
   std::vector<std::string> tokens{"a", "1"};
   tokens.insert(tokens.end(), more.begin(), more.end());
@@ -147,8 +147,9 @@ TEST(GgufVocabulary, PreTokenizerIsRecognised) {
     EXPECT_EQ(chosen(family("qwen2", {"<｜User｜>", "<｜Assistant｜>"}, pre)), "deepseek-r1-qwen");
     EXPECT_EQ(chosen(family("llama", {"100", "<|begin_of_text|>", "<|eot_id|>"}, pre)), "llama-bpe");
     EXPECT_EQ(chosen(family("llama", {"<|im_start|>", "<repo_name>", "<gh_stars>"}, pre)), "smollm");
-    // The pre-tokenizer of qwen2 would never make the number 10 one token, but the first vocabulary has this token. A vocabulary
-    // for llama-bpe would have the token 100, but the second has none. So no pre-tokenizer is recognised.
+    // These two files have the architecture of a known family, but their tokens contradict the pre-tokenizer of this family. That of
+    // qwen2 would never make the number 10 one token, but the first vocabulary has this token. A vocabulary for llama-bpe would have
+    // the token 100, but the second has none. So no pre-tokenizer is recognised.
     EXPECT_TRUE(chosen(family("qwen2", {"10"}, pre)).find("choose one by name") != std::string::npos);
     EXPECT_TRUE(chosen(family("llama", {"<|begin_of_text|>", "<|eot_id|>"}, pre)).find("choose one by name") != std::string::npos);
   }

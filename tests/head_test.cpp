@@ -19,7 +19,8 @@
 
 #include "model_util.hpp"
 
-// While this pointer is not null, the sizes of all memory that the library's buffers allocate are added to the set.
+// While this pointer is not null, this program's operator new adds the size of each memory block that the library's buffers
+// allocate to the set that it points to.
 std::multiset<std::size_t>* sizes_allocated = nullptr;
 [[gnu::noinline]] void* operator new(std::size_t bytes, std::align_val_t alignment, const std::nothrow_t&) noexcept {
   if (sizes_allocated != nullptr) sizes_allocated->insert(bytes);
@@ -59,7 +60,8 @@ std::vector<Candidate> asked_of(std::span<const float> row, const LogitRequest& 
   return ::testing::AssertionSuccess();
 }
 
-// Returns many requests of logits for a head of N rows.
+// Returns many different requests of logits for a head of N rows: for few and for many of the highest logits, with and without
+// padding, and with and without further ids.
 std::vector<LogitRequest> requests_for(std::size_t N) {
   std::vector<LogitRequest> out;
   for (const std::size_t best : {std::size_t{0}, std::size_t{1}, std::size_t{2}, std::size_t{41}, N, N + 5}) {

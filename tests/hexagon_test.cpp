@@ -65,8 +65,8 @@ struct RandomWeights {
     for (std::size_t i = 0; i < block_scales.size(); ++i) {
       block_scales[i] = static_cast<std::uint8_t>(1 + noise_bits(seed + 1, i) % 15u);
     }
-    // The first two rows have extreme weights, all lowest and all highest. So every sum has its largest magnitude, with each
-    // sign.
+    // The first two rows of the matrix have extreme weights: all of row 0 are the lowest, and all of row 1 the highest. So their sums
+    // of products have the largest magnitude that is possible, with each sign.
     for (std::size_t n = 0; n < 2 && n < N; ++n) {
       std::fill_n(codes.begin() + std::ptrdiff_t(n * K), K, std::uint8_t(15 * n));
       if (block != 0) std::fill_n(block_scales.begin() + std::ptrdiff_t(n * K / block), K / block, std::uint8_t{15});
@@ -107,7 +107,7 @@ void expect_the_contract(std::size_t N, std::size_t K, std::size_t M, std::size_
   const RandomWeights w(static_cast<std::uint32_t>(N + M), N, K, block);
   std::vector<A> a(M * K);
   for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<A>(noise_bits(5, i) >> 16);
-  // The first token has the lowest value everywhere, the second the highest.
+  // Activations of the first token all have the lowest value of their type, those of the second token the highest.
   std::fill_n(a.begin(), K, std::numeric_limits<A>::min());
   if (M > 1) std::fill_n(a.begin() + std::ptrdiff_t(K), K, std::numeric_limits<A>::max());
   const std::vector<float> token_scales = noise_values(6, M), bias = noise_values(7, N);
@@ -138,7 +138,9 @@ TEST_F(Hexagon, MatmulEqualsTheContract) {
   }
 }
 
-// Tests products with the largest K that is allowed, where the sums of bytes, and of 16 times nibbles, are the largest.
+// Tests products with the largest K that is allowed. A byte of a packed panel holds two weights of 4 bits, and the kernel
+// multiplies activations by whole bytes. With this K its sums, those of whole bytes and those of 16 times the upper nibbles, are
+// the largest.
 TEST_F(Hexagon, MatmulAtTheLargestK) {
   for (const std::size_t block : {0u, 32u}) {
     expect_the_contract<std::int8_t>(2, npu::largest_k, 2, block, false);
@@ -174,7 +176,7 @@ TEST_F(Hexagon, FixedPointEqualsTheContract) {
       }
     }
   }
-  // The input is a token of zeros, which has the least root mean square that is possible.
+  // RMSNorm is tested with a token of zeros, which has the least root mean square that is possible.
   VectorArray<std::int16_t> zeros(64), out(64);
   hexagon::rms_norm<HvxPlain>(out.data(), zeros.data(), zeros.data(), 64, 0, {});
   EXPECT_EQ(out.values(), zeros.values());
@@ -253,8 +255,8 @@ TEST(HexagonPlain, RecordsWhatTheHardwareWouldNotDo) {
   HvxPlain::shift_each_right(HvxPlain::zero(), HvxPlain::splat_half(16));
   EXPECT_GE(HvxPlain::faults(), 6u);
 
-  // The kernel is allowed to touch the panel without its tail and its last vector of scales. But it loads these scales, and it
-  // loads two vectors ahead, so faults are recorded.
+  // The test lets the kernel touch a packed panel only up to the last vector of its block scales. The kernel loads this vector, and
+  // it also loads two vectors ahead, from the tail of the panel behind it. So faults are recorded.
   HvxPlain::forget_faults();
   const RandomWeights w(3, 128, 128, 32);
   const std::size_t bytes = hexagon::panel_bytes(w.form, 128);
@@ -272,7 +274,8 @@ TEST(HexagonPlain, RecordsWhatTheHardwareWouldNotDo) {
   HvxPlain::forget_faults();
 }
 
-// A format with integer scales, one for each block of 64 weights, as the rows of LPBQ64 have them.
+// A weight format that only these tests have: a row has one float scale, and each block of 64 weights has an integer scale, as in
+// LPBQ with blocks of 64.
 struct BlockScaled {
   static constexpr std::string_view name = "block_scaled";
   static constexpr std::size_t block_weights = 64, block_bytes = 33, group_weights = 32;
@@ -323,12 +326,13 @@ void expect_a_good_device() {
   std::vector<float> y(M * N);
   ASSERT_TRUE(HexagonEmulated::multiply(Matrix(y.data(), M, N), *w, ConstMatrix(x.data(), M, K)));
 
-  // The result is within the device's tolerance of the product of the unchanged weights and inputs.
+  // The device rounds activations. Its result is within its tolerance of the product of the same weights and the activations before
+  // rounding, computed in double.
   const auto [error, power] = product_error<F>(rows.data(), N, K, x, y);
   EXPECT_LE(error, HexagonEmulated::tolerance * power);
   EXPECT_GT(error, 1e-3 * HexagonEmulated::tolerance * power) << "the tolerance says something";
 
-  // The result also has the bits that the HVX kernels compute from the same rows.
+  // The emulated device's result also has the bits that the HVX kernels compute from the same rows of weights.
   std::vector<std::int16_t> a(M * K);
   std::vector<float> token_scales(M), found(M * N);
   for (std::size_t m = 0; m < M; ++m) token_scales[m] = npu::quantise_token(a.data() + m * K, x.data() + m * K, K);
@@ -416,7 +420,8 @@ TEST(HexagonDevice, RefusesATransformThatCouldOverflow) {
 static_assert(stilla::detail::is_in_list<HexagonEmulated, Devices>);
 static_assert(TransformingDevice<HexagonEmulated>);
 
-// Computes the numbers of a schedule once more by hand, for the matrix down of the 7B model, 64 tokens of int16, and LPBQ.
+// Computes once more, by hand, what a schedule says about a product on Hexagon: its steps and the fast memory that they take. The
+// product is that of the matrix down of the 7B model, in LPBQ, and 64 tokens of int16.
 TEST(HexagonSchedule, DownOfThe7B) {
   const hexagon::MatrixShape down = hexagon::r1_layers[1].matrices[3];
   EXPECT_EQ(down.N, 3584u);

@@ -15,7 +15,7 @@ using namespace stilla_test;
 constexpr std::size_t N = 48, K = 512, max_rows = 512;
 constexpr double max_nmse = 1e-10;
 
-// Returns the product y[M, N] in double of x and the weights as the file has them.
+// Returns the product y[M, N], computed in double, of the activations x[M, K] and the weights as the file has them.
 template <class F>
 std::vector<double> exact_product(Weights<F>& w, const std::vector<double>& x, const float* bias = nullptr) {
   std::vector<double> y(x.size() / K * N);

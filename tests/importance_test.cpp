@@ -110,9 +110,9 @@ TYPED_TEST(Importance, OfOneChangesNothing) {
   }
 }
 
-// For formats with one scale for each block, this test tries every possible scale. The encoder tries 19 scales, around the one that
-// suits the largest weight. If one weight of a block counts a hundred times as much as the others, the best scale can lie outside of
-// these. So the encoder's error may be up to `times` as large as the best one.
+// For formats with one scale for each block, this test tries every possible scale. The encoder tries 19 scales, around the one
+// that suits the largest weight. If one weight of a block counts a hundred times as much as the others, the best scale can lie
+// outside of these 19. So the encoder's error may be up to `times`, a number of the caller, as large as that with the best scale.
 template <class F, class Nearest>
 void expect_near_the_best(const Nearest& nearest, double times) {
   constexpr std::size_t N = 16, K = 64;
@@ -142,8 +142,8 @@ TEST(ImportanceOfBlocks, IsUsedNearlyAsWellAsItCanBe) {
   expect_near_the_best<IQ4_NL>([](float x) { return static_cast<float>(IQ4_NL::codebook[IQ4_NL::nearest_code(x)]); }, 1.9);
 }
 
-// If all weights of a group are equal, its levels are equal, too, and its scale follows from the minimum alone. The decoded weights
-// must still be close to the original ones.
+// If all weights of a group are equal, all its codes are equal, too. So the encoder cannot find the group's scale by least
+// squares, and takes the one that follows from the minimum. The decoded weights must still be close to the original ones.
 TYPED_TEST(Importance, EqualWeightsStayEqual) {
   using F = TypeParam;
   constexpr std::size_t K = 512;

@@ -60,7 +60,8 @@ double squared_error(const std::vector<float>& weights, float scale) {
   return sum;
 }
 
-// No other scale has an error that is smaller by more than a few percent, whether or not one weight is far from all others.
+// The encoder chooses one scale for a row. No other scale has an error that is smaller by more than a few percent, whether or not
+// one weight of the row is far from all others.
 TEST(IntChannel, ScalesAreNearlyTheBest) {
   std::mt19937 random(4);
   for (const float outlier : {0.02f, 0.15f, -0.15f}) {
@@ -77,7 +78,8 @@ TEST(IntChannel, ScalesAreNearlyTheBest) {
   }
 }
 
-// Every code is the nearest one: changing any code by one makes it no better.
+// With the row's scale, the encoder chooses the nearest code for every weight: changing any code by one makes the error no
+// smaller.
 TEST(IntChannel, CodesAreNearest) {
   std::mt19937 random(5);
   const std::vector<float> row = normal_row(random, 128, 0.07f);

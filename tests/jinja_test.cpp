@@ -188,8 +188,8 @@ TEST(Jinja, RunsWithinItsLimits) {
   EXPECT_EQ(rendered("abcd", {}, limits), "ERROR: it has 4 bytes, more than 3");
 }
 
-// A conversation that fills a large context stays far below the limits for steps and memory, also with a template that builds its
-// text step by step.
+// A chat of hundreds of long messages, which fills a large context, stays far below the limits that the template engine has for
+// steps and memory, also with a template that builds its text step by step.
 TEST(Jinja, LongConversationsFit) {
   std::vector<jinja::Value> messages;
   for (int i = 0; i < 400; ++i) {

@@ -103,8 +103,8 @@ TYPED_TEST(KvCacheOf, GrowsByChunksAndKeepsWhatIsStored) {
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(before) % 64, 0u);
 }
 
-// If a text goes back to an earlier position and stores the same again, the results are the same, whatever was stored
-// in between.
+// If a cache goes back to an earlier position and stores the same keys and values again, attention's results are the same,
+// whatever was stored there in between.
 TYPED_TEST(KvCacheOf, RollbackLeavesNoTrace) {
   using E = TypeParam;
   constexpr std::size_t G = 2, D = 32, H = 4, text = 270, suffix = 12;
@@ -154,8 +154,9 @@ TEST(KvCacheShape, Bytes) {
   EXPECT_EQ(bytes(KvType::int5), 308281344u);
 }
 
-// In integer caches, codes and scales give back what was stored. Each value of the Hadamard transform is off by at
-// most half a step.
+// Keys and values in integer caches are Hadamard transforms of what was stored, as codes and scales. Each transformed value is
+// off by at most half a step, which is the distance of two neighbouring values that codes can stand for. So transforming back
+// gives nearly what was stored.
 template <class E>
 void expect_codes_close(KvType type) {
   for (const std::size_t D : {16u, 64u, 80u, 96u, 128u, 256u}) {
@@ -178,8 +179,8 @@ void expect_codes_close(KvType type) {
           found[d] = static_cast<float>(code) * scale;
         }
         stilla::detail::row_kernel<Hadamard>(Scalar::id)(found.data(), D);
-        // Each transformed value is off by at most half a step. The transform back adds up the errors of `run` of
-        // them.
+        // Each transformed value is off by at most half a step, which is the distance of two values that neighbouring codes stand for.
+        // The transform back adds up the errors of all values of one run, which it mixes.
         const auto run = static_cast<float>(hadamard_run(D));
         for (std::size_t d = 0; d < D; ++d) {
           EXPECT_NEAR(found[d], (is_key ? key : value)[d], (E::bits == 8 ? 0.5f : 1.0f) * scale * run * 1.001f)
@@ -251,8 +252,8 @@ TEST(KvCacheGrowth, TooManyPositionsAreRefused) {
 #define STILLA_HAS_MEMORY_LIMIT 1
 #endif
 #if STILLA_HAS_MEMORY_LIMIT
-// The memory suffices for some of the new chunks and not for all. The chunks that were allocated before the failure
-// are freed.
+// A limit for the program's memory suffices for some of the new chunks of a growing cache and not for all. The growth is refused,
+// and the chunks that were allocated before the failure are freed.
 TEST(KvCacheGrowth, WhatDoesNotFitKeepsNoMemory) {
   KvCache cache = make_cache({32, 8, 128, KvType::f32});  // a chunk of 64 MiB
   ASSERT_TRUE(cache.reserve(256));

@@ -41,10 +41,11 @@ ThreadPool& pool_of(std::size_t threads) {
 
 // The definition of matmul, computed from the blocks of a weight format.
 
-// One output of matmul, and numbers that bound how far the order and the rounding of its sum can move it.
+// One output of matmul, and numbers that bound how far an output may be from it because the steps of its sum have another order
+// or other roundings.
 struct Exact {
   float contract;  // what the steps of contract/matmul.hpp give
-  // The same output in double, where products of floats are exact and sums nearly so.
+  // The output of matmul once more, computed in double, where products of floats are exact and sums nearly so.
   double value;
   double magnitude;  // the sum of the magnitudes of the terms
   double sums_rounding;  // the error that the rounding of sums of activations (RoundedSums) may cause
@@ -116,8 +117,9 @@ Exact definition(const std::byte* row, std::size_t K, Activations<F>& x, std::si
 }
 
 template <class F>
-// Returns the number of roundings in the sum of K products: one for each group or each float weight (two for each group if the
-// format has minimums). Quantised formats have one more, that of the single product.
+// Returns how many roundings the sum of an output over K columns has. Quantised formats have one for each group, two if the
+// format has minimums, and one more, because two factors of each term are multiplied first, which rounds once. Formats that take
+// floats have one for each weight.
 constexpr std::size_t roundings(std::size_t K) {
   if constexpr (QuantisedFormat<F>) {
     return K / F::group_weights * (F::has_minimum ? 2 : 1) + 1;
@@ -143,7 +145,7 @@ TYPED_TEST(MatmulDefinition, ScalarFollowsIt) {
             const Exact expected = definition<F>(w.row(n), K, x, m);
             const float found = y[m * N + n];
             ASSERT_TRUE(same_bits(found, expected.contract)) << "K " << K << " row " << n << " token " << m;
-            // Each of the roundings has an error of at most u (half a unit in the last place) times a partial sum, and a partial
+            // Each rounding of an output's sum has an error of at most u (half a unit in the last place) times a partial sum, and a partial
             // sum is at most the sum of the terms' magnitudes.
             const double bound = static_cast<double>(roundings<F>(K)) * unit_roundoff * 1.01 * expected.magnitude + expected.sums_rounding;
             ASSERT_LE(std::fabs(found - expected.value), bound) << "K " << K << " row " << n << " token " << m;
@@ -170,13 +172,13 @@ TYPED_TEST(MatmulDefinition, ScalarIsCloseToPyTorch) {
     for (std::size_t m = 0; m < M; ++m) {
       for (std::size_t n = 0; n < N; ++n) {
         const Exact exact = definition<F>(w.row(n), K, x, m);
-        // The bound has two more roundings than the comparison of scalar with the definition: one for the bias, and one for each
-        // weight in gguf-py, which returns floats.
+        // The bound for the difference from PyTorch has two more roundings than that for the difference from the definition of matmul:
+        // one for the bias, and one for each weight, which gguf-py decodes to a float.
         const double bound =
             static_cast<double>(roundings<F>(K) + 2) * unit_roundoff * 1.01 * (exact.magnitude + std::fabs(static_cast<double>(bias[n]))) +
             exact.sums_rounding;
-        // A weight with a minimum is a difference of two parts, scale * code and the minimum, so the bound of its rounding takes
-        // the magnitudes of both parts.
+        // A weight of a format with minimums is scale * code plus the minimum, and these two can nearly cancel. The bound of the sum's
+        // roundings takes the magnitudes of both. To it is added the rounding of the whole weight in gguf-py.
         double weight_rounding = 0;
         if constexpr (QuantisedFormat<F>) {
           std::vector<float> decoded(K);
@@ -283,13 +285,14 @@ STILLA_CASE_TEST(MatMul, EqualsScalarOnRandomBytes) {
 }
 
 // The scales of activations and of weights reach from the smallest that are possible to the largest, and some are 0. All targets
-// must have the bits of scalar here too, because scales decide which products are exact.
+// must have the bits of scalar here too, because the size of two scales decides whether their product is exact.
 STILLA_CASE_TEST(MatMul, EqualsScalarWhereTokensAreTinyAndHuge) {
   using F = Second;
   constexpr std::size_t N = 48, K = many_columns<F>, M = 33;  // as many tokens as the kernels for many tokens need
   std::vector<std::byte> rows = random_rows<F>(31, N, K);
   set_row_scales<F>(rows, N, K, 34, -52, 73);
-  // In formats whose scales are halves, every second row of weights has as many different kinds of halves as possible.
+  // In formats whose scales are halves (16-bit floats), the scales of every second row of weights are halves of many kinds: zeros,
+  // subnormals, the largest numbers, with both signs.
   if constexpr (QuantisedFormat<F>) {
     constexpr std::uint16_t halves[] = {0x0001, 0x7bff, 0x0000, 0xbc00, 0x8000, 0x03ff, 0xfbff, 0x8001};  // 2^-24, 65504 ...
     std::uint32_t i = 0;
@@ -307,7 +310,8 @@ STILLA_CASE_TEST(MatMul, EqualsScalarWhereTokensAreTinyAndHuge) {
     values[i] = std::ldexp(values[i], exponent);
   }
   values[5 * K + 3] = std::nanf("");
-  // The value is beyond the largest activation (2^60), so the scale of its block becomes NaN, as that of a block with NaN does.
+  // This activation is beyond the largest that can be rounded (2^60), so the scale of its block becomes NaN, as that of a block
+  // with a NaN does.
   values[22 * K] = 0x1.8p60f;
   for (const ActivationBits bits : roundings_of<F>()) {
     Activations<F> x(ConstMatrix(values.data(), M, K), bits);
@@ -543,7 +547,7 @@ STILLA_CASE_TEST(MatMul, OneHotActivationsReadOutTheWeights) {
 STILLA_CASE_TEST(MatMul, FloatsAreRoundedOnTheWay) {
   using F = Second;
   constexpr std::size_t N = 51;
-  // All calls share one buffer: what an earlier call left in it must not matter.
+  // All calls of matmul() round their activations in the same buffer. What an earlier call left in it must not matter.
   ActivationBuffer rounded;
   for (const std::size_t M : {5u, 35u}) {
     for (const std::size_t K : {2 * some_columns<F>, some_columns<F>, 3 * some_columns<F> / 2}) {

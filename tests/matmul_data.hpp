@@ -59,8 +59,8 @@ struct Activations {
           set_rounded_sums(m, i, stilla::detail::round_sums(scaled_sums.data() + m * K / 32 + 8 * i));
         }
       }
-      // If one of this CPU's targets has an arrangement that only it reads, this arrangement is added. All other targets ignore
-      // it.
+      // If one of this CPU's targets has an arrangement of activations that only it reads, the arrangement is added to these
+      // activations. All other targets ignore it.
       for_each_available_target([&](TargetId target) {
         if (arranged.data == nullptr) arrange(stilla::detail::activation_form(target));
       });
@@ -75,7 +75,8 @@ struct Activations {
     if (arranged.data != nullptr) form.arrange_sums(arranged, all(), m);
   }
 
-  // Adds an arrangement of the current activations. Bytes that functions.arrange() does not write hold a NaN.
+  // Adds an arrangement of the current activations, which functions.arrange() writes. All its bytes are 0xff before, which is a NaN
+  // as a float, so that a test sees what was not written.
   void arrange(const stilla::detail::ActivationFormFunctions& functions) {
     const ActivationBits bits = has_low ? ActivationBits::sixteen : ActivationBits::eight;
     const std::size_t bytes = functions.bytes(M, K, bits);

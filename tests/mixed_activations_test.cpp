@@ -273,8 +273,8 @@ TEST(MixedActivations, AddNormQuantise) {
   });
 }
 
-// What an earlier use left in a buffer of activations does not affect a later one, and a view stays valid when its buffer is
-// moved.
+// What an earlier use left in a buffer of activations does not affect a later one, and a view of a buffer stays valid when this
+// buffer is moved.
 TEST(MixedActivations, BuffersAreReusedAndMoved) {
   constexpr std::size_t K = 256;
   ActivationBuffer buffer(ActivationBits::mixed);

@@ -21,7 +21,8 @@ namespace {
 using namespace stilla;
 using namespace stilla_test;
 
-// Whether a model may lack the tensor: if it has no head, it uses the embedding.
+// Returns whether a model may lack the tensor of this name. Only the head may be missing, because then the model uses the
+// embedding.
 bool is_optional(const std::string& name) { return name == "output.weight"; }
 
 TEST(ModelLoading, EveryMissingTensorIsNamed) {

@@ -93,7 +93,8 @@ TEST(ModelMetadata, BadMetadataIsNamed) {
   }
 }
 
-// Each changed number is valid by itself, but does not fit the tensors. The message names the first tensor that disagrees.
+// A number in the metadata, such as the number of layers, is changed to another one that is valid by itself but does not fit the
+// model's tensors. The message names the first tensor or key that disagrees.
 TEST(ModelMetadata, DimensionsMustFitTheTensors) {
   const auto changed = [](std::string_view key, std::uint32_t value) {
     ModelFile file = ModelFile::tiny("tiny-qwen2");
@@ -338,9 +339,9 @@ TEST(ModelMetadata, RopeByChoice) {
   }
 }
 
-// A file may have factors that multiply the cosines and sines of rotations (their magnitude), and the result is that of
-// llama.cpp. attn_factor counts whatever the scaling is, and yarn_attn_factor only with YaRN. Old files have a factor for the
-// scaling and name no type.
+// A model file may have factors that RoPE's cosines and sines are multiplied by (their magnitude). The result is that of
+// llama.cpp: attn_factor counts whatever the scaling of positions is, and yarn_attn_factor only with YaRN. Old files have a
+// factor for the scaling of positions and do not name its type.
 TEST(ModelMetadata, RopeFactorsOfOldAndNewFiles) {
   ModelFile file = ModelFile::tiny("tiny-qwen3");
   const auto frequencies = [](const ModelFile& f) {
@@ -363,7 +364,8 @@ TEST(ModelMetadata, RopeFactorsOfOldAndNewFiles) {
   file.set("qwen3.rope.scaling.factor", 4.0f);
   file.set("qwen3.rope.scaling.original_context_length", 128u);
   EXPECT_NEAR(frequencies(file).magnitude(), 1.5 * (0.1 * std::log(4.0) + 1.0), 1e-15);
-  // The factor 0.878 is that of DeepSeek-R1-0528-Qwen3-8B. It cancels the factor of YaRN's formula.
+  // The factor 0.878 for cosines and sines is in the file of DeepSeek-R1-0528-Qwen3-8B. It cancels the factor that YaRN's formula
+  // gives.
   for (const char* key : {"qwen3.rope.scaling.attn_factor", "qwen3.rope.scaling.yarn_attn_factor"}) {
     ModelFile r1 = file;
     r1.remove_key("qwen3.rope.scaling.attn_factor");

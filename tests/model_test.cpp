@@ -51,7 +51,8 @@ std::vector<float> long_rows(const Model& model, std::span<const std::uint32_t> 
   return out;
 }
 
-// Returns the tokens with the highest logits: the one behind `ids`, and then the one behind each token of `next`.
+// Returns the tokens with the highest logits: the one behind the prompt `ids`, and then the one behind each token of the text
+// `next`, which follows the prompt.
 std::vector<std::uint32_t> winners(const Model& model, std::vector<std::uint32_t> ids, std::span<const std::uint32_t> next,
                                    const SessionOptions& options) {
   const std::size_t first = ids.size() - 1;
@@ -141,9 +142,9 @@ TEST(ModelConfig, DefaultsGoByTheWeightsOfTheLayers) {
   EXPECT_EQ(default_kv_type(r1), KvType::int8);
 }
 
-// A model whose heads have a size that is no multiple of 16 equals a model whose heads have the next multiple of 16, with zeros
-// at their end. In the second model as many dimensions of a head rotate as in the first. Scores are divided by the root of the
-// head's size, which is larger in the second model, so its queries are scaled to make up for this.
+// A model whose heads have a size that is no multiple of 16 computes the same as a model whose heads have the next multiple of
+// 16, with zeros at their end. In the second model as many dimensions of a head rotate as in the first. Attention divides scores
+// by the root of the head's size, which is larger in the second model, so its queries are scaled to make up for this.
 TEST(HeadSizes, EqualPaddedHeads) {
   for (const auto& [tiny, sizes] : {std::pair<const char*, std::vector<std::size_t>>{"tiny-llama", {20, 24, 28}},
                                     std::pair<const char*, std::vector<std::size_t>>{"tiny-qwen2", {4, 20}},
@@ -153,8 +154,8 @@ TEST(HeadSizes, EqualPaddedHeads) {
     convert_matrices(whole, id_of<F32>);
     const std::vector<std::uint32_t> ids = as_ids(tiny_golden(concat(tiny, "/ids")));
     for (const std::size_t size : sizes) {
-      // Returns a model with smaller heads. Keeps the first `size` rows of each head, which has c.head_dim rows, and fills each
-      // head with zeros up to `width` rows. Of the output matrix it does the same with columns.
+      // Returns a copy of the model whose heads have another size. Of the c.head_dim rows that each head has in a matrix, the copy
+      // keeps the first `size`, and fills the head with zeros up to `width` rows. Of the output matrix it does the same with columns.
       const auto with_heads = [&](std::size_t width, float query_factor) {
         ModelFile file = whole;
         for (ModelFile::Tensor& tensor : file.tensors) {
@@ -166,14 +167,15 @@ TEST(HeadSizes, EqualPaddedHeads) {
           const bool is_of_heads = is_query || is_norm || part.starts_with("attn_k.") || part.starts_with("attn_v.");
           if (!is_of_heads && part != "attn_output.weight") continue;
           const std::vector<float> old = decoded(tensor);
-          // The number of neighbouring values that belong to one dimension of a head: a row of a matrix, one value of a vector,
+          // The number of neighbouring values of a tensor that belong to one dimension of a head: a row of a matrix, one value of a vector,
           // or one value of a row of the output matrix.
           const std::size_t run = tensor.dims.size() == 2 && is_of_heads ? tensor.dims[0] : 1;
           const std::size_t heads = old.size() / (c.head_dim * run);
           std::vector<float> values(heads * width * run);
           for (std::size_t h = 0; h < heads; ++h) {
             for (std::size_t i = 0; i < size * run; ++i) {
-              // A norm of heads divides by the root mean square, which added zeros make smaller by sqrt(size / width).
+              // An RMSNorm of queries or keys divides a head by its root mean square. Zeros at the head's end make this smaller by
+              // sqrt(size / width), so the norm's weights are multiplied by the same factor.
               const float factor = is_norm ? std::sqrt(static_cast<float>(size) / static_cast<float>(width)) *
                                                  (part == "attn_q_norm.weight" ? query_factor : 1.0f)
                                    : is_query && !c.has_qk_norm ? query_factor
@@ -189,7 +191,8 @@ TEST(HeadSizes, EqualPaddedHeads) {
         file.set(c.architecture + ".attention.key_length", static_cast<std::uint32_t>(width));
         file.set(c.architecture + ".attention.value_length", static_cast<std::uint32_t>(width));
         file.set(c.architecture + ".rope.dimension_count", static_cast<std::uint32_t>(size));
-        // The epsilon of the norms could not be scaled by any factor, so it is close to 0.
+        // In heads that are filled up with zeros, the mean square is smaller, but the epsilon that a norm adds to it is not. No factor on
+        // the weights makes up for this, so epsilon is set close to 0.
         file.set(c.architecture + ".attention.layer_norm_rms_epsilon", 1e-12f);
         return file;
       };
@@ -380,8 +383,9 @@ TEST_P(TinyModel, HeadRowsAreIndependent) {
   file.remove_tensor("output.weight");
   turned.name = "output.weight";
   file.tensors.push_back(turned);
-  // The second model has the rows of the head in reverse order, as a head of its own. For tiny-llama, whose head is tied to the
-  // embedding, this also tests that a separate head gives the same logits as a tied one.
+  // The first model has the rows of its embedding or head in their usual order and the second has them in reverse order, as a head
+  // of its own. For tiny-llama, whose head is tied to the embedding, this also tests that a separate head gives the same logits as
+  // a tied one.
   const LoadedModel turned_model(file);
   ASSERT_TRUE(model && turned_model) << model.error() << turned_model.error();
   const std::vector<float> logits = all_logits(*model, ids());

@@ -34,13 +34,15 @@ TEST(RmsNormGolden, ScalarIsCloseToPyTorch) {
     for (float& v : x) v *= 3.0f;
     for (float& v : weight) v += 1.0f;
     const std::vector<float> y = normed<Scalar>(x, weight, std::stof(parameters[1]));
-    // The bound counts roundings of u (half a unit in the last place). The test itself rounds the inputs 3 x and the weights 1 +
-    // weight: 2 roundings. That of the inputs counts again in the mean of squares, but less. The sum of n squares has n / 16
-    // steps in each of 16 lanes, 4 folds of the lanes, and 1 rounding of the square; the root halves all their errors. Then
-    // follow the division by n and the addition of epsilon (both halved by the root), the root, the reciprocal and 2 products.
+    // The bound counts roundings of u (half a unit in the last place). The test itself rounds its inputs, 3 * noise, and its weights,
+    // 1 + noise: 2 roundings. That of the inputs counts again in the mean of squares, but less. RMSNorm sums n squares in 16 lanes,
+    // which takes n / 16 steps in each lane and 4 folds of the lanes, and each square has 1 rounding; the root halves all their
+    // errors. Then follow the division by n and the addition of epsilon (both halved by the root), the root, the reciprocal and 2
+    // products.
     const double roundings = 3.0 + 0.5 * (static_cast<double>(n) / 16 + 8) + 4;
     for (std::size_t i = 0; i < n; ++i) {
-      // If the weight 1 + w is near 0, its rounding is as large as that of 1, so the bound takes the larger size.
+      // A weight of this test is 1 + w, with noise w. If it is near 0, its rounding is as large as that of 1. So the bound is relative
+      // to the larger of two results: with this weight and with a weight of 1.
       const double size = std::fmax(std::fabs(expected[i]), std::fabs(expected[i] / double{weight[i]}));
       EXPECT_LE(std::fabs(double{y[i]} - expected[i]), roundings * unit_roundoff * size) << i;
     }

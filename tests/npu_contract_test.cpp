@@ -245,8 +245,8 @@ TEST(NpuSwiglu, IsNearDoubles) {
       npu::scalar::swiglu(y.data(), gate.data(), up.data(), y.size(), fraction, shift);
       for (std::size_t i = 0; i < y.size(); ++i) {
         const double g = std::ldexp(gate[i], -fraction), silu = gate[i] / (1.0 + std::exp(-g));
-        // The sigmoid may be off by 3.5 units of Q15 (2^-15), and this error is multiplied by the gate. Half a unit in the last
-        // place of gate times sigmoid is added.
+        // SiLU times up is computed as gate * sigmoid(gate) * up, in 16-bit integers. The sigmoid may be off by 3.5 units of Q15 (2^-15),
+        // and this error is multiplied by the gate. The rounding of gate times sigmoid adds half a unit in the last place.
         const double allowed = 0.5 + (0.5 + 3.5 * std::fabs(gate[i]) * 0x1p-15) * std::fabs(up[i]) * std::ldexp(1.0, -shift);
         ASSERT_NEAR(y[i], clipped(silu * up[i] * std::ldexp(1.0, -shift)), allowed) << gate[i] << ' ' << up[i];
       }

@@ -134,7 +134,7 @@ TEST(NpuCheck, PartsAndBytesOfR1) {
     EXPECT_NEAR(static_cast<double>(awq.weight_bytes), static_cast<double>(model.layers * layer_weights(model)) * (0.5 + 2.5 / 128), 1000);
     EXPECT_EQ(awq.parts.size(), 1u) << "no limit is known";
     EXPECT_EQ(verdict_of(*report, "AMD XDNA2", "bfp16ebs8").weight_bytes, model.layers * layer_weights(model) / 8 * 9);
-    // Only the first model fits in bf16; the 14B model would have 26 GB.
+    // With weights in bf16, only the first and smallest of the three R1 distills fits in the memory; the 14B model would have 26 GB.
     EXPECT_EQ(verdict_of(*report, "AMD XDNA2", "bf16").fits, i == 0);
     EXPECT_EQ(verdict_of(*report, "Intel NPU4", "int8 per channel").fits, i < 2);
     EXPECT_EQ(refusal_of(*report, "Intel NPU4", "16 GB").empty(), i < 2);
@@ -158,7 +158,8 @@ TEST(NpuCheck, MemoryAndContext) {
   options.context = 131073;
   EXPECT_EQ(check_npus(source, options).error().message, "a context of 131073 tokens; this model was trained for 131072");
   EXPECT_EQ(check_npus(source, options).error().kind, ErrorKind::bad_argument);
-  // A layer whose share of the cache alone is larger than what a process can map for the NPU is refused.
+  // A process can map only a limited amount of memory for Qualcomm's NPU. A model of which a single layer's share of the key/value
+  // cache is larger than that is refused.
   options.context = 131072;
   R1Model wide = r1_models[0];
   wide.n_heads = wide.n_kv_heads = 64;

@@ -59,9 +59,10 @@ TYPED_TEST(Pack, UnpackedRowsAreTheDecodedRows) {
   }
 }
 
-// The sizes of a format's spans, according to the drawing of the layout. A scale record has 16 halves for the scales, 16 for the
-// minimums if the format has any, and a byte for each sub-scale; in formats with a scale word it has a word for each row instead.
-// A span has as few records as fill whole lines. With a scale for each row there are no records, but one line before all spans.
+// The sizes of a format's spans in a panel of 16 rows, according to the drawing of the layout. A record has a half for the scale
+// of each row, a half for each minimum if the format has any, and a byte for each sub-scale; in formats with a scale word it has
+// this word for each row instead. A span has as few records as fill whole lines. Formats with one scale for a whole row have no
+// records, but one line of scales before all spans.
 template <class F>
 struct DrawnSpan {
   std::size_t record_bytes = 0, records = 1, codes_bytes = 0, head_bytes = 0;

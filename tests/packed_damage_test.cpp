@@ -67,7 +67,8 @@ TEST_F(PackedFileTest, EveryTruncationIsSeen) {
   const std::vector<std::byte> bytes = packed_tiny();
   const GgufFile whole = parsed(bytes);
   const auto refused = [&](std::uint64_t size) {
-    // The copy holds exactly these bytes, so that reading behind them is detected.
+    // A packed file is cut to this size. The test's copy of it is no larger than the cut file, so that reading behind its end is
+    // detected.
     const std::vector<std::byte> cut(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size));
     expect_refused(cut, {size < 4 ? "is not a GGUF file" : "truncated"});
   };

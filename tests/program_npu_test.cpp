@@ -65,7 +65,7 @@ TEST_F(ProgramTest, NpuCheckSaysWhatWouldBeRefused) {
     EXPECT_EQ(hexagon["forms"][0]["form"], "int4 per channel");
     EXPECT_EQ(hexagon["forms"][0]["parts"][0]["layers"], 1);
     EXPECT_TRUE(contains(hexagon["refused"][0]["reason"].get<std::string>(), "floats of 32 bits are not quantised"));
-    // A row has 288 weights, which is a multiple of 32 but not of 64 or 128.
+    // Each row of the model's matrices has 288 weights, which is a multiple of 32 but not of 64 or 128.
     EXPECT_TRUE(contains(hexagon["forms"][3]["refused"].get<std::string>(), "288 columns, which is not a multiple of 64"));
     EXPECT_TRUE(hexagon["forms"][4]["refused"].is_null());
   }

@@ -227,8 +227,8 @@ TEST_F(ProgramTalk, AReaderThatLeavesEndsItQuietly) {
   ASSERT_TRUE(process.wait_for(again));
   process.close_output();
   EXPECT_EQ(process.finish(), 1);
-  // Standard error holds at most one line. This line says that the text repeats itself, and it was written before the reader
-  // closed the pipe.
+  // Nothing may be written to standard error because the reader has closed the pipe. But it may hold one line that was written
+  // before that, and says that the text repeats itself.
   const bool is_one_line = process.err.find('\n') == process.err.size() - 1;
   EXPECT_TRUE(process.err.empty() || (contains(process.err, "circles") && is_one_line)) << process.err;
 }
@@ -371,7 +371,7 @@ TEST_F(ProgramTalk, AFullContextStopsOrShifts) {
   EXPECT_FALSE(contains(shift.err, "too long"));
   EXPECT_TRUE(contains(shift.err, "the context is full: forgot the 2 oldest turns (48 tokens)")) << shift.err;
 
-  // The context gets full within an answer: the second answer is so long that its end needs the positions of the first turn,
+  // The context gets full within an answer: the chat's second answer is so long that its end needs the positions of the first turn,
   // which is then forgotten.
   const Finished within = chat("babbler.gguf", {"--ctx", "80", "-n", "20", "--on-full", "shift"}, "hi\nhi\n");
   std::string twenty;

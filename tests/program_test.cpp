@@ -239,8 +239,8 @@ TEST_F(ProgramTest, LogitsAreANumpyFile) {
     const auto row = values.begin() + static_cast<std::ptrdiff_t>(i * 288);
     EXPECT_EQ(std::max_element(row, row + 288) - row, i == '\n' ? think_open : im_end);
   }
-  // Another target and more threads give the same bytes. In this run the ids come from standard input, in the form that
-  // `tokenize` prints.
+  // `stilla logits` writes the same bytes when it is run with another target and more threads. In this second run the ids of the
+  // tokens come from standard input, in the form that `stilla tokenize` prints.
   std::replace(list.begin(), list.end(), ',', ' ');
   ASSERT_EQ(
       run_program({"logits", "-m", path("speaker.gguf"), "-t", "3", "--target", "scalar", "--kv", "f32", "--ids", "-", "-o", path("b.npy")},
@@ -400,8 +400,8 @@ TEST_F(ProgramTest, RopeFromTheCommandLine) {
     EXPECT_EQ(ended.status, 0) << ended.err;
     return read_file("rope.npy");
   };
-  // Puts keys in front of the other keys of the file. The last one is chosen so that the number of their bytes is a multiple of
-  // the alignment, and everything else stays in its place.
+  // Puts four keys in front of the other keys of a GGUF file. The value of the last one is so long that the four have a multiple of
+  // 32 bytes, which is the alignment of the tensors' data. So this data stays aligned.
   const std::string tiny = std::string(test_data) + "/tiny-qwen3.gguf";
   std::string bytes = stilla_test::read_file(tiny);
   const std::string scaling = "qwen3.rope.scaling.";
@@ -445,9 +445,9 @@ TEST_F(ProgramTest, BenchSpeaksTablesAndJson) {
     EXPECT_GT(row["limit_ts"].get<double>(), 0.0);
     EXPECT_NEAR(row["limit_percent"].get<double>(), 100 * row["avg_ts"].get<double>() / row["limit_ts"].get<double>(), 1e-6);
     EXPECT_EQ(row["limit_samples_ts"].size(), 2u);
-    // The benchmark's limit counts how often weights are used. The model has one layer. The matrices of queries, keys and values
-    // are used once for each token, because every token's key and value must be stored in the cache. The other matrices of the
-    // layer and the head are used once for each row of logits.
+    // The limit that `stilla bench` prints is computed from how often weights are used. The model of this test has one layer. Its
+    // matrices of queries, keys and values are used once for each token, because every token's key and value must be stored in the
+    // cache. The other matrices of the layer and the head are used once for each row of logits.
     const double layer = 288.0 * (288 + 16 + 16), head = 288.0 * (288 + 3 * 32 + 288);
     const bool is_prompt = row["n_prompt"] == 32;
     EXPECT_EQ(row["limit_macs"].get<double>(), is_prompt ? 32 * layer + head : 8 * (layer + head));

@@ -31,7 +31,7 @@ using namespace stilla_test;
 
 class ProgramTrust : public ProgramTest {
  protected:
-  // Makes a model that says Y and nothing more. It has 260 tokens and 288 rows.
+  // Makes a model that says Y and nothing more. Its vocabulary has 260 tokens, and its embedding and head have 288 rows.
   static void SetUpTestSuite() {
     ProgramTest::SetUpTestSuite();
     ASSERT_TRUE(table_model({}, {{'\n', 'Y'}}).write(path("yes.gguf")));
@@ -48,7 +48,8 @@ class ProgramTrust : public ProgramTest {
     struct stat status{};
     return stat(path(name).c_str(), &status) == 0 ? status.st_mode & 0777u : 0u;
   }
-  // Returns whether a file that the program had begun to write was left behind beside the output of this name.
+  // Returns whether an unfinished file, which the program writes beside its output and renames at the end, was left behind for the
+  // output of this name.
   static bool has_partial(const std::string& name) {
     return std::any_of(fs::directory_iterator(folder_), fs::directory_iterator(), [&](const fs::directory_entry& entry) {
       const std::string file = entry.path().filename().string();

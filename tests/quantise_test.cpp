@@ -148,8 +148,8 @@ TYPED_TEST(Quantise, ZerosSubnormalsAndNoNumbers) {
   }
 }
 
-// Each rounded value times its scale is within half a step of the original x. If these products are rounded again, they stay
-// the same.
+// Each rounded value times the scale of its block is within half a scale of the original activation. If these products are
+// rounded again, they stay the same.
 TYPED_TEST(Quantise, ErrorIsHalfAStepAndTheSecondTimeNone) {
   const std::vector<float> x = noise_values(5, 32 * 64, 7.0f);
   const Rounded r = rounded<TypeParam>(x);

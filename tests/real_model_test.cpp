@@ -81,7 +81,8 @@ class RealModel : public ::testing::TestWithParam<std::string> {
   }
   const Model& model() const { return *model_; }
   std::vector<std::uint32_t> ids(const std::string& prompt) const { return as_ids(golden(GetParam() + "/" + prompt + "/ids")); }
-  // Returns the numbers that transformers has for position m of a prompt and its continuation; `what` names them.
+  // Returns numbers of transformers' golden results for position m of a prompt and its continuation. `what` is the name of the
+  // result, such as the highest logits; each position has `width` numbers.
   std::span<const float> row_of_golden(const std::string& prompt, const std::string& what, std::size_t m, std::size_t width) const {
     return golden(GetParam() + "/" + prompt + "/" + what).subspan(m * width, width);
   }
@@ -106,9 +107,9 @@ struct Distance {
   std::size_t positions = 0, same_winner = 0;
 };
 
-// Adds the distance at one position to the sums of d. The divergence is computed for the tokens that transformers holds most
-// likely, with all other tokens counted as one. It is at most the true divergence, and close to it, because these tokens have
-// nearly all the probability.
+// Adds to the sums of d how far the logits at one position are from those of transformers. The Kullback-Leibler divergence is
+// computed for the tokens that transformers holds most likely, with all other tokens counted as one. It is at most the true
+// divergence, and close to it, because these tokens have nearly all the probability.
 void add(Distance& d, std::span<const float> logits, std::span<const float> row, std::span<const float> sampled, double log_sum_exp) {
   for (std::size_t i = 0; i < sample; ++i) {
     const double ours = logits[i * (logits.size() / sample)], expected = sampled[i];

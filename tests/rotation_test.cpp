@@ -120,8 +120,8 @@ class RotatedNetwork : public testing::Test {
   std::filesystem::path folder_;
 };
 
-// A model with any combination of the three rotations computes the same as the original. With float weights the logits differ only
-// by the rounding of floats.
+// A model with any combination of the three rotations (residual, heads, down) computes the same as the original. With float
+// weights the logits differ only by the rounding of floats.
 TEST_F(RotatedNetwork, IsTheOriginal) {
   for (const std::string& name : tiny_models) {
     ModelFile floats = ModelFile::tiny(name);
@@ -184,7 +184,7 @@ TEST_F(RotatedNetwork, WhatCannotBeRotatedIsRefusedInOneLine) {
   const LoadedModel model(unknown);
   EXPECT_NE(model.error().find("found 'sideways'; expected some of residual,heads,down"), std::string::npos) << model.error();
 
-  // Rows of other lengths cannot be rotated, because the transform would read behind their end.
+  // A model is refused if its rows cannot be rotated because of their length: the Hadamard transform would read behind their end.
   for (const bool is_rotated_already : {true, false}) {
     const auto message_after = [&](const std::string& key, std::uint32_t width, const std::string& rotation) {
       ModelFile odd = tiny;

@@ -142,8 +142,8 @@ std::vector<float> row_of_kind(std::uint32_t seed, std::size_t n) {
   return logits;
 }
 
-// A row of logits must give the same results as a list of its candidates, although it is searched with the kernels' results for
-// whole blocks of logits.
+// The candidates of a sampler are first a row of logits and later a list. Both must give the same results, although the row is
+// searched with the help of what kernels compute for whole blocks of logits.
 TEST(Candidates, ARowGivesWhatItsListDoes) {
   std::size_t undecided = 0;
   for (std::uint32_t seed = 0; seed < 400; ++seed) {
@@ -214,7 +214,8 @@ TEST(Candidates, ARowGivesWhatItsListDoes) {
       const std::uint32_t id = row().at(u).id;
       ASSERT_GT(row().weight({logits[id], id}, highest), 0.0);
       if (id == list().at(u).id) continue;
-      // The drawn place lies at the border of two tokens, where rounding may choose either.
+      // A random number u draws the token in whose part of the total weight the place u * total lies. Here this place is at the border
+      // of two tokens, where rounding may choose either.
       double place = u * total;
       for (std::uint32_t j = 0; j <= std::min(id, list().at(u).id); ++j) {
         if (!std::isnan(logits[j])) place -= row().weight({logits[j], j}, highest);
@@ -315,15 +316,15 @@ TEST(SamplingChain, EachStepLeavesTheRightDistribution) {
   expect_distribution(options, logits, first(4));
   options = plain(), options.min_p = 0.19f;
   expect_distribution(options, logits, first(6));
-  // The typical filter keeps the tokens whose surprise, -ln p, is nearest to the entropy. The entropy is 1.95. The nearest
-  // surprise is -ln 0.15 = 1.90, then come -ln 0.2 and -ln 0.1.
+  // The typical filter keeps the tokens whose surprise, -ln p, is nearest to the entropy of the ten probabilities p of this test,
+  // which is 1.95. The nearest surprise is -ln 0.15 = 1.90, then come -ln 0.2 and -ln 0.1.
   options = plain(), options.typical_p = 0.4f;
   std::vector<double> typical(10, 0.0);
   typical[1] = 0.20, typical[2] = 0.15, typical[3] = 0.10;
   expect_distribution(options, logits, typical);
 
-  // The filter XTC removes the most likely tokens in half of the draws; here these are the tokens with the probabilities 0.30 and
-  // 0.20.
+  // The filter XTC removes the most likely tokens in half of the draws. Of this test's ten tokens it removes those with the
+  // probabilities 0.30 and 0.20.
   options = plain(), options.xtc_probability = 0.5f, options.xtc_threshold = 0.14f;
   std::vector<double> mixed = ten;
   for (std::size_t i = 0; i < ten.size(); ++i) mixed[i] = 0.5 * ten[i] + (i >= 2 ? 0.5 * ten[i] / 0.5 : 0.0);

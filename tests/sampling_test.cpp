@@ -31,7 +31,7 @@ std::vector<float> logits_of(std::initializer_list<double> probabilities) {
   return logits;
 }
 
-// Returns the ids that appear in many draws.
+// Draws many tokens and returns the ids that appear among them.
 std::set<std::uint32_t> drawn(const SamplingOptions& options, std::span<const float> logits, int draws = 2000) {
   Sampler sampler(options);
   std::set<std::uint32_t> ids;
@@ -53,8 +53,8 @@ TEST(Random, IsXoshiro256PlusPlusSeededBySplitmix64) {
 }
 
 TEST(Random, UniformIsUniform) {
-  // This is a Kolmogorov-Smirnov test. D is the largest distance of the values' distribution from the uniform one, and sqrt(n) D
-  // is greater than 2.23 with a probability of 1e-4.
+  // A Kolmogorov-Smirnov test of n random numbers. D is the largest distance of their distribution from the uniform one. If the
+  // numbers are uniform, sqrt(n) D is greater than 2.23 with a probability of 1e-4.
   constexpr std::size_t n = 100000;
   Random random(7);
   std::vector<double> values(n);
@@ -110,7 +110,7 @@ TEST(Sampler, DrawsByProbability) {
       const double expected = probability[i] / total * draws;
       chi_square += (static_cast<double>(count[i]) - expected) * (static_cast<double>(count[i]) - expected) / expected;
     }
-    // With nine degrees of freedom the chi-square statistic is greater than 33.72 with a probability of 1e-4.
+    // A chi-square statistic with nine degrees of freedom (ten tokens) is greater than 33.72 with a probability of 1e-4.
     std::printf("temperature %.1f: chi-square %.2f of at most 33.72\n", static_cast<double>(temperature), chi_square);
     EXPECT_LT(chi_square, 33.72);
   }
@@ -204,8 +204,8 @@ TEST(Sampler, FiltersTogetherLeaveTheReferenceSet) {
     double total = 0, sum = 0;
     const auto likelihood = [&](std::uint32_t id) { return std::exp(double{logits[id]} - double{logits[order[0]]}); };
     for (const std::uint32_t id : order) total += likelihood(id);
-    // If a token is within 1e-6 of a limit, the sampler's exp_approximate() may decide either way. Such tokens are in `possibly`
-    // only.
+    // If the probability of a token is within 1e-6 of the limit of a filter, the sampler may keep the token or not, because its
+    // exp_approximate() is not exact. Such tokens are in the set `possibly` and not in `surely`.
     Ids surely, possibly;
     for (const std::uint32_t id : order) {
       const bool wanted = sum < double{options.top_p} * total, likely = likelihood(id) >= double{options.min_p};

@@ -75,8 +75,8 @@ class SessionOf : public ::testing::TestWithParam<std::tuple<std::string, KvType
   std::string path_;
 };
 
-// The combinations to test: every type of cache with the first model, and one type with the other models. The remaining
-// combinations would only take time.
+// The combinations of a model and a type of cache to test: every type with the first model, and one type with the other models.
+// The remaining combinations would only take time.
 std::vector<std::tuple<std::string, KvType>> models_and_caches() {
   std::vector<std::tuple<std::string, KvType>> out;
   for (const KvType type : kv_types) out.emplace_back(tiny_models.front(), type);
@@ -101,8 +101,8 @@ TEST_P(SessionOf, KnowsItsIds) {
   EXPECT_TRUE(std::ranges::equal(text.ids(), ids(0, 7)));
 }
 
-// Sessions are forked at the borders of the cache's chunks and inside chunks. Each text is continued differently, after the other
-// went on or was truncated.
+// Sessions are forked at the borders of the cache's chunks and inside chunks. Then the original and the fork go on with different
+// texts, which must not disturb each other, also after one of the two was truncated.
 TEST_P(SessionOf, ForksShareTheirBeginning) {
   for (const std::size_t common : {0u, 1u, 100u, 255u, 256u, 257u, 290u}) {
     SCOPED_TRACE(common);

@@ -29,9 +29,9 @@ TEST(SoftmaxGolden, ScalarIsCloseToPyTorch) {
   for_each_golden("softmax", [&](const std::vector<std::string>& parameters, std::span<const double> expected) {
     const std::size_t n = std::stoul(parameters[0]);
     const std::vector<float> y = softmaxed<Scalar>(noise_values(23, n, 16.0f));
-    // The bound counts roundings of u, half a unit in the last place (ulp). x - max is at most 32 and is rounded once, so e^(x -
-    // max) is off by 32 u. exp is off by 1 ulp, which is 2 u. The sum has these errors too, and n / 16 + 4 roundings of its own.
-    // The reciprocal and the product add 2.
+    // The bound counts roundings of u, half a unit in the last place (ulp), for e^(x - max) divided by the sum of all such terms of a
+    // row of n values. x - max is at most 32 and is rounded once, so e^(x - max) is off by 32 u. exp is off by 1 ulp, which is 2 u.
+    // The sum has these errors too, and n / 16 + 4 roundings of its own. The reciprocal of the sum and the product with it add 2.
     const double roundings = 2 * (32 + 2) + static_cast<double>(n) / 16 + 4 + 2;
     for (std::size_t i = 0; i < n; ++i) {
       EXPECT_LE(std::fabs(double{y[i]} - expected[i]), roundings * unit_roundoff * expected[i]) << i;
@@ -83,8 +83,8 @@ TYPED_TEST(SoftmaxOn, SumsToOneAndIgnoresAShift) {
     const std::vector<float> y = softmaxed<TypeParam>(x);
     double sum = 0;
     for (const float v : y) sum += double{v};
-    // Every result y has the error of the sum (n / 16 + 4 roundings), that of the sum's reciprocal and that of the product with
-    // it.
+    // In the sum of all results of softmax, each result has the error of the sum that it was divided by (n / 16 + 4 roundings for n
+    // values), that of this sum's reciprocal and that of the product with it.
     EXPECT_NEAR(sum, 1.0, (static_cast<double>(n) / 16 + 6) * unit_roundoff);
     for (float& v : x) v += 64.0f;
     EXPECT_TRUE(same_bits(softmaxed<TypeParam>(x), y));
@@ -134,8 +134,9 @@ TYPED_TEST(SoftmaxOn, RowsOfAMatrix) {
   EXPECT_TRUE(same_bits(x, expected));
 }
 
-// The two kernels that sampling uses find the highest logit of each block, and the sum of each block's weights. Every target is
-// compared with scalar, and scalar with its description.
+// Sampling uses two kernels on blocks of neighbouring logits. One finds the highest logit of each block, the other the sum of
+// each block's weights, which grow as e^(logit / temperature). Every target is compared with scalar, and scalar with its
+// description.
 TYPED_TEST(SoftmaxOn, BlocksOfLogits) {
   for (const std::size_t blocks : {0u, 1u, 2u, 5u}) {
     const std::size_t n = blocks * logit_block;

@@ -103,7 +103,7 @@ TEST(ST4, ScalesAreNearlyTheBest) {
   EXPECT_LT(found, 1.05 * best);
 }
 
-// The relative error of the encoder does not depend on the size of the weights, from 1e-3 to the largest.
+// The error of encoding in ST4, relative to the weights, does not depend on their size, from weights of 1e-3 to the largest.
 TEST(ST4, EncodesEveryMagnitude) {
   std::vector<std::byte> block(68);
   for (const float size : {1e-3f, 0.02f, 1.0f, 300.0f, 5e4f}) {

@@ -130,7 +130,7 @@ std::vector<std::byte> random_rows(std::uint32_t seed, std::size_t N, std::size_
         const std::uint32_t r = noise_bits(seed + 1000, n);
         store_as(blocks.data() + n * row_bytes<F>(K), (r & 0x80000000u) | (117 + (r >> 23 & 3u)) << 23 | (r & 0x7fffffu));
         if constexpr (requires(std::byte* block) { F::set_sub_scale(block, std::size_t{}, int{}); }) {
-          // NPUs accept no sub-scale of 0, so random sub-scales are 1 to 15.
+          // NPUs accept no sub-scale of 0, so the sub-scales of these formats for NPUs are random numbers from 1 to 15.
           for (std::size_t k = 0; k < K; k += F::block_weights) {
             std::byte* block = blocks.data() + n * row_bytes<F>(K) + row_head_bytes<F> + k / F::block_weights * F::block_bytes;
             F::set_sub_scale(block, 0, 1 + static_cast<int>(noise_bits(seed + 2000, n * K + k) % 15u));
@@ -142,7 +142,8 @@ std::vector<std::byte> random_rows(std::uint32_t seed, std::size_t N, std::size_
     std::size_t n = 0;
     for (std::size_t b = 0; b < count; ++b) {
       if constexpr (WordScaledFormat<F>) {
-        // The scale of a block of ST4 is 2^-20 to 2^-16, because levels are up to 127 and sub-scales up to 32.
+        // The scale of a block of ST4 is 2^-20 to 2^-16. This is less than for other formats, because it is multiplied by sub-scales of
+        // up to 32 and by levels (the numbers that codes stand for) of up to 127.
         blocks[b * F::block_bytes + 3] = static_cast<std::byte>(64 + (noise_bits(seed + 1000, n++) & 31u));
         continue;
       }
@@ -189,8 +190,8 @@ void set_row_scales(std::vector<std::byte>& rows, std::size_t N, std::size_t K, 
   }
 }
 
-// The distance of products from the exact ones, as sums of squares. The products are y[M, N]; their operands are x[M, K] and N
-// rows of blocks of F.
+// The distance of a product's results y[M, N] from the exact ones, as sums of squares. The operands of the product are
+// activations x[M, K] and N rows of weights, encoded in format F.
 struct ProductError {
   double error = 0.0;  // the sum of the squares of y minus the exact product
   double power = 0.0;  // the sum of the squares of the exact products

@@ -32,7 +32,8 @@ std::vector<std::byte> random_units(Form form, std::uint32_t seed, std::size_t r
   return units;
 }
 
-// Returns number k of a row of units.
+// Returns number k of a row of an operand. The row consists of units: one number each, or with bfp16 the 8 numbers that share an
+// exponent.
 float number(Form form, const std::byte* row, std::size_t k) {
   if (form == Form::int8) return static_cast<float>(load_as<std::int8_t>(row + k));
   if (form == Form::bf16) return to_float(load_as<bf16>(row + 2 * k));
@@ -104,7 +105,8 @@ TEST(XdnaTiles, StandWhereTheyAreDrawn) {
   EXPECT_EQ(b_offset(Form::bfp16, tile, 0, 3), 3u * 9);
   EXPECT_EQ(c_index(Form::bf16, tile, 4, 0), 8u * 32);
   EXPECT_EQ(c_index(Form::int8, tile, 1, 9), 64u + 8 + 1);
-  // Five tiles along N are shared by two columns of cores: one column has tiles 0, 2 and 4, the other has 1, 3 and padding.
+  // An operand is cut into tiles. Here five of them along N are shared by two columns of XDNA's cores: one column has tiles 0, 2
+  // and 4, the other has 1, 3 and padding.
   const ProductLayout layout{Form::int8, tile, 2, 130, 300, 128};
   EXPECT_EQ(layout.weights_bytes(), 6u * 2 * 4096);
   const std::size_t places[] = {0, 3, 1, 4, 2};
@@ -114,9 +116,9 @@ TEST(XdnaTiles, StandWhereTheyAreDrawn) {
   EXPECT_EQ(layout.results_tile(2, 1), (3u * 3 + 2) * 4096);
 }
 
-// mlir-aie's own host code arranges the bytes of bfp16 in the same places as Stilla, for both operands A and B (which it
-// receives as W), and reads the same numbers from them. golden/xdna.bin, made by golden/make_xdna_golden.py, holds what it
-// does.
+// mlir-aie's own host code arranges the bytes of bfp16 in the same places as Stilla, for the operand A (activations) and for B
+// (weights, which it receives as W, the transpose of B), and reads the same numbers from them. golden/xdna.bin, made by
+// golden/make_xdna_golden.py, holds what it does.
 TEST(XdnaTiles, AreWhereMlirAiePutsThem) {
   constexpr std::size_t width = 64, height = 16;
   const auto record = [&](const char* what) -> const std::vector<double>& {
@@ -138,8 +140,9 @@ TEST(XdnaTiles, AreWhereMlirAiePutsThem) {
   for (std::size_t i = 0; i < values.size(); ++i) ASSERT_EQ(double{values[i]}, record("values")[i]) << i;
 }
 
-// Multiplies one core tile, two blocks of A and two of B at a time, with pointers that only move forward. If the product is
-// right, kernels that read the operands in this way find the right numbers too.
+// Multiplies one core tile of activations A by one of weights B. Both are cut into the blocks that an instruction multiplies, and
+// two blocks of A and two of B are read at a time, with pointers that only move forward. If the product is right, kernels that
+// read the operands in this way find the right numbers too.
 template <Form form>
 std::vector<double> walked_product(CoreTile tile, const std::byte* a, const std::byte* b) {
   constexpr BlockShape shape = block_shape(form);
@@ -290,7 +293,8 @@ TYPED_TEST(XdnaEmulatedFormats, FollowsItsDefinitionAndKeepsItsTolerance) {
   }
 }
 
-// Tests numbers of rows and columns that end within a unit, within a block and within a core tile.
+// Tests numbers of rows and columns that are no whole units (8 numbers of bfp16 that share an exponent), no whole blocks (what
+// one instruction multiplies) and no whole core tiles.
 TEST(XdnaEmulated, AnySize) {
   for (const std::size_t K : {1u, 7u, 8u, 9u, 63u, 65u, 130u}) {
     for (const auto& [M, N] : {std::pair<std::size_t, std::size_t>{1, 1}, {17, 3}, {5, 129}}) {
@@ -362,7 +366,8 @@ TEST(XdnaEmulated, RefusesWhatItCannotHold) {
 TEST(XdnaSchedule, FitsAndIsTheOneInTheTable) {
   const Schedule prompt = schedule(Form::bf16, {}, 8, 1536);
   EXPECT_TRUE(prompt.fits());
-  // A core holds two buffers of 8192 bytes for A and two for B, one of 16384 for C, and 3328 for the stack.
+  // The memory of an XDNA core holds two buffers of 8192 bytes for core tiles of A and two for those of B, one of 16384 for the
+  // results C = A * B, and 3328 bytes for the stack.
   EXPECT_EQ(prompt.core_bytes, 4u * 8192 + 16384 + 3328);
   EXPECT_EQ(prompt.c_buffers, 1u);
   EXPECT_EQ(prompt.memory_bytes, 8u * 16384 + prompt.depth * 2 * 2 * 8192);
@@ -403,7 +408,8 @@ TEST(XdnaEmulated, KeepsItsToleranceOnTheEmbeddedModel) {
   EXPECT_EQ(matrices, 7u);
 }
 
-// The numbers in the table of kernels/README.md are those of the schedule, for the matrix down of the 1.5B model.
+// The numbers in kernels/README.md's table of tiles and memory for XDNA2 are those of schedule(), for the matrix down of the 1.5B
+// model.
 TEST(XdnaSchedule, IsTheOneInTheReadme) {
   const std::string text = read_file(std::string(test_data) + "/../../kernels/README.md");
   ASSERT_FALSE(text.empty());

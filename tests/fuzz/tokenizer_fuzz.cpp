@@ -21,7 +21,7 @@
 
 namespace {
 
-// Bits of the first byte of the input, which holds the options. The last three bits have other meanings.
+// Options of the fuzzed vocabulary, each a bit of the input's first byte. The lower bits of this byte have other meanings.
 constexpr unsigned char is_sentencepiece = 16, has_no_types = 32, normalises = 64;
 
 // Builds a vocabulary that begins with a token for each byte, so that it can encode any text and most inputs are accepted.

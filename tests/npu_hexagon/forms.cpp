@@ -95,7 +95,8 @@ alignas(128) uint8_t panels[hexagon::panel_count(rows) * hexagon::panel_bytes(he
 alignas(128) uint8_t columns[hexagon::columns_bytes(npu::Activations::int16, max_tokens, max_k)];
 #endif
 
-// Writes a record of the output file: four numbers that say what the result belongs to, and the bytes of the result.
+// Writes a record of the output file: four numbers that say which op, and which of its shapes, the result belongs to, and the
+// bytes of the result.
 bool put(OutFile& file, int32_t kind, size_t a, size_t b, size_t c, const void* data, size_t bytes) {
   const int32_t head[4] = {kind, static_cast<int32_t>(a), static_cast<int32_t>(b), static_cast<int32_t>(c)};
   return file.write(head, sizeof head) && file.write(data, bytes);
@@ -187,7 +188,7 @@ void make_values(size_t n, uint32_t seed, int shift) {
 }
 
 // Writes the results of Hadamard transforms. The lengths are those of the inputs of the matrix down, and others whose runs have
-// from 64 values on. The values are noise, the largest sums that are possible in one run, and zeros.
+// 64 or more values. The values are noise, the largest sums that are possible in one run, and zeros.
 bool put_transforms(OutFile& file) {
   constexpr size_t widths[] = {8960, 18944, 13824, 64, 192, 640, 16384};
   for (const size_t n : widths) {

@@ -144,7 +144,8 @@ TEST(SkeletonForm, TasksTakeAPartOfTheTokens) {
   EXPECT_EQ(std::memcmp(found.view().values, wanted.view().values, M * N), 0);
   EXPECT_EQ(std::memcmp(found.view().arranged.data, wanted.view().arranged.data, M * N), 0);
 
-  // If another target fills the same buffer, it removes the skeleton's arrangement, because it cannot write this arrangement.
+  // If another target fills the same buffer of activations, it removes the skeleton's arrangement, because it cannot write this
+  // arrangement.
   const OnTarget on(Scalar::id);
   std::vector<float> h(M * K), scratch(x), ones(K, 1.0f);
   EXPECT_TRUE(add_norm_quantise(Matrix(h.data(), M, K), Matrix(scratch.data(), M, K), nullptr, ones.data(), 1e-6f, &rounded));
