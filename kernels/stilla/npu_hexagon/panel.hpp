@@ -63,7 +63,8 @@ constexpr size_t code_at(WeightForm form, size_t row, size_t k) {
          k % step_k;
 }
 constexpr unsigned code_shift(size_t row) { return row % group_rows < 32 ? 0 : 4; }
-// The place of the byte that has the nibble of a block scale, and the place of this nibble in the byte.
+// Block scales have 4 bits, and two of them share a byte. The place of the byte that has the block scale of a row of the panel at k, and
+// the scale's lowest bit in this byte.
 constexpr size_t block_scale_at(size_t row, size_t k) {
   return k / chunk_k * chunk_bytes(WeightForm::lpbq) + codes_bytes + row % 32 * 4 + k % chunk_k / scale_k * 2 + row / 64;
 }
