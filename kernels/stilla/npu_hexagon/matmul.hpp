@@ -50,8 +50,9 @@ static_assert(npu::largest_sum(16 * npu::largest_code, 128, 1, npu::largest_k) <
               "per channel 16 times the high nibbles' sum is a word, up to K = 69905");
 static_assert(npu::largest_sum(16 * npu::largest_code, 128, 1, scale_k) <= INT32_MAX);
 
-// For 32 rows and one column, a vector has the sums of activations times the low nibbles of codes; for 32 other rows, `both` has 16 times
-// these sums, and also contains the first ones, because whole bytes are multiplied.
+// A byte of a panel holds the codes of two rows. `low` has the sums of activations times the low nibbles, `both` those of activations
+// times whole bytes: 16 times the sums of the high nibbles plus those of the low ones. Each vector has 32 such sums, for a group of 64
+// rows and one column.
 template <class V, size_t Columns, size_t Groups>
 struct Sums {
   typename V::Vector low[Groups][Columns];
@@ -59,17 +60,18 @@ struct Sums {
 };
 
 // The order in which a sweep loads and multiplies the vectors of codes of a chunk, 64 k of a panel. A vector, 4 k of 64 rows, is called a
-// unit, the 64 rows a group, and 4 k a step. A sweep takes one or both of the panel's two groups, from group `first` on: their units of one
-// step, then those of the next. Units are pipelined by hand: a vector is loaded two units before its products, and its low nibbles are
-// computed one unit before. So a unit of one column fills a packet: vrmpy, vrmpy, vand, vmem.
+// unit, the 64 rows a group, and 4 k a step. A sweep takes one or both of the panel's two groups, from group `first` on: their units of
+// one step, then those of the next. Units are pipelined by hand: a vector is loaded two units before its products, and its low nibbles
+// are computed one unit before. So a unit of one column fills a packet: vrmpy, vrmpy, vand, vmem.
 template <class V, WeightForm form, size_t Columns, size_t Groups, size_t first>
 struct Pipeline {
   using Vector = typename V::Vector;
   static constexpr ptrdiff_t stride = groups / Groups;  // vectors from unit to unit
   static constexpr size_t units = chunk_k / step_k * Groups, units_of_words = 2 * Groups;
   // A word is the four activations of a column that one step (4 k) multiplies. This constant tells whether the words of all steps of a
-  // chunk are loaded before its first unit (a vector of codes). With one column this is so, because the four vector instructions of a unit
-  // fill its packet and leave no slot for a load of words. With more columns the words of two steps are loaded at a time, between units.
+  // chunk are loaded before its first unit (a vector of codes). With one column this is so, because the four vector instructions of a
+  // unit fill its packet and leave no slot for a load of words. With more columns the words of two steps are loaded at a time, between
+  // units.
   static constexpr bool all_words_first = Columns == 1;
 
   const uint8_t* next;
@@ -103,8 +105,8 @@ struct Pipeline {
       sums.low[g][c] = begins ? V::dot4(low, word) : V::dot4(sums.low[g][c], low, word);
     }
   }
-  // Does what comes between the products of a unit (a vector of codes) and those of the next unit: takes the low nibbles of the next unit's
-  // codes, and loads the vector of codes after it, and activations where they are not loaded yet.
+  // Does what comes between the products of a unit (a vector of codes) and those of the next unit: takes the low nibbles of the next
+  // unit's codes, and loads the vector of codes after it, and activations where they are not loaded yet.
   STILLA_HVX_INLINE void advance(const uint8_t* x, size_t unit) {
     if (!all_words_first && unit / units_of_words + 1 < units / units_of_words) {
       const size_t i = unit / units_of_words + 1;
@@ -118,9 +120,9 @@ struct Pipeline {
   }
 };
 
-// The sweep for weights per channel: multiplies one panel, over all of its chunks (64 k each), by the columns at x. Writes the sums to out
-// [Columns][128], where a panel's row has its place; of the panel's two groups of 64 rows it computes `Groups`, from `first` on. The sums
-// are negated, because the panel stores 15 - code.
+// The sweep for weights per channel: multiplies one panel, over all of its chunks (64 k each), by the columns at x. Writes the sums to
+// out [Columns][128], where a panel's row has its place; of the panel's two groups of 64 rows it computes `Groups`, from `first` on. The
+// sums are negated, because the panel stores 15 - code.
 template <class V, size_t Columns, size_t Groups, size_t first>
 STILLA_HVX_NOINLINE void sweep_per_channel(int32_t* out, const uint8_t* chunk, const uint8_t* x, size_t chunks) {
   using Vector = typename V::Vector;
@@ -158,9 +160,9 @@ STILLA_HVX_NOINLINE void sweep_per_channel(int32_t* out, const uint8_t* chunk, c
   }
 }
 
-// The sums of LPBQ: y has the running sums of all chunks so far, and `blocks` the sums of the two blocks of 32 k in a chunk, without their
-// scales. A block's sums are words of 32 bits. They are narrowed to halves of 16 bits, those of a row's two blocks side by side, multiplied
-// by the blocks' scales and added to y.
+// The sums of LPBQ: y has the running sums of all chunks so far, and `blocks` the sums of the two blocks of 32 k in a chunk, without
+// their scales. A block's sums are words of 32 bits. They are narrowed to halves of 16 bits, those of a row's two blocks side by side,
+// multiplied by the blocks' scales and added to y.
 template <class V, size_t Columns, size_t Groups, size_t first>
 struct LpbqSums {
   using Vector = typename V::Vector;
@@ -186,8 +188,8 @@ struct LpbqSums {
   STILLA_HVX_INLINE void load_correction(const uint8_t* x, size_t c) { corrections[c] = V::two_words(x + chunk_k * Columns + 8 * c).first; }
   STILLA_HVX_INLINE Vector shift_scales() const { return V::shift_halves_right(scales, first == 0 ? 4 : 8); }
 
-  // After the products of a chunk (64 k): multiplies the sums of its two blocks of 32 k by the blocks' scales and adds them to the running
-  // sums y. Meanwhile it loads the first codes and activations of the next chunk. The activations are at x.
+  // After the products of a chunk (64 k): multiplies the sums of its two blocks of 32 k by the blocks' scales and adds them to the
+  // running sums y. Meanwhile it loads the first codes and activations of the next chunk. The activations are at x.
   template <class Way>
   STILLA_HVX_INLINE void add_blocks(Way& way, const uint8_t* x) {
     if constexpr (Groups == 2) {
@@ -337,9 +339,9 @@ STILLA_HVX_NOINLINE void sweep_lpbq(int32_t* out, const uint8_t* chunk, const ui
     if (!Way::all_words_first) way.load_words(next_x, 0);
     x = next_x;
   }
-  // Adds the sums of the last chunk's blocks to the running sums. add_blocks() also loads the first operands of a next chunk, although none
-  // follows: codes from the panel's tail, and activations from the address that is passed to it here, which lies in the columns. Both
-  // addresses are valid, and the loaded operands are not used.
+  // Adds the sums of the last chunk's blocks to the running sums. add_blocks() also loads the first operands of a next chunk, although
+  // none follows: codes from the panel's tail, and activations from the address that is passed to it here, which lies in the columns.
+  // Both addresses are valid, and the loaded operands are not used.
   sums.add_blocks(way, Way::all_words_first ? x - column_chunk_bytes * Columns : x);
   STILLA_HVX_UNROLL
   for (size_t g = 0; g < Groups; ++g) {
@@ -368,9 +370,9 @@ STILLA_HVX_INLINE void sweep(int32_t* out, const uint8_t* panel, WeightForm form
   sweep_per_channel<V, 4, 1, 1>(out, panel, x, chunks);
 }
 
-// The arguments of a product: y[M, N] becomes the products of activations and weights, times their scales, plus the bias. The kernel reads
-// panels as vectors of 128 bytes, columns as pieces of eight bytes, and scales and bias as single floats. y must not overlap the other
-// arrays.
+// The arguments of a product: y[M, N] becomes the products of activations and weights, times their scales, plus the bias. The kernel
+// reads panels as vectors of 128 bytes, columns as pieces of eight bytes, and scales and bias as single floats. y must not overlap the
+// other arrays.
 struct MatmulArgs {
   const uint8_t* panels = nullptr;    // panel.hpp, at a multiple of 128
   WeightForm form = WeightForm::per_channel;
@@ -386,8 +388,8 @@ struct MatmulArgs {
 };
 
 // Sweeps leave negated sums of 128 rows for each column. Makes of them, in place, the sums that contract/npu.hpp defines for a token: for
-// int8 one sum for each row, for int16 those of the high plane and of the low plane. The low plane's activations are stored minus 128; the
-// rows' weight_sum (panel.hpp) times 128 makes up for this.
+// int8 one sum for each row, for int16 those of the high plane and of the low plane. The low plane's activations are stored minus 128;
+// the rows' weight_sum (panel.hpp) times 128 makes up for this.
 template <class V>
 STILLA_HVX_INLINE void make_plane_sums(int32_t* sums, npu::Activations activations, const uint8_t* weight_sums) {
   STILLA_HVX_UNROLL
@@ -399,8 +401,8 @@ STILLA_HVX_INLINE void make_plane_sums(int32_t* sums, npu::Activations activatio
   }
 }
 
-// Does the float step of contract/npu.hpp on the scalar core, for one token and the first `count` rows of a panel: sums times scales, plus
-// the bias. y, bias and scales point to the numbers of the panel's first row.
+// Does the float step of contract/npu.hpp on the scalar core, for one token and the first `count` rows of a panel: sums times scales,
+// plus the bias. y, bias and scales point to the numbers of the panel's first row.
 template <npu::Activations activations, bool has_bias>
 STILLA_HVX_INLINE void scale_rows(float* __restrict y, const int32_t* __restrict sums, const uint8_t* __restrict scales, float token_scale,
                                   const float* __restrict bias, size_t count) {
