@@ -30,7 +30,8 @@
 #error "Stilla's portable kernels need FMA and F16C: remove HWY_DISABLE_BMI2_FMA and HWY_DISABLE_F16C, or define STILLA_HIGHWAY=0."
 #endif
 
-// These are the macros that the passes over Highway's headers change and that the last lines of this file restore.
+// Reading Highway's headers for our target changes these macros. Their values are saved here, and the last lines of this file restore
+// them.
 #pragma push_macro("HWY_ABORT")
 #pragma push_macro("HWY_HIGHWAY_INCLUDED")
 #pragma push_macro("HWY_SET_MACROS_PER_TARGET")

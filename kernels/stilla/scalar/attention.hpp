@@ -30,7 +30,8 @@ struct RoundedRow {
   }
 };
 
-// Computes for one query the coefficients of the chains that contract/attention.hpp calls `even` and `odd`, which add the key bias.
+// What the key bias adds to a score is the sum or difference of two fma chains, which contract/attention.hpp calls `even` and `odd`.
+// Computes the coefficients of both for one query.
 inline void key_bias_coefficients(float* coefficients, const KeyBiasArgs& a, std::size_t query) {
   const float* q = a.queries + query * 2 * a.padded_pairs;
   const float* b = a.bias;

@@ -48,8 +48,7 @@ struct HardwareTiles {
   static STILLA_INLINE void zero() {
     __asm__ volatile("tilezero %%tmm%c0" : : "i"(tile));
   }
-  // Loads a tile. `at` is a distance from the pointer in bytes, which is part of the instruction, so that many places share one
-  // register.
+  // Loads a tile from the memory at `from` + `at` bytes. `at` is part of the instruction, so that many places share one register.
   template <int tile, int at = 0>
   static STILLA_INLINE void load(const void* from, std::size_t stride) {
     __asm__ volatile("tileloadd %c3(%0,%1,1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(tile), "i"(at) : "memory");
