@@ -141,7 +141,8 @@ Result<Operand> weights_operand(Form form, const std::byte* rows, std::size_t N,
   return w;
 }
 
-// Makes the operand x[M, K] from floats. It is an error if an x is not finite and the form has no such number, or if memory is short.
+// Makes the operand x[M, K] from floats. It is an error if a number of x is not finite and the form has no such number, or if memory is
+// short.
 inline Result<Operand> activations_operand(Form form, ConstMatrix x) {
   Operand a;
   a.form = form;

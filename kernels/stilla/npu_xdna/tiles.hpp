@@ -133,7 +133,7 @@ struct Dealt {
 
   constexpr std::size_t per_hand() const { return detail::quotient_up(tiles, hands); }
   constexpr std::size_t padded() const { return per_hand() * hands; }
-  // The place of a tile when each hand's tiles follow each other.
+  // The place of a tile among all tiles where they are stored hand by hand, each hand's tiles one behind the other.
   constexpr std::size_t place(std::size_t tile) const { return tile % hands * per_hand() + tile / hands; }
 };
 
@@ -152,7 +152,8 @@ struct ProductLayout {
   constexpr std::size_t activations_bytes() const { return along_m().padded() * k_tiles() * a_bytes(form, tile); }
   constexpr std::size_t results() const { return along_n().padded() * along_m().tiles * tile.m * tile.n; }  // numbers
 
-  // Where the core tile with these numbers begins: in the packed weights and activations in bytes, in the results in numbers.
+  // Where the core tile that is number n_tile, m_tile or k_tile along N, M and K begins: in the packed weights and activations in
+  // bytes, in the results in numbers.
   constexpr std::size_t weights_tile(std::size_t n_tile, std::size_t k_tile) const {
     return (along_n().place(n_tile) * k_tiles() + k_tile) * b_bytes(form, tile);
   }
