@@ -89,8 +89,8 @@ struct TokenTile {
 
 STILLA_INLINE Int multiply(Int sums, Int tokens, Int rows) { return vmmlaq_s32(sums, dotprod::as_s8(tokens), dotprod::as_s8(rows)); }
 
-// These two functions return the first halves, or the second halves, of both vectors. Together they turn two vectors of four rows (or
-// tokens) into two vectors of pairs of rows, and back.
+// These two functions return the first halves, or the second halves, of the vectors a and b. Together they turn two vectors of four rows
+// (or tokens) into two vectors of pairs of rows, and back.
 STILLA_INLINE Float first_halves(Float a, Float b) {
   return vreinterpretq_f32_f64(vzip1q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)));
 }
@@ -369,8 +369,8 @@ STILLA_NOINLINE void pair_tile(const Unpacked<F>& w, const TokenTile<F, Planes>&
   store_sums(acc, count, y_of, k_end == a.K && a.bias != nullptr ? a.bias + y_of.n0 : nullptr);
 }
 
-// Multiplies `panels` panels from p0 on, of 16 rows each, by all tokens. Returns false where unpack_panel() returns false; the caller
-// then has to compute all of these panels in another way.
+// Multiplies `panels` panels from p0 on, of 16 rows each, by all tokens. Returns false where a row has a scale with which a sweep would
+// not give the contract's bits; the caller then has to compute all of these panels with dotprod's kernels.
 template <class F, std::size_t Planes>
 STILLA_NOINLINE bool sweep(const MatmulArgs<F>& a, std::size_t p0, std::size_t panels) {
   Unpacked<F> unpacked[max_panels];

@@ -13,7 +13,7 @@ template <class F>
 inline constexpr bool stays_signed = is_signed<F> && largest_code < 255;
 
 // The zero point of the dot product's operand. For codes without a sign it is the format's own zero point. Where the product takes no
-// signed codes, it is what was added to make them unsigned: 128, or 64 for the levels of a small codebook.
+// signed codes, it is what was added to make them unsigned: 128, or 64 for the levels of a small codebook (all of them are -63 .. 63).
 inline constexpr int small_codebook_zero = largest_code == 127 ? 0 : 64;
 template <class F>
 inline constexpr int operand_zero = stays_signed<F>         ? 0
@@ -24,8 +24,8 @@ inline constexpr int operand_zero = stays_signed<F>         ? 0
 inline constexpr std::size_t row_vectors = panel_rows / lanes;
 inline constexpr std::size_t vector_bytes = 4 * lanes;
 
-// A block's 32 k are eight fours of neighbouring k. Loads the codes of two or of three bits of the four number g, for the rows of a
-// vector (layout/rows16_k4.hpp draws where they stand).
+// Two functions, for codes of two and of three bits. A block's 32 k are eight fours of neighbouring k. Each function loads the codes of
+// the four with index g, 0 to 7, for the rows of a vector (layout/rows16_k4.hpp draws where they stand).
 STILLA_INLINE Int load_two_bits(const std::byte* codes, std::size_t g) {
   const Int line = load(codes + g / 4 * 64);
   switch (g % 4) {
@@ -86,7 +86,8 @@ STILLA_INLINE Int load_codes(const std::byte* codes, std::size_t line, bool uppe
   }
 }
 
-// The levels of a codebook as operands of the dot product. Other formats have no levels; the table is all zeros for them.
+// The levels of a codebook, which are the weights that codes stand for, as operands of the dot product. Other formats have no levels; the
+// table is all zeros for them.
 template <class F>
 STILLA_INLINE Int operand_levels(const MatmulArgs<F>& a) {
   alignas(16) std::int8_t levels[16] = {};
@@ -111,7 +112,8 @@ STILLA_INLINE Int load_operand(const std::byte* codes, std::size_t line, bool up
   }
 }
 
-// The scale of group `group` for the rows of vector v, for formats that keep a row's scale and sub-scales in one word (ST4).
+// For formats that keep the scale and the sub-scales of a row's block in one word (ST4): the scales of group `group` for the rows of
+// vector v.
 template <WordScaledFormat F>
 STILLA_INLINE Float load_word_scale(const std::byte* record, std::size_t group, std::size_t v) {
   const Int word = load(record + v * vector_bytes);

@@ -54,8 +54,8 @@ STILLA_INLINE void fetch_to_unpack(const std::byte* panel, std::size_t k0) {
   for (std::size_t line = 0; line < block_bytes; line += 64) prefetch_near(ahead + line);
 }
 
-// Whether the scale of each row, a float, times the scale of any token (2^-74 to 2^54) is a normal number. If so, the product is
-// exact, because a token's scale is a power of two.
+// Whether each lane of `scale`, the float scale of a row, times the scale of any token (2^-74 to 2^54) is a normal number. If so, the
+// product is exact, because a token's scale is a power of two.
 STILLA_INLINE bool row_scales_are_exact(Float scale) {
   return !any_zero(mul(scale, set(0x1p-98f))) /* 0 for scales up to 2^-52 */ && !any_nan(mul(mul(scale, set(0x1p54f)), zero()));
 }

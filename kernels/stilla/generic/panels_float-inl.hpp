@@ -39,8 +39,8 @@ STILLA_NOINLINE void float_tile(const MatmulArgs<F>& a, std::size_t p, std::size
       acc[m][v] = k0 == 0 ? zero() : load_floats(a.y.row(m0 + m) + p * panel_rows + v * lanes);
     }
   }
-  // The activations of neighbouring tokens are `stride` apart. There are two base pointers to them, because each different distance
-  // from a base takes a register.
+  // The activations of neighbouring tokens are `stride` floats apart. There are two base pointers to them, to those of the first and of
+  // the middle token, because each different distance from a base takes a register.
   const std::size_t stride = a.x.stride;
   constexpr std::size_t half = MT == 1 ? 1 : MT / 2;
   const float* x[2] = {a.x.row(m0), a.x.row(m0 + (MT == 1 ? 0 : half))};
@@ -60,7 +60,8 @@ STILLA_NOINLINE void float_tile(const MatmulArgs<F>& a, std::size_t p, std::size
   }
   if (k1 == a.K) return store_sums<Panels>(a, p, m0, acc);
   STILLA_UNROLL
-  // Between chunks the sums of all 16 rows of a panel are stored in y. The caller makes sure that these panels have all their rows.
+  // After a chunk of k that is not the last one, the sums of all 16 rows of a panel are stored in y. The caller makes sure that the
+  // matrix has all these rows.
   for (std::size_t m = 0; m < MT; ++m) {
     STILLA_UNROLL
     for (std::size_t v = 0; v < vectors; ++v) store_floats(a.y.row(m0 + m) + p * panel_rows + v * lanes, acc[m][v]);

@@ -82,7 +82,8 @@ STILLA_HVX_INLINE void write_four(uint8_t* to, T value) {
   __builtin_memcpy(__builtin_assume_aligned(to, 4), &value, 4);
 }
 
-// Writes the rows [n0, n0 + 128) as a panel. Rows from N on become zeros (code 8, block scale 1, channel scale 0).
+// Writes the rows n0 to n0 + 127 of a matrix of N rows as a panel. Rows that the matrix does not have become zeros (code 8, block scale
+// 1, channel scale 0).
 template <npu::Weights W>
 void pack_panel(uint8_t* panel, WeightForm form, const W& w, size_t n0, size_t N, size_t K) {
   const size_t rows = N - n0 < panel_rows ? N - n0 : panel_rows;

@@ -116,7 +116,7 @@ struct XdnaEmulated {
     return success();
   }
 
-  // Computes what one core computes: one core tile of C, over all K.
+  // Computes what one core computes: one core tile of the results C, number m_tile along M and n_tile along N, over all K.
   template <xdna::Form form>
   static void core_tile(const xdna::ProductLayout& layout, const Weights& w, const xdna::Operand& x, std::size_t m_tile, std::size_t n_tile,
                         const std::byte* a, float* c, AlignedBuffer<std::int32_t>& sums) {

@@ -18,7 +18,7 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace xdna {
 
-// The bytes of a row of K numbers as units of a form.
+// The bytes of a row of K numbers in a form (int8, bf16 or bfp16). With bfp16 the row is padded to whole units of 8 numbers.
 constexpr std::size_t row_bytes(Form form, std::size_t K) { return detail::quotient_up(K, unit_weights(form)) * unit_bytes(form); }
 
 namespace detail {

@@ -40,7 +40,8 @@ struct Schedule {
   constexpr bool fits() const { return depth != 0 && core_bytes <= core_memory_bytes && memory_bytes <= memory_tile_bytes; }
 };
 
-// How many rows of cores one column feeds.
+// The NPU has four rows of cores, and a column's memory tile feeds activations to one or more of them. How many these are where `columns`
+// columns are used.
 constexpr std::size_t rows_fed(std::size_t columns) { return detail::quotient_up(core_rows, columns); }
 
 // The schedule for weights W[N, K] on a partition of `columns` columns.

@@ -18,7 +18,8 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// A row of n floats rounded to integers with one unit, as rounded() in contract/attention.hpp says.
+// A row of n floats, a query or its attention weights, rounded to integers, with the number that an integer 1 stands for (`unit`).
+// rounded() in contract/attention.hpp says how.
 struct RoundedRow {
   std::int32_t values[kv_chunk];
   float unit;

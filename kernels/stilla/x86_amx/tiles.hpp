@@ -24,7 +24,8 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// What ldtilecfg reads: rows and bytes per row of each tile; a tile without rows must not be used.
+// The configuration of the tile registers, in the form that the instruction ldtilecfg reads: rows, and bytes per row, of each tile. A
+// tile that has no rows must not be used.
 struct alignas(64) TileShapes {
   std::uint8_t palette = 1;
   std::uint8_t start_row = 0;

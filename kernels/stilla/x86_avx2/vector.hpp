@@ -44,7 +44,8 @@ STILLA_INLINE Int dot_codes(Int acc, Int codes, Int x) {
   } else {
     pairs_s16x16 = _mm256_maddubs_epi16(codes, x);
   }
-  // Without keep(), GCC 12 would reorder the sum and keep every product in memory, which halves the speed.
+  // Without keep(), GCC 12 would move the additions to the end of the block and keep every product in memory, which halves
+  // the speed.
   return keep(add_s32(acc, _mm256_madd_epi16(pairs_s16x16, _mm256_set1_epi16(1))));
 }
 

@@ -35,8 +35,8 @@ inline constexpr int largest_code = 255;
 // The sizes of what the matmul kernels compute at once, chosen for these registers and caches. generic/vocabulary-inl.hpp describes each.
 struct Budget {
   static constexpr std::size_t few_tokens = 4;
-  // In the kernel for few tokens, two panels share the loads of a token, and memory sends two streams. Compared with one panel after
-  // the other, 4 tokens take 9 to 23 % less time and 2 tokens 0 to 8 % less (Q4_0, Granite Rapids).
+  // In the kernel for few tokens, two panels share the loads of a token, and are read from memory side by side. Compared with one panel
+  // after the other, 4 tokens take 9 to 23 % less time and 2 tokens 0 to 8 % less (Q4_0, Granite Rapids).
   static constexpr std::size_t few_panels = 2, few_panels_tokens = 8;
   static constexpr std::size_t few_ahead(std::size_t tokens) { return x86_few_ahead(tokens); }
   static constexpr std::size_t fewest_to_sweep = 16;
@@ -61,7 +61,8 @@ STILLA_INLINE void prefetch_far(const void* at) { _mm_prefetch(static_cast<const
 template <class F>
 STILLA_INLINE Int dot_codes(Int acc, Int codes_u8x64, Int x_s8x64) {
 #if defined(__GNUC__) && !defined(__clang__)
-  // With the intrinsic, GCC 12 copies the accumulator to another register and back. With an asm that has a tied operand it does not.
+  // With the intrinsic of vpdpbusd, GCC 12 copies the accumulator to another register and back. With an asm that has a tied operand it
+  // does not.
   __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(codes_u8x64), "v"(x_s8x64));
   return acc;
 #else

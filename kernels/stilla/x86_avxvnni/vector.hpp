@@ -33,7 +33,8 @@ inline constexpr int largest_code = 255;
 template <class F>
 STILLA_INLINE Int dot_codes(Int acc, Int codes_u8x32, Int x_s8x32) {
 #if defined(__GNUC__) && !defined(__clang__)
-  // With the intrinsic, GCC 12 copies the accumulator to another register and back. With an asm that has a tied operand it does not.
+  // With the intrinsic of vpdpbusd, GCC 12 copies the accumulator to another register and back. With an asm that has a tied operand it
+  // does not.
   __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(codes_u8x32), "x"(x_s8x32));
   return acc;
 #else
