@@ -28,9 +28,10 @@ namespace stilla { inline namespace STILLA_ABI { namespace dotprod_attention {
 using namespace portable_kernels;
 using namespace portable_kernels::attention_kernels;
 
-// The kernel takes 2 of the 4 vectors of a tile of codes at a time. With keys, the integers have one plane, so 6 queries have 12 sums:
-// with 6 registers of integers and 2 of codes they take 20 of the 32 registers. With values, the integers have two planes, so 4
-// queries have 16 sums: with 8 registers of integers and 2 of codes they take 26.
+// How many queries share a load of codes. The kernel takes 2 of the 4 vectors of a tile of codes at a time. With keys, the rounded
+// queries have one plane, so 6 queries have 12 vectors of sums: with 6 registers of queries and 2 of codes they take 20 of the 32
+// registers. With values, the rounded weights have two planes, so 4 queries have 16: with 8 registers of weights and 2 of codes they take
+// 26.
 inline constexpr std::size_t max_key_queries = 6;
 inline constexpr std::size_t max_value_queries = 4;
 inline constexpr std::size_t vectors_at_once = 2;
@@ -40,7 +41,8 @@ struct RoundedRow {
   alignas(64) std::int8_t low[kv_chunk];
   std::int32_t sum;
 
-  // Stores 64 integers x, from index `at` of the row on, as bytes: high = (x + 128) >> 8, and low is the lower byte of x.
+  // Stores 64 integers x, from index `at` of the row on, as two planes of bytes: high = (x + 128) >> 8, and low is the lower byte of x.
+  // Also adds them to the sum of the row.
   STILLA_INLINE void store(std::size_t at, const Int (&x)[4]) {
     int32x4_t sums = vdupq_n_s32(0);
     for (std::size_t n = 0; n < 4; ++n) {
@@ -55,8 +57,9 @@ struct RoundedRow {
   }
 };
 
-// Multiplies four codes of each lane by four integers of each row and plane, and adds the products to the sums. The integers begin
-// at index `at` of the row. They are the i-th of the four quads in `held`, which is filled where i is 0 (generic/vocabulary-inl.hpp).
+// Each lane has four neighbouring codes of a key or of a dimension of the values. Multiplies them by four integers, from index `at` on,
+// of each row (a rounded query or its rounded weights) and each plane, and adds the products to the sums. These integers are the i-th of
+// the four quads in `held`, which is filled where i is 0 (generic/vocabulary-inl.hpp).
 template <std::size_t HT, std::size_t BYTES>
 STILLA_INLINE void add_four(stilla::dotprod::Int (&sums)[BYTES][HT][vectors_at_once], const std::uint8_t* codes,
                             stilla::dotprod::Quads (&held)[BYTES][HT], const RoundedRow* rows, std::size_t at, std::size_t i) {

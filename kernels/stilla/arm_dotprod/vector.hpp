@@ -35,9 +35,10 @@ inline constexpr int largest_code = 127;  // signed by signed bytes
 // L2. No Arm CPU was at hand: these values did best on x86 servers (x86_avx2/few_ahead.hpp).
 inline constexpr std::size_t few_ahead_of_one = 3072, few_ahead_of_several = 4608;
 
-// What the panel kernels take at once (generic/vocabulary-inl.hpp).
+// The sizes of what the matmul kernels compute at once, chosen for these registers and caches. generic/vocabulary-inl.hpp describes each.
 struct Budget {
-  // In the kernel for few tokens, 2 tokens have 8 sums and 8 products. 4 tokens would need 32 registers, which is all of them.
+  // In the kernel for few tokens, 2 tokens have 8 vectors of running sums and 8 of products. 4 tokens would need 32 registers for
+  // these, which is all of them.
   static constexpr std::size_t few_tokens = 2;
   static constexpr std::size_t few_panels = 1, few_panels_tokens = 1;
   static constexpr std::size_t few_ahead(std::size_t tokens) { return tokens == 1 ? few_ahead_of_one : few_ahead_of_several; }
@@ -118,7 +119,8 @@ STILLA_INLINE Int set_u8(int x) { return vreinterpretq_s32_u8(vdupq_n_u8(static_
 STILLA_INLINE Int bit_and(Int a, Int b) { return vandq_s32(a, b); }
 STILLA_INLINE Int bit_or(Int a, Int b) { return vorrq_s32(a, b); }
 STILLA_INLINE Int bit_xor(Int a, Int b) { return veorq_s32(a, b); }
-// These shifts move bits within 16-bit lanes. The caller masks the bits that came from the neighbouring byte.
+// These two functions shift bits within 16-bit lanes, as a step of shifts within bytes. The caller masks the bits that came from the
+// neighbouring byte.
 template <int count>
 STILLA_INLINE Int shift_right(Int x) {
   return vreinterpretq_s32_u16(vshrq_n_u16(as_u16(x), count));
@@ -142,7 +144,7 @@ STILLA_INLINE Int shift_right_s32(Int x) {  // keeps the sign
 STILLA_INLINE Int table_of(const std::int8_t* sixteen) { return vreinterpretq_s32_s8(vld1q_s8(sixteen)); }
 STILLA_INLINE Int look_up(Int table, Int index_u8x16) { return vreinterpretq_s32_u8(vqtbl1q_u8(as_u8(table), as_u8(index_u8x16))); }
 
-// Returns in each int32 lane: acc + the sum over four neighbouring bytes of codes of F times x, both signed.
+// Returns in each int32 lane: acc + the sum over four neighbouring bytes of codes (of format F) times activations x, both signed.
 template <class F>
 STILLA_INLINE Int dot_codes(Int acc, Int codes, Int x) {
   return vdotq_s32(acc, as_s8(codes), as_s8(x));
@@ -176,7 +178,8 @@ STILLA_INLINE Int dot_codes_at(Int acc, Int codes, Quads& held, const std::int8_
   return dot_codes<F>(acc, codes, quad(held, at, i));
 }
 
-// PairSums has two int32 sums for each lane of the result. They are added to each other only once, at the end, by added().
+// PairSums is what dot_pairs() adds to: sums of products of pairs of 16-bit integers. Each lane of the result has two int32 sums here;
+// added() adds them to each other only once, at the end.
 struct PairSums {
   int32x4_t low, high;
 };

@@ -7,7 +7,7 @@
 //     sum  [t0 r0, t0 r1, t1 r0, t1 r1]  +=  tokens [t0 k0..7, t1 k0..7]  x  rows [r0 k0..7, r1 k0..7]
 //
 // The panels' lines hold k..k+3 of four rows, and beside them the next four k of the same rows (layout/rows16_k4.hpp). So, while
-// codes are unpacked, a zip of their 32-bit lanes makes the operands of two pairs of rows. Sums, scales and the tokens' factors
+// codes are unpacked, a zip of their 32-bit lanes makes the operands of two pairs of rows. Sums, and the scales of rows and of tokens,
 // keep the 2 x 2 arrangement to the end of a chunk of k. So each output goes through the contract's float steps in their order.
 // generic/panel_sweep-inl.hpp says where these steps come from, and why a sum starts from the bits of a float.
 //
@@ -40,14 +40,14 @@ namespace stilla { inline namespace STILLA_ABI { namespace i8mm {
 using dotprod::Float;
 using dotprod::Int;
 
-// Sweeps with smmla start at as many tokens as sweeps of dotprod. From how many tokens on smmla is faster was not measured: no such
-// CPU was at hand.
+// A sweep with smmla starts at as many tokens as a sweep with dotprod's sdot. From how many tokens on smmla is faster was not measured:
+// no such CPU was at hand.
 inline constexpr std::size_t fewest_to_sweep = dotprod::Budget::fewest_to_sweep;
 inline constexpr std::size_t tile_rows = 8, tile_tokens = 6;
 inline constexpr std::size_t row_pairs = tile_rows / 2, token_pairs = tile_tokens / 2;
-// The sizes are chosen so that the unpacked weights, 240 to 290 KB, fit the second-level cache, and the weights and activations of
-// one tile, 10 KB and 9 KB, fit the first-level cache. The more panels are unpacked at once, the less often tokens are arranged.
-// Neither size was measured: no such CPU was at hand.
+// How many k, panels and tokens are unpacked or arranged at once. These sizes are chosen so that the unpacked weights, 240 to 290 KB, fit
+// the second-level cache, and the weights and activations of one tile, 10 KB and 9 KB, fit the first-level cache. The more panels are
+// unpacked at once, the less often tokens are arranged. None of these sizes was measured: no such CPU was at hand.
 inline constexpr std::size_t max_chunk_k = small_stacks ? 512 : 1024, max_panels = small_stacks ? 4 : 12;
 inline constexpr std::size_t max_tiles = 4, max_tokens = max_tiles * tile_tokens;
 static_assert(max_chunk_k % sums_block == 0 && panel_rows % tile_rows == 0);
@@ -55,32 +55,33 @@ static_assert(max_chunk_k % sums_block == 0 && panel_rows % tile_rows == 0);
 inline constexpr std::size_t panel_pairs = panel_rows / 2;
 inline constexpr std::size_t eights_per_block = code_block / 8;
 
-// A chunk of a panel's weights. For each pair of rows it holds what an instruction reads.
+// The weights of a panel in one chunk of k, unpacked for smmla: 16 bytes are 8 k of a pair of rows, as one smmla reads them.
 template <class F>
 struct Unpacked {
   static constexpr std::size_t blocks = max_chunk_k / code_block, groups = dotprod::groups_per_block<F>;
   static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
   alignas(64) std::uint8_t operands[blocks][eights_per_block][panel_pairs][16];  // [..][row of the pair * 8 + k]
   alignas(64) float scales[blocks][groups][panel_pairs][4];                      // r0 r1 r0 r1
-  // The minimums of each block, or of each eight blocks where there are sub-minimums. Those of a pair of rows are stored as r0 r1
+  // The minimums of each block, or in formats with sub-minimums those of each 256 k. Those of a pair of rows r0, r1 are stored as r0 r1
   // r0 r1, like their scales.
   alignas(64) float minimums[!F::has_minimum ? 1 : has_sub_minimums<F> ? eights : blocks][panel_pairs][4];
   alignas(64) std::int8_t sub_minimums[eights][panel_pairs][16];  // [..][row of the pair * 8 + group]
 };
 
-// A chunk of a tile's tokens. For each pair of tokens it holds what an instruction reads. Where each token of a pair has one number,
-// such as a scale, the four lanes are t0 t0 t1 t1.
+// The activations of a tile's tokens in one chunk of k, arranged for smmla: 16 bytes are 8 k of a pair of tokens, as one smmla reads
+// them. Where each of two tokens t0, t1 has one number, such as a scale, the four lanes are t0 t0 t1 t1.
 template <class F, std::size_t Planes>
 struct TokenTile {
   static constexpr std::size_t blocks = max_chunk_k / code_block, groups = dotprod::groups_per_block<F>;
   static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
   alignas(64) std::int8_t values[blocks * eights_per_block][Planes][token_pairs][16];  // [..][token of the pair * 8 + k]
   float scales[blocks][token_pairs][4];  // with 8 bits: 1.5 * 2^23 * scale
-  // With activations of 8 bits, these are the numbers that the sums of groups start from. With 16 bits, they are what is
-  // subtracted from the sums for the zero point.
+  // With activations of 8 bits, the numbers that the sums of each group's products start from (generic/panel_sweep-inl.hpp says why).
+  // With 16 bits, what is subtracted from these sums because a zero point is added to the codes.
   std::int32_t starts[blocks][groups][token_pairs][4];
   float scaled_sums[F::has_minimum && !has_sub_minimums<F> ? blocks : 1][token_pairs][4];
-  // The rounded sums of 256 k (RoundedSums): their scale, and the upper and lower bytes of the sums, 256 * high + low.
+  // The tokens' rounded sums of 256 k (RoundedSums), which sub-minimums are multiplied by: the scale of a token's eight sums, and the
+  // upper and lower bytes of the sums, each of which is 256 * high + low.
   float sums_scales[eights][token_pairs][4];
   std::int8_t sums_high[eights][token_pairs][16];
   std::uint8_t sums_low[eights][token_pairs][16];
@@ -88,8 +89,8 @@ struct TokenTile {
 
 STILLA_INLINE Int multiply(Int sums, Int tokens, Int rows) { return vmmlaq_s32(sums, dotprod::as_s8(tokens), dotprod::as_s8(rows)); }
 
-// These two functions return the first halves, or the second halves, of both vectors. Together they turn two vectors of four rows (or
-// tokens) into two vectors of pairs of rows, and back.
+// These two functions return the first halves, or the second halves, of the vectors a and b. Together they turn two vectors of four rows
+// (or tokens) into two vectors of pairs of rows, and back.
 STILLA_INLINE Float first_halves(Float a, Float b) {
   return vreinterpretq_f32_f64(vzip1q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)));
 }
@@ -102,8 +103,8 @@ STILLA_INLINE void store_pairs(float (*to)[4], Float x) {
   dotprod::store_floats(to[1], second_halves(x, x));
 }
 
-// Unpacks the weights of panel p for the k from k_begin to k_end - 1. Returns false where the scale of a row times the scale of a
-// token would be rounded.
+// Unpacks the weights of panel p for the k from k_begin to k_end - 1. Returns false where the product of a row's scale and a token's
+// scale might not be exact, so that the sweep would not give the contract's bits.
 template <class F>
 STILLA_NOINLINE bool unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std::size_t p, std::size_t k_begin, std::size_t k_end) {
   using namespace dotprod;
@@ -150,7 +151,8 @@ STILLA_NOINLINE bool unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std:
   return is_exact;
 }
 
-// Arranges token m, which is number t of its tile, as smmla reads it, for the k from k_begin to k_end - 1.
+// Arranges the activations of token m as smmla reads them, for the k from k_begin to k_end - 1. It becomes the t-th token of the tile
+// `out`.
 template <class F, std::size_t Planes>
 STILLA_INLINE void arrange_token(TokenTile<F, Planes>& out, std::size_t t, const ActivationQ8& x, std::size_t m, std::size_t k_begin,
                                  std::size_t k_end) {
@@ -199,7 +201,8 @@ STILLA_NOINLINE void arrange_tile(TokenTile<F, Planes>& out, const ActivationQ8&
 using Products = Int[token_pairs][row_pairs];
 using Sums = Float[token_pairs][row_pairs];
 
-// Adds to `dot` the products of a tile's rows with one plane of its tokens, over `Eights` times 8 k.
+// Adds to `dot` the products of a tile's rows with one plane of its tokens, over the next `Eights` times 8 k. Each smmla takes two rows,
+// two tokens and 8 k.
 template <std::size_t Eights, std::size_t Planes>
 STILLA_INLINE void add_products(Products& dot, const std::uint8_t (*rows)[panel_pairs][16],
                                 const std::int8_t (*tokens)[Planes][token_pairs][16], std::size_t plane) {
@@ -218,7 +221,8 @@ STILLA_INLINE void add_products(Products& dot, const std::uint8_t (*rows)[panel_
   }
 }
 
-// Adds to the sums of a tile what the minimums of eight groups contribute (formats with sub-minimums).
+// For formats with sub-minimums: adds to the running sums of a tile what the minimums of 256 k, which are eight groups, contribute. It is
+// the minimum times the scale of the rounded sums, times the products of sub-minimums and rounded sums.
 STILLA_INLINE void add_minimums(Sums& acc, const float (*minimums)[4], const std::int8_t (*sub_minimums)[16], const float (*scales)[4],
                                 const std::int8_t (*high)[16], const std::uint8_t (*low)[16]) {
   using namespace dotprod;
@@ -237,8 +241,8 @@ STILLA_INLINE void add_minimums(Sums& acc, const float (*minimums)[4], const std
   }
 }
 
-// load_sums() reads the sums of `count` tokens and 8 rows from y and arranges them in pairs of tokens and rows. store_sums() does the
-// reverse. y_of.at(t) is the place in y of the sums of token t.
+// load_sums() reads the running sums of `count` tokens and 8 rows from y and arranges them in pairs of tokens and rows. store_sums() does
+// the reverse. y_of.at(t) is where the sums of the tile's t-th token stand in y.
 template <class Y>
 STILLA_INLINE void load_sums(Sums& acc, std::size_t count, const Y& y_of) {
   using namespace dotprod;
@@ -254,7 +258,8 @@ STILLA_INLINE void load_sums(Sums& acc, std::size_t count, const Y& y_of) {
   }
 }
 
-// Tells where the results of a tile stand in y: at(t) is the place of its first row for its t-th token.
+// Tells where the results of a tile stand in y: at(t) points to the results of its t-th token, of which the first is that of the tile's
+// first row.
 template <class F>
 struct TileOutput {
   const MatmulArgs<F>& a;
@@ -281,7 +286,8 @@ STILLA_INLINE void store_sums(const Sums& acc, std::size_t count, const TileOutp
   }
 }
 
-// Multiplies the rows r0 .. r0 + 7 of panel p by `count` tokens from m0 on, over one chunk of k.
+// Computes a tile over one chunk of k: the rows r0 to r0 + 7 of panel p, times `count` tokens from m0 on. Its running sums come from y
+// and go to y.
 template <class F, std::size_t Planes>
 STILLA_NOINLINE void pair_tile(const Unpacked<F>& w, const TokenTile<F, Planes>& x, const MatmulArgs<F>& a, std::size_t p, std::size_t r0,
                                std::size_t m0, std::size_t count, std::size_t k_begin, std::size_t k_end) {
@@ -300,8 +306,8 @@ STILLA_NOINLINE void pair_tile(const Unpacked<F>& w, const TokenTile<F, Planes>&
     load_sums(acc, count, y_of);
   }
   const std::size_t blocks = (k_end - k_begin) / code_block;
-  // These pointers move on from block to block, because indices would need more registers (generic/panel_sweep-inl.hpp). Those of
-  // the weights begin at the tile's first pair of rows.
+  // Each of these pointers (to unpacked weights and arranged tokens) moves on from block to block, because indices would need more
+  // registers (generic/panel_sweep-inl.hpp). Those to weights begin at the tile's first pair of rows.
   const auto first_pair = [&](auto& of_panel) { return reinterpret_cast<decltype(&of_panel)>(&of_panel[pair0]); };
   auto rows = first_pair(w.operands[0][0]);
   auto w_scales = first_pair(w.scales[0][0]);
@@ -363,8 +369,8 @@ STILLA_NOINLINE void pair_tile(const Unpacked<F>& w, const TokenTile<F, Planes>&
   store_sums(acc, count, y_of, k_end == a.K && a.bias != nullptr ? a.bias + y_of.n0 : nullptr);
 }
 
-// Multiplies `panels` panels from p0 on, of 16 rows each, by all tokens. Returns false where unpack_panel() returns false; the caller
-// then has to compute all of these panels in another way.
+// Multiplies `panels` panels from p0 on, of 16 rows each, by all tokens. Returns false where a row has a scale with which a sweep would
+// not give the contract's bits; the caller then has to compute all of these panels with dotprod's kernels.
 template <class F, std::size_t Planes>
 STILLA_NOINLINE bool sweep(const MatmulArgs<F>& a, std::size_t p0, std::size_t panels) {
   Unpacked<F> unpacked[max_panels];

@@ -27,7 +27,7 @@
 //     unpack_codes(to, from)       unpacks 128 codes of KvInt5 to bytes as KvInt8 has them
 //     RoundedRow                   a row of integers of 16 bits as integer_products() reads them; store(i, Int[4]) stores 64 of them
 //     integer_products<HT, TILES, BYTES>  products of HT such rows with TILES tiles of codes. With BYTES == 1 no integer is beyond 127.
-//                                  For every four codes of a lane it asks for one cache line of each of `ahead`
+//                                  For every four codes of a lane it prefetches one cache line from each of two addresses, `ahead`
 //
 // The queries of one KV head share every key and value that is loaded. First all scores are computed, two tiles of keys at a
 // time, then the weights, then the sums of values, 32 dimensions at a time. So a chunk comes from memory once for all queries,
@@ -35,7 +35,8 @@
 //
 // The chunks of a long text come from memory. The kernel prefetches, so that memory is never idle. With float elements nearly all
 // time is spent on the products, so the products prefetch what lies prefetch_bytes ahead in keys and values. With KvInt8 the
-// products take less than half of the time, so each of four phases prefetches a half of the keys or values, which is used soon:
+// products take less than half of the time, so each of four phases prefetches a half of the keys or values, which is used soon (on
+// the left the phase, beside it what it prefetches):
 //
 //     bias of the keys   second half of the keys          weights    second half of the values
 //     products of keys   first half of the values         values     first half of the next chunk's keys, or all of them without a bias
@@ -44,14 +45,15 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// Calls job.run<block>(first) for a block of `block` queries that begins with query `first`. MOST is the largest block.
+// A job is a piece of work on several queries, with their number as a template argument. Calls job.run<block>(first) for the `block`
+// queries from query `first` on. MOST is the largest number for which run is compiled.
 template <std::size_t MOST, class Job>
 STILLA_INLINE void run_block(const Job& job, std::size_t block, std::size_t first) {
   if (block == MOST) return job.template run<MOST>(first);
   if constexpr (MOST > 1) run_block<MOST - 1>(job, block, first);
 }
 
-// Calls job.run for blocks of queries. The blocks cover n queries, have nearly equal sizes and at most MOST queries.
+// Has a job done for n queries: calls job.run for blocks of neighbouring queries, which have nearly equal sizes of at most MOST queries.
 template <std::size_t MOST = max_queries, class Job>
 STILLA_INLINE void for_blocks_of_queries(const Job& job, std::size_t n) {
   for (std::size_t first = 0; first < n;) {
@@ -62,7 +64,7 @@ STILLA_INLINE void for_blocks_of_queries(const Job& job, std::size_t n) {
   }
 }
 
-// Products of vectors x[h], one for each query h, with the columns of `tiles_at_once` tiles of 16 keys:
+// Multiplies a row x[h] of each query h (the query itself, or coefficients of its key bias) by `tiles_at_once` tiles of 16 keys:
 // out[h][tiles_at_once * 16 keys] = fma chain over i of x[h][i] * tiles[i][keys], for i = 0 .. length - 1.
 template <class E, std::size_t AHEAD>
 struct TileProducts {
@@ -99,8 +101,8 @@ struct TileProducts {
   }
 };
 
-// Sums of values, weighted for each query h: out[h][TILES * 16 dimensions] = fma chain over j of weights[h][j] *
-// values[j][dimension], for `count` positions j. The chain starts from what is in `out` if `goes_on` is set, otherwise from 0.
+// Adds up the values of `count` positions j, times each query's weights of these positions: for query h, out[h][TILES * 16 dimensions] =
+// fma chain over j of weights[h][j] * values[j][dimension]. The chain starts from what is in `out` if `goes_on` is set, otherwise from 0.
 template <class E, std::size_t TILES>
 struct ValueSums {
   const float* weights;  // [queries][kv_chunk], at the first position
@@ -136,8 +138,9 @@ struct ValueSums {
   }
 };
 
-// Computes sums of codes of a cache times the integers of the rows, subtracts what the codes' offset of 128 added to them, and
-// passes the sums as floats to store(query, tile, sums).
+// Products of integers, for caches with integer elements. `rows` are the queries, or their attention weights, rounded to integers;
+// `tiles` are codes of keys, or of values. A code is stored with 128 added, so a product's sum contains 128 * sum of the row too much;
+// this is subtracted. Passes the sums as floats to store(query, tile, sums).
 template <std::size_t TILES, std::size_t BYTES, class Store>
 struct CodeProducts {
   const RoundedRow* rows;
@@ -160,8 +163,8 @@ struct CodeProducts {
   }
 };
 
-// What CodeProducts does with sums over the codes of keys: it makes scores of them, adds what the key bias contributed, and stores
-// them.
+// Where CodeProducts stores the products of rounded queries and the codes of keys: it makes scores of them, that is, multiplies them by
+// the scales of both, adds what the key bias contributes (which is at the scores' place already), and stores them.
 struct ScoresOfCodes {
   const float* units;   // [queries]
   const float* scales;  // of the keys
@@ -175,8 +178,8 @@ struct ScoresOfCodes {
   }
 };
 
-// What CodeProducts does with sums over the codes of values: it multiplies them by the units of the rounded weights and stores them
-// as outputs.
+// Where CodeProducts stores the products of rounded attention weights and the codes of values: it multiplies each query's by the unit of
+// its rounded weights (the number that their integer 1 stands for), and stores them as outputs.
 struct OutOfCodes {
   const float* units;  // [queries]
   std::size_t D;
@@ -187,9 +190,10 @@ struct OutOfCodes {
   }
 };
 
-// Rounds the n numbers at x to the integers of `row`, as rounded() in contract/attention.hpp does. n is a multiple of 16.
-// `highest_bits` has bit patterns of magnitudes; the highest magnitude of the row is in one of its lanes. `largest` is the `top` of
-// rounded(). Returns the unit; *offset becomes 128 * sum of the integers.
+// Rounds the n numbers at x, a query or its attention weights, to integers, as rounded() in contract/attention.hpp does, and stores them
+// in `row`. n is a multiple of 16. `highest_bits` has bit patterns of magnitudes; the highest magnitude of all n numbers is in one of its
+// lanes. `largest` is the argument `top` of rounded(). Returns the unit, the number that the integer 1 stands for; *offset becomes 128 *
+// sum of the integers.
 STILLA_INLINE float round_row(RoundedRow& row, std::int32_t* offset, const float* x, std::size_t n, Int highest_bits, float largest) {
   const std::int32_t bits = highest_lane(highest_bits);
   const float highest = std::bit_cast<float>(bits);
@@ -210,12 +214,13 @@ STILLA_INLINE float round_row(RoundedRow& row, std::int32_t* offset, const float
   return usable ? highest / largest : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
 }
 
-// For each query, the coefficients of the fma chain that contract/attention.hpp calls `even`, or of the one that it calls `odd`: first
-// the coefficients of the pairs that RoPE turns fast, then those of the polynomial of all other pairs, the slow ones.
+// What the key bias adds to the scores of a chunk comes from two fma chains, which contract/attention.hpp calls `even` and `odd`. This
+// is, for each query, the coefficients of one of them: first those of the pairs that RoPE turns fast, then those of the polynomial that
+// stands for all other pairs, the slow ones.
 using Coefficients = float[attention_queries_at_once][max_head_dim / 2 + slow_terms];
 
-// Computes for each query the coefficients of the polynomial that stands for the slow pairs of the key bias
-// (contract/attention.hpp).
+// The key bias's pairs that RoPE turns slowly are replaced by one polynomial in the position (contract/attention.hpp). Computes its
+// coefficients for each query and writes them to `even` and `odd`.
 struct SlowCoefficients {
   const KeyBiasArgs& a;
   const float (*moved)[max_head_dim];  // A'[0], B'[0], A'[1], B'[1] ...
@@ -241,8 +246,8 @@ struct SlowCoefficients {
   }
 };
 
-// Computes what the key bias adds to the scores, [queries][kv_chunk]. `ahead` is the address to prefetch from meanwhile, 512 bytes for
-// each term.
+// Computes what the key bias adds to the scores, [queries][kv_chunk]. Meanwhile it prefetches memory from the address `ahead` on. `ahead`
+// moves on by 512 bytes for each term of the fma chains (contract/attention.hpp).
 inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a, std::size_t n_queries, std::uintptr_t ahead) {
   alignas(64) float moved[attention_queries_at_once][max_head_dim];
   alignas(64) Coefficients even;
@@ -273,9 +278,10 @@ inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a,
         n_queries);
     ahead += ahead_bytes * a.half_terms;
   }
-  // Now the lower half of a row of scores holds even[r], and the upper half holds odd[r], r = 0.5, 1.5, ... The sums even[r] + odd[r]
-  // belong into the upper half in the same order, and the differences into the lower half in reverse order. So each step takes 16
-  // numbers at the front of a half and 16 at its back: in the lower half their differences exchange places.
+  // The key bias's part of the scores, for a query and the positions of a chunk. Now the lower half of the row holds even[r], and the
+  // upper half odd[r], the two fma chains of contract/attention.hpp at the distances r = 0.5, 1.5, ... from the chunk's middle. The
+  // sums even[r] + odd[r] belong into the upper half in the same order, and the differences into the lower half in reverse order. So
+  // each step takes 16 numbers at the front of a half and 16 at its back: in the lower half their differences exchange places.
   for (std::size_t h = 0; h < n_queries; ++h) {
     float* row = scores + h * kv_chunk;
     for (std::size_t r = 0; r < half / 2; r += 16) {
@@ -291,9 +297,9 @@ inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a,
   }
 }
 
-// The address that lies prefetch_bytes behind an offset in this chunk; if that is past the chunk's end, the address in the next
-// chunk. All addresses to prefetch are integers, because some lines may lie behind the memory of the chunks, where no pointer may
-// point.
+// The address that lies prefetch_bytes behind byte `offset` of this chunk of the cache; if that is past the chunk's end, the address in
+// the next chunk. All addresses to prefetch are integers, because some of them may lie behind the memory of the chunks, where no pointer
+// may point.
 template <class E>
 STILLA_INLINE std::uintptr_t ahead_of(const AttentionChunkArgs<E>& a, std::size_t offset) {
   const std::size_t bytes = KvLayout<E>::bytes(a.head_dim), ahead = offset + prefetch_bytes;
@@ -309,8 +315,9 @@ STILLA_INLINE std::uintptr_t soon(const AttentionChunkArgs<E>& a, std::size_t of
   return reinterpret_cast<std::uintptr_t>(a.chunk) + (std::is_same_v<E, KvInt8> ? offset : 0);
 }
 
-// Returns the codes of some tiles as bytes: a pointer to where they lie in the chunk, or to `buffer` after they were unpacked into
-// it. `place` is the place of the first code, `count` the number of codes in each tile. The tiles are tile_bytes apart.
+// Returns the codes of some tiles of keys or values as bytes: a pointer to where they lie in the chunk, or, if they have 5 bits, to
+// `buffer` after they were unpacked into it. The chunk's codes of keys or of values begin at byte `codes`; the first tile begins `place`
+// codes behind, the tiles are tile_bytes codes apart, and `count` codes of each are needed.
 template <class E>
 STILLA_INLINE const std::uint8_t* code_tiles(const AttentionChunkArgs<E>& a, std::size_t codes, std::size_t place,
                                              [[maybe_unused]] std::size_t tiles, [[maybe_unused]] std::size_t tile_bytes,
@@ -330,7 +337,8 @@ STILLA_INLINE const std::uint8_t* code_tiles(const AttentionChunkArgs<E>& a, std
   }
 }
 
-// The attention of the queries to one chunk, in three steps. Each step leaves in memory what the next one reads.
+// The attention of the queries to one chunk of the cache, in three steps: scores, their weights, and the weighted sums of values. Each
+// step leaves in memory what the next one reads.
 template <class E>
 struct ChunkSteps {
   static constexpr std::size_t max_rows = attention_queries_at_once;
@@ -338,14 +346,15 @@ struct ChunkSteps {
   const std::size_t D, n;
   const std::size_t half;  // bytes of half of the keys, which are as many as of half of the values
   alignas(64) float scores[max_rows * kv_chunk];  // [n][kv_chunk]; the second step turns them into weights
-  // These are used with integer elements only. They hold first the rounded queries and then the rounded weights, with their units
-  // and offsets (round_row).
+  // The next three arrays are used only where the cache has integer elements. They hold first the queries, rounded to integers, and
+  // then the attention weights, rounded to integers; the number that an integer 1 stands for (the unit); and 128 times the sums of the
+  // integers (the offsets).
   RoundedRow rows[IntegerKv<E> ? max_rows : 1];
   float units[IntegerKv<E> ? max_rows : 1];
   std::int32_t offsets[IntegerKv<E> ? max_rows : 1];
   alignas(64) std::uint8_t unpacked[std::is_same_v<E, KvInt5> ? 2 * 16 * kv_chunk : 1];
 
-  // The arrays are not initialised: each is written before it is read.
+  // The constructor does not initialise the arrays of scores, rounded rows and unpacked codes: each is written before it is read.
   STILLA_INLINE explicit ChunkSteps(const AttentionChunkArgs<E>& args)
       : a(args), D(args.head_dim), n(args.n_queries), half((KvLayout<E>::bytes(D) - KvLayout<E>::values(D)) / 2) {}
 
@@ -467,7 +476,8 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
   }
 }
 
-// Merges the results of n heads, `part`, into `into`, as AttentionMerge in contract/attention.hpp says. D is a multiple of 16.
+// Attention results of n heads (sums of values, highest scores and sums of weights) exist for two parts of the cache: `into` and `part`.
+// Merges them into `into`, as AttentionMerge in contract/attention.hpp says. D, the dimensions of a head, is a multiple of 16.
 inline STILLA_NOINLINE void merge(AttentionParts into, AttentionParts part, std::size_t n, std::size_t D) {
   const Float max = load16(into.max, n), part_max = load16(part.max, n);
   const Float highest = higher(part_max, max);

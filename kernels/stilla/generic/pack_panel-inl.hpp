@@ -42,7 +42,7 @@ STILLA_INLINE Int bits_to(Int x) {
   else return shift_left<static_cast<int>(bit)>(x);
 }
 
-// ---- What blocks look like ----
+// ---- How the blocks of each format hold their codes ----
 
 // Loads 32 bytes of each lane's row. The rows are `stride` bytes apart.
 STILLA_INLINE void load_bytes(const std::byte* at, std::size_t stride, Int (&byte)[quads]) {
@@ -75,7 +75,8 @@ STILLA_INLINE void load_paired_nibbles(const std::byte* at, std::size_t stride, 
   }
 }
 
-// Makes a line of fifth bits: bit i of the line's bytes is bit `bit` of byte[i].
+// `byte` has 32 codes of each lane's row, byte[i] those of the four k 4i .. 4i + 3. Bit `bit` of each code is its fifth bit. Makes the
+// panel's line of fifth bits, as layout/rows16_k4.hpp draws it: bit i of each of the line's bytes is the fifth bit from byte[i].
 template <std::size_t bit, std::size_t i = 0>
 STILLA_INLINE Int fifth_bits(const Int (&byte)[quads]) {
   const Int own = bits_to<i>(bits_of<bit, 1>(byte[i]));
@@ -83,8 +84,8 @@ STILLA_INLINE Int fifth_bits(const Int (&byte)[quads]) {
   else return bit_or(own, fifth_bits<bit, i + 1>(byte));
 }
 
-// CodesOf<F>::load<part> loads the 32 codes number `part` of F's block at `at`, and of the blocks of the next rows, which are
-// `stride` bytes apart.
+// CodesOf<F>::load<part> loads 32 codes of each lane's row: those with the numbers 32 * part to 32 * part + 31 in a block of format F.
+// The first row's block is at `at`; those of the next rows are `stride` bytes apart.
 template <class F>
 struct CodesOf {
   template <std::size_t part>
@@ -191,7 +192,8 @@ struct CodesOf<Q5_K> {
   }
 };
 
-// Takes the two bits from `bit` on of each byte of four vectors, and puts the four pairs side by side in a byte.
+// Of each byte in the vectors byte[0] .. byte[3], takes the two bits from `bit` on. The two bits from byte[i] come to bits 2i and 2i + 1
+// of the result's byte.
 template <std::size_t bit>
 STILLA_INLINE Int pairs_of_four(const Int* byte) {
   const Int first = bit_or(bits_of<bit, 3>(byte[0]), bits_to<2>(bits_of<bit, 3>(byte[1])));
@@ -228,9 +230,10 @@ struct CodesOf<Q3_K> {
   }
 };
 
-// ---- What panels look like ----
+// ---- How a panel holds codes ----
 
-// Stores the lines of a block of 32 codes for the rows in the lanes. In the first line, the bytes of these rows begin at `to`.
+// Stores 32 codes of the rows in the lanes as the lines that the panel has for them. `to` is where the bytes of these rows begin in the
+// first line. `high` are the lines of the bits above the lowest four, if codes have five or six.
 template <class F>
 STILLA_INLINE void store_codes(std::byte* to, const Int (&code)[quads], const Int (&high)[2]) {
   constexpr std::size_t line = panel_rows * 4;
@@ -251,10 +254,10 @@ STILLA_INLINE void store_codes(std::byte* to, const Int (&code)[quads], const In
   }
 }
 
-// ---- Sub-scales ----
+// ---- Packing sub-scales and sub-minimums ----
 
-// Stores the four bytes of each lane, which belong to four groups of the lane's row. Each group has a byte for each of the 16 rows, so
-// neighbouring groups are 16 bytes apart.
+// Stores the four bytes of each lane: sub-scales of four neighbouring groups of the lane's row. The record has 16 bytes for each group,
+// one for each row of the panel, so neighbouring groups are 16 bytes apart.
 STILLA_INLINE void store_bytes_of(std::byte* to, Int x) {
   store_low_bytes(to, x);
   store_low_bytes(to + panel_rows, shift_right_s32<8>(x));
@@ -262,7 +265,8 @@ STILLA_INLINE void store_bytes_of(std::byte* to, Int x) {
   store_low_bytes(to + 3 * panel_rows, shift_right_s32<24>(x));
 }
 
-// SubScalesOf<F>::put stores the sub-scales and sub-minimums of the rows from `row` on in the record.
+// SubScalesOf<F>::put stores the sub-scales and sub-minimums of `lanes` rows of the panel, from row `row` on, in the panel's record. They
+// are read from the rows' blocks; the first of these is at `at`, and they are `stride` bytes apart.
 template <class F>
 struct SubScalesOf {
   STILLA_INLINE static void put(std::byte* record, std::size_t row, const std::byte* at, std::size_t stride) {
@@ -270,7 +274,7 @@ struct SubScalesOf {
   }
 };
 
-// Copies 16 bytes of a block, one for each group, to the record unchanged.
+// For formats whose block holds its 16 sub-scales as 16 bytes, from byte `offset` on: they come to the panel's record unchanged.
 template <class F, std::size_t offset>
 struct SubScaleBytes {
   STILLA_INLINE static void put(std::byte* record, std::size_t row, const std::byte* at, std::size_t stride) {
@@ -302,7 +306,8 @@ struct KSubScales {
   }
 
  private:
-  // Stores the sub-minimums of four groups. Those of two neighbouring groups stand side by side.
+  // Stores the sub-minimums m of four groups, negated. In the record, a row's sub-minimums of two neighbouring groups stand side by
+  // side.
   STILLA_INLINE static void store_minimums(std::byte* to, Int m) {
     const Int sign = set_u8(0x80), negated = bit_xor(sub_s32(sign, m), sign);
     store_low_halves(to, negated);
@@ -335,7 +340,7 @@ struct SubScalesOf<Q3_K> {
   }
 };
 
-// ---- Panels ----
+// ---- Packing whole panels ----
 
 template <class F, std::size_t part = 0>
 STILLA_INLINE void pack_codes(std::byte* codes, const std::byte* at, std::size_t stride) {

@@ -13,7 +13,7 @@ template <class F>
 inline constexpr bool stays_signed = is_signed<F> && largest_code < 255;
 
 // The zero point of the dot product's operand. For codes without a sign it is the format's own zero point. Where the product takes no
-// signed codes, it is what was added to make them unsigned: 128, or 64 for the levels of a small codebook.
+// signed codes, it is what was added to make them unsigned: 128, or 64 for the levels of a small codebook (all of them are -63 .. 63).
 inline constexpr int small_codebook_zero = largest_code == 127 ? 0 : 64;
 template <class F>
 inline constexpr int operand_zero = stays_signed<F>         ? 0
@@ -24,7 +24,8 @@ inline constexpr int operand_zero = stays_signed<F>         ? 0
 inline constexpr std::size_t row_vectors = panel_rows / lanes;
 inline constexpr std::size_t vector_bytes = 4 * lanes;
 
-// Loads codes of two or of three bits: the four k with index g of the block's eight fours of k (layout/rows16_k4.hpp).
+// Two functions, for codes of two and of three bits. A block's 32 k are eight fours of neighbouring k. Each function loads the codes of
+// the four with index g, 0 to 7, for the rows of a vector (layout/rows16_k4.hpp draws where they stand).
 STILLA_INLINE Int load_two_bits(const std::byte* codes, std::size_t g) {
   const Int line = load(codes + g / 4 * 64);
   switch (g % 4) {
@@ -85,7 +86,8 @@ STILLA_INLINE Int load_codes(const std::byte* codes, std::size_t line, bool uppe
   }
 }
 
-// The levels of a codebook as operands of the dot product. Other formats have no levels; the table is all zeros for them.
+// The levels of a codebook, which are the weights that codes stand for, as operands of the dot product. Other formats have no levels; the
+// table is all zeros for them.
 template <class F>
 STILLA_INLINE Int operand_levels(const MatmulArgs<F>& a) {
   alignas(16) std::int8_t levels[16] = {};
@@ -95,8 +97,9 @@ STILLA_INLINE Int operand_levels(const MatmulArgs<F>& a) {
   return table_of(levels);
 }
 
-// The operand of the dot product for four k and the rows of vector v. The arguments choose the k as those of load_codes() do; `levels`
-// is operand_levels(args).
+// Four codes of each row of vector v, as the operand of a dot product: of a codebook the levels, otherwise the codes. `line` and `upper`
+// choose the four k, as those of load_codes() do, except that codes of 8 bits have a line for every four k. `levels` is the table that
+// operand_levels() returns.
 template <class F>
 STILLA_INLINE Int load_operand(const std::byte* codes, std::size_t line, bool upper, std::size_t v, [[maybe_unused]] Int levels) {
   if constexpr (F::code_bits == 8) {
@@ -109,7 +112,8 @@ STILLA_INLINE Int load_operand(const std::byte* codes, std::size_t line, bool up
   }
 }
 
-// The scale of group `group` for the rows of vector v, for formats that keep a row's scale and sub-scales in one word (ST4).
+// For formats that keep the scale and the sub-scales of a row's block in one word (ST4): the scales of group `group` for the rows of
+// vector v.
 template <WordScaledFormat F>
 STILLA_INLINE Float load_word_scale(const std::byte* record, std::size_t group, std::size_t v) {
   const Int word = load(record + v * vector_bytes);
@@ -118,14 +122,16 @@ STILLA_INLINE Float load_word_scale(const std::byte* record, std::size_t group, 
   return mul(scale, to_floats(shift_right_s32<26>(shift_left_s32(word, 26 - 6 * static_cast<int>(group)))));
 }
 
-// The scale of a record's 256 weights for the rows of vector v, not multiplied by sub-scales yet.
+// In formats whose record holds one scale for 256 weights of a row: these scales for the rows of vector v, not multiplied by sub-scales
+// yet.
 template <class F>
 STILLA_INLINE Float load_record_scale(const std::byte* record, std::size_t v) {
   const Float scale = load_f16(record + 2 * v * lanes);
   constexpr float factor = half_factor<decltype(F::scale(record))>;
   return factor == 1.0f ? scale : mul(scale, set(factor));
 }
-// Returns `scale` times the sub-scale of group g (0 or 1) of the block of 32 at k0.
+// Returns the scale of a group: `scale`, which the rows of vector v have for the whole record, times their sub-scales of the group. The
+// group is number g (0 or 1) of the 32 k from k0 on.
 template <class F>
 STILLA_INLINE Float times_sub_scale(Float scale, const std::byte* record, std::size_t k0, std::size_t g, std::size_t v) {
   using Layout = PanelLayout<F>;
@@ -134,8 +140,8 @@ STILLA_INLINE Float times_sub_scale(Float scale, const std::byte* record, std::s
   return mul(scale, load_s8(at));
 }
 
-// The scale of group g (0 or 1) of the block of 32 at k0, for the rows of vector v. `record` is the block's scale record. In
-// formats with a scale per row, the panel begins with these scales.
+// The scales of a group for the rows of vector v. The group is number g (0 or 1) of the 32 k from k0 on. `record` is the record that
+// holds its scales or sub-scales. Where a format has one float scale per row, these scales stand at the beginning of the panel.
 template <class F>
 STILLA_INLINE Float load_scale(const std::byte* panel, const std::byte* record, std::size_t k0, std::size_t g, std::size_t v) {
   using Layout = PanelLayout<F>;
@@ -154,8 +160,8 @@ STILLA_INLINE Float load_scale(const std::byte* panel, const std::byte* record, 
 }
 STILLA_INLINE Float load_minimum(const std::byte* record, std::size_t v) { return load_f16(record + 2 * (panel_rows + v * lanes)); }
 
-// Returns `minimum` times the sub-minimum of group g (0 or 1) of the block of 32 at k0 where groups have 16 weights; else
-// `minimum`.
+// Returns the minimum of a group for the rows of vector v. The group is number g (0 or 1) of the 32 k from k0 on. In formats whose
+// sub-minimums have 4 bits and belong to groups of 16 weights (Q2_K), it is `minimum` times the sub-minimum; else it is `minimum`.
 template <class F>
 STILLA_INLINE Float times_group_minimum(Float minimum, const std::byte* record, std::size_t k0, std::size_t g, std::size_t v) {
   if constexpr (!has_nibble_minimums<F>) return minimum;
@@ -165,7 +171,8 @@ STILLA_INLINE Float times_group_minimum(Float minimum, const std::byte* record, 
   return mul(minimum, to_floats(shift_right_s32<4>(pairs)));
 }
 
-// The sub-minimums of groups 2 * pair and 2 * pair + 1 for the rows of vector v, as pairs of int16.
+// The sub-minimums of the groups 2 * pair and 2 * pair + 1 of a record: each lane has the two numbers of its row, as int16. The rows are
+// those of vector v.
 template <class F>
 STILLA_INLINE Int load_sub_minimums(const std::byte* record, std::size_t pair, std::size_t v) {
   return load_s8_as_s16(record + PanelLayout<F>::sub_minimum_offset(2 * pair) + 2 * v * lanes);
@@ -174,7 +181,8 @@ inline constexpr std::size_t sum_pairs = RoundedSums::blocks / 2;
 
 template <class F>
 inline constexpr std::size_t groups_per_block = code_block / F::group_weights;
-// How many k a kernel's outer loop takes in a step: 256, which share a minimum, in formats with sub-minimums; else a block (32).
+// How many k the outer loop of a kernel takes in a step. In formats with sub-minimums it is the 256 k that share a minimum; in the others
+// it is a block of 32.
 template <class F>
 inline constexpr std::size_t minimum_k = has_sub_minimums<F> ? sums_block : code_block;
 
@@ -186,8 +194,9 @@ inline constexpr bool keeps_record_scale =
 template <class F>
 inline constexpr std::size_t few_k = keeps_record_scale<F> ? PanelLayout<F>::super_block : minimum_k<F>;
 
-// Writes the results of some panels from p on and of some tokens from m0 on where the matrix ends within a panel. This case is
-// rare, so the function is not inlined: inlined for each token and panel, it made up three quarters of the code of panels_few().
+// Writes results to y where the matrix ends within the last of some panels, so that not all of the 16 rows exist. They are the results of
+// `panels` panels from p on and `tokens` tokens from m0 on. This case is rare, so the function is not inlined: inlined for each token and
+// panel, it made up three quarters of the code of panels_few().
 template <class F>
 STILLA_NOINLINE void store_end(const MatmulArgs<F>& a, std::size_t p, std::size_t panels, std::size_t m0, std::size_t tokens,
                                const float* results) {
@@ -221,9 +230,10 @@ STILLA_INLINE void store_sums(const MatmulArgs<F>& a, std::size_t p, std::size_t
   }
 }
 
-// What the operand's zero point adds to the products of group g of a block: the zero point, which is a power of two, times the
-// sum of the group's activations. `sums` are the sums of the block. The result is computed in vectors, because a sum that came
-// from an integer register would wait for the dot products before it.
+// Codes are stored with a zero point added, so their products with the activations of group g contain the zero point times the sum of
+// these activations too much. Returns this number in all lanes. The zero point is a power of two. sums[0] is the sum of the first 16
+// activations of a block, sums[1] that of all 32. The result is computed in vectors, because a sum that came from an integer register
+// would wait for the dot products before it.
 template <class F>
 STILLA_INLINE Int zero_products(const std::int32_t* sums, std::size_t g) {
   static_assert((operand_zero<F> & (operand_zero<F> - 1)) == 0);

@@ -18,22 +18,24 @@
 //     as_float(bits(1.5 * 2^23 * scale_x) + dot) - 1.5 * 2^23 * scale_x  =  scale_x * dot         exact
 //     acc  =  fma(scale_w * scale_x, dot, acc)  =  fma(scale_w, scale_x * dot, acc)               both products are exact
 //
-// This leaves two operations for each group; a conversion and a product of scales are not needed. The start of the sum also
-// contains the zero point's part. Adding the scales' exponents, converting and adding up instead took 13 % (AVX-512-VNNI) to 16 %
-// (AVX-VNNI) longer for a prompt of 512 in Q4_0 (Granite Rapids).
+// (scale_x is the token's scale, scale_w the group's, dot the sum of their products, acc the running sum.) This leaves two operations
+// for each group; a conversion and a product of scales are not needed. The integer that a sum starts from also makes up for the zero
+// point that is added to the codes. Adding the scales' exponents, converting and adding up instead took 13 % (AVX-512-VNNI) to 16 %
+// (AVX-VNNI) longer for a prompt of 512 tokens in Q4_0 (Granite Rapids).
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// Up to ChunkK weights of each row of some panels, unpacked as a sweep reads them.
+// Room for a set of panels, unpacked as a sweep reads them: up to ChunkK weights of each row, with their scales and minimums.
 template <class F, std::size_t Panels, std::size_t ChunkK>
 struct Unpacked {
   static constexpr std::size_t blocks = ChunkK / code_block;
   static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
   alignas(64) std::uint8_t operands[blocks][8][Panels][64];  // [block][four k][panel][row * 4 + k]
   alignas(64) float scales[blocks][groups_per_block<F>][Panels][panel_rows];
-  // One minimum for each row and block (or group of 16). With sub-minimums there is one for each row and 256 k, stored as its bit
-  // pattern minus the bit pattern of 1.0f: a minimum is then multiplied by a power of two by an integer addition. A minimum of 0
-  // is stored as if it were 1, and its sub-minimums as 0.
+  // The minimums of each row: one for each block, or for each group of 16 where those have minimums of their own. In formats with
+  // sub-minimums a row has one for each 256 k, stored as its bit pattern minus the bit pattern of 1.0f: adding this integer to the bit
+  // pattern of a power of two multiplies the two numbers. This does not work for 0, so a minimum of 0 is stored as if it were 1, and
+  // its sub-minimums as 0.
   static constexpr std::size_t minimums_per_block = has_nibble_minimums<F> ? groups_per_block<F> : 1;
   alignas(64) float minimums[!F::has_minimum ? 1 : has_sub_minimums<F> ? eights : blocks * minimums_per_block][Panels][panel_rows];
   alignas(64) std::int16_t sub_minimums[eights][sum_pairs][Panels][2 * panel_rows];  // [..][row * 2 + group of the pair]
@@ -52,8 +54,8 @@ STILLA_INLINE void fetch_to_unpack(const std::byte* panel, std::size_t k0) {
   for (std::size_t line = 0; line < block_bytes; line += 64) prefetch_near(ahead + line);
 }
 
-// Whether the scale of each row, a float, times the scale of any token (2^-74 to 2^54) is a normal number. If so, the product is
-// exact, because a token's scale is a power of two.
+// Whether each lane of `scale`, the float scale of a row, times the scale of any token (2^-74 to 2^54) is a normal number. If so, the
+// product is exact, because a token's scale is a power of two.
 STILLA_INLINE bool row_scales_are_exact(Float scale) {
   return !any_zero(mul(scale, set(0x1p-98f))) /* 0 for scales up to 2^-52 */ && !any_nan(mul(mul(scale, set(0x1p54f)), zero()));
 }
@@ -128,8 +130,9 @@ static_assert(set_rows % sweep_rows == 0 && sweep_rows % lanes == 0, "a tile tak
 template <class F>
 using SweepOperands = Unpacked<F, Budget::set_panels, Budget::chunk_k>;
 
-// Adds to `dot` the products of a tile's rows with one plane of its activations, over group g of a block, for MT tokens whose values are
-// `stride` apart.
+// Adds to `dot`, the sums of a tile, the products of its rows and tokens over the k of one group: number g of a block, whose operands are
+// at `block`. Of the activations it takes one plane. x points to the values of the first of MT tokens; those of the next token are
+// `stride` bytes behind.
 template <class F, std::size_t MT>
 STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t* block, std::size_t g, const std::int8_t* x,
                                std::size_t stride) {
@@ -151,7 +154,8 @@ STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t
   }
 }
 
-// Adds to the sums of a tile what the minimums of eight groups contribute, for MT tokens whose rounded sums are `stride` apart.
+// Adds to the sums of a tile what minimums and sub-minimums contribute over 256 k, which are eight groups. `rounded` points to the
+// rounded sums of the first of MT tokens; those of the next token are `stride` records behind.
 template <class F, std::size_t MT>
 STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* minimums, const std::int16_t* sub_minimums,
                                 const RoundedSums* rounded, std::size_t stride) {
@@ -188,20 +192,22 @@ STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* mi
   }
 }
 
-// What a tile needs to know about the scales and sums of its MT tokens in one chunk of k. It is used with activations of 8 bits;
-// its group_sums are used with 16 bits as well. All of it is computed before the products, a vector of blocks at a time. When it was
-// computed block by block, beside the dot products, it took 8 % of their time (Q4_0, AVX-VNNI, Granite Rapids).
+// What a tile reads of its MT tokens beside their values, over one chunk of k: numbers that are made of the scales of their blocks of
+// activations and of the sums of these blocks. Activations of 8 bits need all of them; with 16 bits only group_sums is read. All of it is
+// computed before the products, a vector of blocks at a time. When it was computed block by block, beside the dot products, it took 8 %
+// of their time (Q4_0, AVX-VNNI, Granite Rapids).
 template <class F, std::size_t MT>
 struct TokenBlocks {
   static constexpr std::size_t most = Budget::chunk_k / code_block;
-  // The indices are [group][token][block], and each number is stored `copies` times. An origin is 1.5 * 2^23 * scale. If the
-  // scale is NaN, the origin is NaN too, and so is every result from which it is subtracted. A start is the number that a group's
-  // sum starts from: the origin's bit pattern minus what the operand's zero point will add. Each group has its own origins and
-  // starts, even where they are equal: GCC kept what was used twice in registers, which the products then lacked (AVX-VNNI: Q4_K
-  // took 40 % longer, Q6_K 30 %).
+  // The indices are [group][token][block], and each number is stored `copies` times (vocabulary-inl.hpp). An origin is 1.5 * 2^23 times
+  // the scale of a token's block. If the scale is NaN, the origin is NaN too, and so is every result from which it is subtracted. A
+  // start is the integer from which the sum of a group's products starts: the origin's bit pattern, minus what the products contain too
+  // much because a zero point is added to the codes. Each group has its own origins and starts, even where they are equal: GCC kept
+  // what was used twice in registers, which the products then lacked (AVX-VNNI: Q4_K took 40 % longer, Q6_K 30 %).
   float origins[groups_per_block<F>][MT][most * copies];
   std::int32_t starts[groups_per_block<F>][MT][most * copies];
-  // The numbers by which minimums of groups of 16 are multiplied: the sum of a group's activations times their scale, exact.
+  // For formats in which groups of 16 weights have minimums: the numbers by which these are multiplied. They are the sum of a group's
+  // activations (integers) times the scale of these activations, exact.
   static constexpr std::size_t max_sums = has_nibble_minimums<F> ? most : 1;
   float group_sums[groups_per_block<F>][MT][max_sums];
 
@@ -228,7 +234,8 @@ struct TokenBlocks {
       }
       for (; b < blocks; ++b) {
         const float origin = scales[b] * origin_of_one;
-        // The bit pattern of the origin is unsigned, because subtracting from that of a NaN may overflow a signed integer.
+        // `bits` is unsigned, because `origin` may be NaN: subtracting from the bit pattern of a NaN could overflow a signed
+        // integer.
         const auto bits = std::bit_cast<std::uint32_t>(origin);
         const auto first = static_cast<std::uint32_t>(sums[2 * b]), all = static_cast<std::uint32_t>(sums[2 * b + 1]);
         const std::uint32_t of_groups[] = {one_group ? all : first, all - first};
@@ -262,7 +269,8 @@ STILLA_INLINE void load_tile(Float (&acc)[MT][sweep_vectors], const MatmulArgs<F
   }
 }
 
-// Prefetches the part of y that the next tile writes, because y is larger than the caches: this saves 2 to 4 % of the time.
+// Prefetches the results in y that the next tile of these rows, that of the next MT tokens, will read and write, because y is larger than
+// the caches: this saves 2 to 4 % of the time.
 template <class F, std::size_t MT>
 STILLA_INLINE void prefetch_next_tile(const MatmulArgs<F>& a, std::size_t m0, std::size_t n0) {
   if (m0 + 2 * MT > a.x.rows) return;
@@ -290,10 +298,10 @@ STILLA_INLINE void store_tile(const Float (&acc)[MT][sweep_vectors], const Matmu
   }
 }
 
-// Computes a tile: `sweep_rows` rows of the set of panels from p0 on and MT tokens, over one chunk of k. `set_row` is the tile's
-// first row in the set. The sums are loaded from y and stored to y. With activations of 16 bits the two planes use the same
-// accumulators one after the other, because twice as many would not fit the registers. `tokens` is read with activations of 8
-// bits, and where groups of 16 have minimums.
+// Computes a tile over one chunk of k: `sweep_rows` rows of the set of panels from p0 on, times MT tokens from m0 on. `set_row` is the
+// tile's first row in the set. The running sums are loaded from y and stored to y. With activations of 16 bits the two planes use the
+// same accumulators one after the other, because twice as many would not fit the registers. `tokens` has what was computed of the tokens'
+// scales and sums; it is read with activations of 8 bits, and where groups of 16 have minimums.
 template <class F, std::size_t MT, std::size_t Planes>
 STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, MT>& tokens, const MatmulArgs<F>& a, std::size_t p0,
                                 std::size_t m0, std::size_t k_begin, std::size_t k_end, [[maybe_unused]] std::size_t set_row) {
@@ -302,8 +310,8 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
   Float acc[MT][vectors];
   load_tile<F, MT>(acc, a, m0, n0, k_begin);
   prefetch_next_tile<F, MT>(a, m0, n0);
-  // These pointers move on from block to block. With an index into each array instead, GCC ran out of registers for the arrays'
-  // addresses, and the loads waited.
+  // Each of these pointers (to activations, scales, sums and unpacked weights) moves on from block to block. With an index into each
+  // array instead, GCC ran out of registers for the arrays' addresses, and the loads waited.
   const std::size_t row = a.K, scales_row = a.x.blocks(), first_block = k_begin / activation_block;
   const float* origins = tokens.origins[0][0];
   const std::int32_t* starts = tokens.starts[0][0];
@@ -352,7 +360,8 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
         }
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
-          // Without keep(), GCC would broadcast the scale again for every vector, which took 3 % of Q4_0's time.
+          // scale_x is the scale of a token's block (with 8 bits its origin: 1.5 * 2^23 * scale). Without keep(), GCC would
+          // broadcast it again for every vector of rows, which took 3 % of Q4_0's time.
           const Float scale_x =
               as_floats(keep(Planes == 2 ? as_bits(set(scales[m * scales_row])) : load_copies(origins + (g * MT + m) * most)));
           STILLA_UNROLL
@@ -387,12 +396,12 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
 }
 
 inline constexpr std::size_t fewest_to_sweep = Budget::fewest_to_sweep;
-// How many tokens sweep over all unpacked sets before the next tokens begin. Meanwhile the activations of these tokens stay in L2,
-// and their TokenBlocks are made once for all sets. 48 and 96 tokens took the same time.
+// How many tokens sweep over all unpacked sets before the next tokens begin. Meanwhile the activations of these tokens stay in L2, and
+// what tiles need of their scales and sums (TokenBlocks) is computed once for all sets. 48 and 96 tokens took the same time.
 inline constexpr std::size_t tokens_at_once = 24;
 
-// Multiplies `sets` sets of panels from p0 on by all tokens. Where unpack_panels returns false, this function returns false too,
-// and the caller has to compute these sets in another way.
+// Multiplies `sets` sets of panels, from panel p0 on, by all tokens. If unpack_panels finds scales or minimums with which a sweep would
+// not give the contract's bits, this function returns false, and the caller has to compute these sets with the kernels for few tokens.
 template <class F, std::size_t Planes>
 STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0, std::size_t sets) {
   SweepOperands<F> unpacked[Budget::sets];

@@ -26,8 +26,8 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// Multiplies the tokens from m on: MT together as long as there are so many, then half as many together, and so on down to two.
-// Returns the first token that is left over, or the number of tokens if none is.
+// Multiplies `Panels` panels from p on by the tokens from m on: MT tokens together as long as there are so many, then half as many
+// together, and so on down to two. Returns the first token that is left over, or the number of all tokens if none is.
 template <class F, std::size_t Planes, std::size_t Panels, std::size_t MT>
 STILLA_INLINE std::size_t tokens_together(const MatmulArgs<F>& a, std::size_t p, std::size_t m) {
   if constexpr (MT >= 2) {
@@ -55,8 +55,9 @@ template <class F, std::size_t Planes>
 STILLA_NOINLINE void matmul_planes(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
   std::size_t p = first;
   if (a.x.rows >= fewest_to_sweep && a.K != 0) {
-    // Sweeps take only panels with all 16 rows; the last panel of the matrix may have fewer. If the number of panels is no
-    // multiple of a set, the last set includes some panels that are done already.
+    // A sweep takes sets of a fixed number of panels that have all 16 rows; the last panel of the matrix may have fewer. If the
+    // panels to multiply are no whole number of sets, the last set includes some panels that are done already; they get the same
+    // bits.
     const std::size_t full = a.N / panel_rows < last ? a.N / panel_rows : last;
     constexpr std::size_t set = Budget::set_panels;
     while (p < full && full - first >= set) {
@@ -73,7 +74,8 @@ STILLA_NOINLINE void matmul_planes(const MatmulArgs<F>& a, std::size_t first, st
     constexpr std::size_t panels = Budget::few_panels;
     if (a.x.rows >= 2 && last - first >= panels) {
       for (; p < last; p += panels) {
-        // Where too few panels are left to go together, some panels that are done already are taken again; they get the same bits.
+        // `few_panels` panels are multiplied together. Where fewer are left at the end, some panels before them, which are done
+        // already, are taken again; they get the same bits.
         if (last - p < panels) p = last - panels;
         const std::size_t m = tokens_together<F, Planes, panels, Budget::few_panels_tokens>(a, p, 0);
         for (std::size_t i = 0; i < panels; ++i) panels_left<F, Planes>(a, p + i, m);

@@ -5,14 +5,14 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// How many vectors of results `Panels` panels have together. Vector v belongs to panel v / row_vectors.
+// The results of one token and the rows of `Panels` panels take this many vectors. Vector v belongs to panel v / row_vectors.
 template <std::size_t Panels>
 inline constexpr std::size_t few_vectors = Panels * row_vectors;
 
-// The activations of MT tokens from m0 on, in the block of 32 k that begins at k0.
+// The activations of MT tokens from m0 on, in the block of 32 k that begins at k0: their values, scales and sums.
 //
-// The values of token m are m rows behind those of the first token. Each different distance from a base pointer takes a register, so a
-// second base pointer, to the values of the middle token, keeps the number of these registers small.
+// The values of the token with number m of these are m * `row` bytes behind those of the first. Each different distance from a base
+// pointer takes a register, so a second base pointer, to the values of the middle token, keeps the number of these registers small.
 template <std::size_t MT, std::size_t Planes>
 struct FewTokens {
   static constexpr std::size_t tokens_per_base = MT == 1 ? 1 : MT / 2;
@@ -30,7 +30,8 @@ struct FewTokens {
         sums(x.row_sums(m0) + k0 / activation_block * 2), blocks(x.blocks()) {
     if constexpr (Planes == 2) low[0] = x.row_low(m0) + k0, low[1] = x.row_low(m0 + MT / 2) + k0;
   }
-  // The address of four values of token m, from the k-th of the block on. `base` is `values` or `low`.
+  // The address of four values of token m: those of the k-th and the next three k of the block. `base` is `values`, the pointers to the
+  // values or their upper bytes, or `low`, those to the lower bytes.
   STILLA_INLINE const std::int8_t* at(const std::int8_t* const (&base)[2], std::size_t m, std::size_t k) const {
     return base[m / tokens_per_base] + (m % tokens_per_base * row + k);
   }
@@ -45,8 +46,8 @@ STILLA_INLINE void prefetch_few(const std::byte* span, std::size_t k0, std::size
   // cache line, the cache line that two blocks share is prefetched twice.
   constexpr std::size_t block_bytes = Layout::span_bytes * code_block / Layout::span_k;
   std::size_t ahead_by = Budget::few_ahead(MT);
-  // Behind this panel's end lies a panel that is being read too. So what would be prefetched behind this panel's end is instead
-  // prefetched behind the last of the panels that are read together.
+  // The panels that are read together lie one behind the other. So behind the end of this panel lies one that is being read already,
+  // and what would be prefetched there is instead prefetched behind the last of them.
   if constexpr (Panels > 1) {
     if (k0 / code_block * block_bytes + Budget::few_ahead(MT) >= panel_bytes) ahead_by += (Panels - 1) * panel_bytes;
   }
@@ -112,8 +113,9 @@ STILLA_INLINE void few_dots(Int (&dot)[MT][few_vectors<Panels>], Int (&dot_low)[
   }
 }
 
-// Adds to vector v of acc the dot products of group g of a block, times the scales of the weights and of the activations. Also adds
-// what the minimum of the group or of the block contributes. `scale` and `minimum` are those of the group's weights.
+// Adds to vector v of acc, the sums of MT tokens, the dot products of group g of a block, times the scales of the weights and of the
+// activations. Also adds what the minimum of the group or of the block contributes. `scale` and `minimum` are those of the group's
+// weights.
 template <class F, std::size_t MT, std::size_t Planes, std::size_t Vectors>
 STILLA_INLINE void add_few_dots(Float (&acc)[MT][Vectors], Int (&dot)[MT][Vectors], const Int (&dot_low)[Planes == 2 ? MT : 1][Vectors],
                                 const FewTokens<MT, Planes>& x, std::size_t g, std::size_t v, Float scale, [[maybe_unused]] Float minimum) {
@@ -127,7 +129,8 @@ STILLA_INLINE void add_few_dots(Float (&acc)[MT][Vectors], Int (&dot)[MT][Vector
     STILLA_UNROLL
     for (std::size_t m = 0; m < MT; ++m) {
       float sum = 0.0f;
-      // These conversions are scalar, because they can use a port that 512-bit vectors leave idle.
+      // The sum of a group's activations, an integer, becomes a float by a scalar conversion, because that can use a port that
+      // 512-bit vectors leave idle.
       if constexpr (has_nibble_minimums<F>) {
         const std::int32_t* of_token = x.sums + 2 * m * x.blocks;
         sum = x.scales[m * x.blocks] * static_cast<float>(g == 0 ? of_token[0] : of_token[1] - of_token[0]);
@@ -139,8 +142,8 @@ STILLA_INLINE void add_few_dots(Float (&acc)[MT][Vectors], Int (&dot)[MT][Vector
   }
 }
 
-// Adds to vector v of acc what the sub-minimums of a record contribute. `rounded` points to the first token's rounded sums of the
-// record's 256 k; those of the next token are `stride` behind.
+// Adds to vector v of acc, the sums of MT tokens, what the sub-minimums of a record contribute. `rounded` points to the first token's
+// rounded sums of the record's 256 k; those of the next token are `stride` behind.
 template <class F, std::size_t MT, std::size_t Vectors>
 STILLA_INLINE void add_few_sub_minimums(Float (&acc)[MT][Vectors], const std::byte* record, const RoundedSums* rounded, std::size_t stride,
                                         std::size_t v) {
@@ -167,7 +170,7 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
   constexpr std::size_t vectors = few_vectors<Panels>;
   const std::size_t panel_bytes = Layout::panel_bytes(a.K);
   const std::byte* const panel = a.panels + p * panel_bytes;
-  // Without columns there are no panels, and the pointer may be null.
+  // A matrix with K = 0 has no bytes in its panels, and the pointer to them may be null, so nothing may be added to it.
   const std::byte* span = a.K == 0 ? panel : panel + Layout::head_bytes;
   const Int levels = operand_levels(a);
   Float acc[MT][vectors];

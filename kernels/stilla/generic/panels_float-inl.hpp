@@ -23,8 +23,8 @@ STILLA_INLINE Float load_weights(const float* from) { return load_floats(from); 
 STILLA_INLINE Float load_weights(const f16* from) { return load_f16(reinterpret_cast<const std::byte*>(from)); }
 STILLA_INLINE Float load_weights(const bf16* from) { return load_bf16(reinterpret_cast<const std::byte*>(from)); }
 
-// Multiplies the columns [k0, k1) of Panels panels from p on by MT tokens from m0 on. If k0 is 0 the sums begin at 0; otherwise they
-// are loaded from y.
+// Computes a tile over the k from k0 to k1 - 1: Panels panels from p on, times MT tokens from m0 on. If k0 is 0 its sums begin at 0;
+// otherwise they are loaded from y.
 template <class F, std::size_t Panels, std::size_t MT>
 STILLA_NOINLINE void float_tile(const MatmulArgs<F>& a, std::size_t p, std::size_t m0, std::size_t k0, std::size_t k1) {
   using Weight = typename F::Storage;
@@ -39,8 +39,8 @@ STILLA_NOINLINE void float_tile(const MatmulArgs<F>& a, std::size_t p, std::size
       acc[m][v] = k0 == 0 ? zero() : load_floats(a.y.row(m0 + m) + p * panel_rows + v * lanes);
     }
   }
-  // The activations of neighbouring tokens are `stride` apart. There are two base pointers to them, because each different distance
-  // from a base takes a register.
+  // The activations of neighbouring tokens are `stride` floats apart. There are two base pointers to them, to those of the first and of
+  // the middle token, because each different distance from a base takes a register.
   const std::size_t stride = a.x.stride;
   constexpr std::size_t half = MT == 1 ? 1 : MT / 2;
   const float* x[2] = {a.x.row(m0), a.x.row(m0 + (MT == 1 ? 0 : half))};
@@ -60,7 +60,8 @@ STILLA_NOINLINE void float_tile(const MatmulArgs<F>& a, std::size_t p, std::size
   }
   if (k1 == a.K) return store_sums<Panels>(a, p, m0, acc);
   STILLA_UNROLL
-  // Between chunks the sums of all 16 rows of a panel are stored in y. The caller makes sure that these panels have all their rows.
+  // After a chunk of k that is not the last one, the sums of all 16 rows of a panel are stored in y. The caller makes sure that the
+  // matrix has all these rows.
   for (std::size_t m = 0; m < MT; ++m) {
     STILLA_UNROLL
     for (std::size_t v = 0; v < vectors; ++v) store_floats(a.y.row(m0 + m) + p * panel_rows + v * lanes, acc[m][v]);
@@ -76,12 +77,14 @@ inline constexpr std::size_t float_panels = [] {
   return fit < 1 ? std::size_t{1} : fit < most ? fit : most;
 }();
 
-// Multiplies the panels from p on, Panels together as long as there are so many before `last`, by the tokens [m0, m1), whose
-// number is a multiple of MT. Takes float_chunk_k columns at a time, or all. Returns the first panel that is left over.
+// Multiplies the panels from p on, Panels together as long as there are so many before `last`, by the tokens m0 to m1 - 1, whose number
+// is a multiple of MT. Either float_chunk_k k are multiplied by all these tokens before the next k, or all K at once. Returns the first
+// panel that is left over.
 template <class F, std::size_t Panels, std::size_t MT>
 STILLA_INLINE std::size_t float_panels_together(const MatmulArgs<F>& a, std::size_t p, std::size_t last, std::size_t m0, std::size_t m1) {
   for (; p + Panels <= last; p += Panels) {
-    // The last panel of the matrix may have fewer rows, so its sums cannot be stored in y between chunks.
+    // Between chunks of k the sums of all 16 rows of a panel are stored in y. The last panel of the matrix may have fewer rows, and
+    // then y has no room for them; so it is multiplied over all K at once.
     const bool is_whole = (p + Panels) * panel_rows <= a.N;
     const std::size_t chunk = is_whole && m1 - m0 > MT ? Budget::float_chunk_k : a.K;
     std::size_t k = 0;
@@ -94,7 +97,8 @@ STILLA_INLINE std::size_t float_panels_together(const MatmulArgs<F>& a, std::siz
   return p;
 }
 
-// Multiplies all tokens from m0 on: MT together, then about half as many together, and so on down to one.
+// Multiplies the panels `first` to `last` - 1 by all tokens from m0 on: MT together, then about half as many together, and so on down to
+// one.
 template <class F, std::size_t MT>
 STILLA_INLINE void float_tokens_from(const MatmulArgs<F>& a, std::size_t first, std::size_t last, std::size_t m0) {
   const std::size_t m1 = a.x.rows - (a.x.rows - m0) % MT;

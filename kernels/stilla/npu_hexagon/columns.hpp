@@ -10,11 +10,11 @@
 // Columns are grouped into sets of four, then of two, then of one (3 tokens of int8: 2 + 1). Each set is one stream, in the order
 // in which it is read:
 //
-//     set of C columns:    [K / 64 chunks] { int8 [8][C][8]   k = 64 chunk + 8 i + j
+//     set of C columns:    [K / 64 chunks] { int8 [8][C][8]   [i][column][j] has the value of k = 64 chunk + 8 i + j
 //                                            [C] { int16 c0, c1 | int32 c }              72 C bytes
 // c0, c1: -7 times the sum of the first and of the last 32 activations of the chunk. c: -7 times the sum of all activations up to
-// the chunk's end. They are added to the sums, because the code 8, which stands for 0, is stored as 7 (stored_zero of panel.hpp): so
-// each product contains 7 times its activation too much.
+// the chunk's end. They are added to the sums of products, because the code 8, which stands for 0, is stored as 7 (stored_zero of
+// panel.hpp): so each product contains 7 times its activation too much.
 #pragma once
 
 #include <stddef.h>
@@ -34,14 +34,14 @@ constexpr size_t columns_of(npu::Activations form, size_t tokens) { return token
 constexpr size_t columns_bytes(npu::Activations form, size_t tokens, size_t K) {
   return columns_of(form, tokens) * (K / chunk_k) * column_chunk_bytes;
 }
-// How many columns the set has that begins with the first of `left` columns.
+// When `left` columns are still to be grouped into sets of four, two or one column: how many of them the next set has.
 constexpr size_t set_size(size_t left) { return left >= 4 ? 4 : left >= 2 ? 2 : 1; }
 
 constexpr int8_t column_value(int8_t a, size_t) { return a; }
 constexpr int8_t column_value(int16_t a, size_t plane) { return static_cast<int8_t>(plane == 0 ? a >> 8 : (a & 255) - 128); }
 
-// Writes the activations a [tokens][K] as columns to `columns`, which has columns_bytes() bytes at a multiple of 8. A is int8_t or
-// int16_t.
+// Writes the activations a [tokens][K], which are int8_t or int16_t, as columns to `columns`, which has columns_bytes() bytes and begins at
+// a multiple of 8.
 template <class A>
 void pack_columns(uint8_t* columns, const A* a, size_t tokens, size_t K) {
   constexpr size_t planes = sizeof(A);

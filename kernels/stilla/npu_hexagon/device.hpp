@@ -38,7 +38,8 @@ template <QuantisedFormat F>
 inline constexpr bool holds<F> = F::code_bits == 4 && F::zero_point == npu::zero_point && !F::is_codebook && !F::has_minimum &&
                                  (!F::has_sub_scales || F::group_weights % scale_k == 0);
 
-// Gives rows of weights, as files hold them, the members that pack() in panel.hpp asks of weights.
+// pack() in panel.hpp takes weights of any type that can tell the code, block scale and channel scale at a place. This type does so for
+// rows of format F, as a weight file holds them.
 template <class F>
   requires holds<F>
 struct RowWeights {
@@ -59,9 +60,9 @@ struct RowWeights {
 struct HexagonEmulated {
   static constexpr DeviceId id{"hexagon-emulated"};
   // The tolerance covers the rounding of activations to 16 bits, if no activation is larger than 32 times the root mean square: the
-  // relative squared error is then (32 / 32767)^2 / 12 = 8e-8. With a transform, activations are rounded twice, before it and after
-  // it. The second rounding is coarser: one unit in its last place may be highest / 16384. So with a transform the tolerance holds if,
-  // before and after it, no value is larger than 16 times the root mean square.
+  // relative squared error is then (32 / 32767)^2 / 12 = 8e-8. With a Hadamard transform, activations are rounded twice, before it and
+  // after it. The second rounding is coarser: its step may be as large as the highest value / 16384. So with a transform the tolerance
+  // holds if, before and after it, no value is larger than 16 times the root mean square.
   static constexpr double tolerance = 1e-7;
   static bool available() { return true; }
 
@@ -117,8 +118,8 @@ struct HexagonEmulated {
   }
 
  private:
-  // Multiplies all rows of x, as integers, by the weights. token_of(token, m) writes row m as integers to `token` and returns their
-  // scale.
+  // Multiplies all tokens of x, rounded to integers, by the weights. token_of(token, m) writes the integers of token m to `token` and
+  // returns their scale.
   template <class TokenOf>
   static Status multiply_integers(Matrix y, const Weights& w, ConstMatrix x, const TokenOf& token_of) {
     if (x.cols != w.cols || y.cols != w.rows || y.rows != x.rows) {
@@ -136,8 +137,8 @@ struct HexagonEmulated {
     return success();
   }
 
-  // Returns the exact sum of levels * a over a row of K weights, computed without planes. 512 products of at most 120 * 32768 fit 32
-  // bits.
+  // Returns the exact sum of the products of a row's K weights, `levels`, which are block_scale * (code - 8), and a token's K integers a,
+  // not split into planes. Up to 512 products, each of at most 120 * 32768, are added in 32 bits, and these sums in 64.
   static std::int64_t total(const std::int8_t* levels, const std::int16_t* a, std::size_t K) {
     constexpr std::size_t some_k = 512;
     static_assert(some_k * 120 * 32768 <= INT32_MAX);

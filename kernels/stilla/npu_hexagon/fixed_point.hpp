@@ -30,8 +30,8 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace hexagon {
 
-// Shifts words of 32 bits right by s = 0..31 and narrows them to halves of 16 bits, as npu::shifted does. Nothing overflows, because
-// |a| <= 2^30.
+// Shifts the words of 32 bits in `a` right by s = 0..31, with rounding, and narrows them to halves of 16 bits, as npu::shifted does.
+// Nothing overflows, because the magnitudes of all words are at most 2^30.
 template <class V>
 STILLA_HVX_INLINE typename V::Vector shifted(const typename V::Pair& a, int s) {
   const typename V::Vector half = V::splat_word(s == 0 ? 0 : 1 << (s - 1));
@@ -52,7 +52,8 @@ template <class V>
 STILLA_HVX_NOINLINE void rms_norm(int16_t* y, const int16_t* x, const int16_t* weight, size_t n, uint64_t epsilon, npu::NormFormat f) {
   using Vector = typename V::Vector;
   using Pair = typename V::Pair;
-  // The squares, which are up to 2^30, are added up in two parts of 16 bits each.
+  // RMSNorm needs the sum of the squares of a row. A square is up to 2^30, so many of them overflow a word of 32 bits. Therefore the lower
+  // 16 bits of the squares are added up in one vector, and their upper bits in another.
   const Vector low_half = V::splat_word(0xffff);
   Vector low = V::zero(), high = V::zero();
   for (size_t i = 0; i < n; i += vector_halves) {
@@ -70,7 +71,7 @@ STILLA_HVX_NOINLINE void rms_norm(int16_t* y, const int16_t* x, const int16_t* w
   }
 }
 
-// Rotates the `pairs` pairs of a head, in place. `pairs` is a multiple of 64.
+// RoPE of one head, in place: rotates each of its `pairs` pairs, whose numbers are x[i] and x[i + pairs]. `pairs` is a multiple of 64.
 template <class V>
 STILLA_HVX_NOINLINE void rope(int16_t* x, const int16_t* cos, const int16_t* sin, size_t pairs) {
   using Vector = typename V::Vector;
@@ -160,8 +161,8 @@ STILLA_HVX_INLINE void transform_64(typename V::Vector& first, typename V::Vecto
   }
 }
 
-// The Hadamard transform of each run of x, written to y, which may be x. `sums` [n] is working space. Returns the number of bits by
-// which the exact sums were shifted right to fit 16 bits.
+// The Hadamard transform of each run of x, written to y, which may be x. Both have n values. `sums` [n] is working space for the exact
+// results, words of 32 bits. Returns the number of bits by which these were shifted right to fit 16 bits.
 template <class V>
 STILLA_HVX_NOINLINE int hadamard(int16_t* y, int32_t* sums, const int16_t* x, size_t n) {
   using Vector = typename V::Vector;

@@ -33,7 +33,7 @@
 //   even_halves(upper, lower)   narrow by 0 without the shifter                    vshuffe               any pipe
 //   deal_words(upper, lower)    the result's lower vector: the even words of `lower`, then those of `upper`;
 //                               its upper vector: the odd words in the same order  vdeal                 permutation
-//   sub_words of pairs          both at once                                       vsub                  two pipes
+//   sub_words of pairs          both vectors of the pairs at once                  vsub                  two pipes
 //   shift_right(a, s)           words, arithmetic, s = 0..31                       vasr                  the shifter
 //   shift_left(a, s)            words, s = 0..31                                   vasl                  the shifter
 //   shift_halves_right(a, s)    unsigned halves, s = 0..15                         vlsr                  the shifter
@@ -56,8 +56,9 @@
 #include <hvx_hexagon_protos.h>
 #endif
 
-// On the DSP everything is inlined into a kernel, because vectors among a call's arguments would go through memory. A sweep is
-// never inlined, so that its loop can be found in the program. On other machines inlining would only make the compiler slow.
+// On the DSP everything is inlined into a kernel, because vectors among a call's arguments would go through memory. A sweep, the kernel of
+// a matrix product, is never inlined, so that tests/npu_hexagon/packets.py finds its loop in the program. On other machines inlining would
+// only make the compiler slow.
 #if defined(__HVX__)
 #define STILLA_HVX_INLINE inline __attribute__((always_inline))
 #define STILLA_HVX_NOINLINE __attribute__((noinline))

@@ -31,7 +31,8 @@ class HvxPlain {
     Vector lower, upper;
   };
 
-  // Memory that kernels may touch. Objects must be destroyed in the reverse order of their construction.
+  // Memory that kernels may touch while such an object lives; any other access is recorded as a fault. Objects must be destroyed in the
+  // reverse order of their construction.
   class Memory {
    public:
     Memory(const void* data, std::size_t bytes) : data_(static_cast<const std::uint8_t*>(data)), bytes_(bytes), next_(first()) {
@@ -233,7 +234,7 @@ class HvxPlain {
     std::memcpy(&x, a.bytes + 2 * i, 2);
     return x;
   }
-  // Makes a vector whose word i is the low 32 bits of f(i). halves() does the same with the low 16 bits.
+  // Makes a vector of 128 bytes whose word i is the low 32 bits of f(i). halves() makes one whose half i is the low 16 bits.
   template <class F>
   static Vector words(const F& f) {
     Vector r;

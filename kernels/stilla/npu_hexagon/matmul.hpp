@@ -13,6 +13,7 @@
 //     low  = L1 | L0                            vshuffe: halves of the words L0, L1 of two blocks
 //     high = (P1 - L1) / 16 | (P0 - L0) / 16    vsub of a pair, vasr that narrows
 //     y   += (low + correction) . scales        vadd, vdmpy; the same for high. Sums that have wrapped still give the right result
+//                                               (`correction` is c0, c1 of columns.hpp: the code for 0 is not stored as 0)
 //
 // Packets, groups of up to four instructions that the DSP issues at once, of the loops for 256 weights (clang 19, -O3).
 // tests/npu_hexagon/packets.py counts them in programs for v68 and v73, reads this table, and fails where they differ from it:
@@ -26,9 +27,9 @@
 //     sweep_per_channel    4   (1.04 a column)           4.13
 //
 // Two vrmpy fill a packet's multipliers, so 1 packet for each column is the least possible. LPBQ's vdmpy, which takes both
-// multipliers for 32 rows x 64 k, makes it 1.13. With one column all 40 packets of a chunk are full. Other ways were slower, for one
-// column of LPBQ: in the order that the compiler chooses, 256 weights take 1.41 to 1.44 packets. If the compiler orders two
-// chunks at once, they take 1.44, and with two chunks that take turns 1.58. If all loads of codes use addresses within one
+// multipliers for 32 rows x 64 k, makes it 1.13. With one column all 40 packets of a chunk, 128 rows x 64 k, are full. Other ways were
+// slower, for one column of LPBQ: in the order that the compiler chooses, 256 weights take 1.41 to 1.44 packets. If the compiler orders
+// two chunks at once, they take 1.44, and with two chunks that take turns 1.58. If all loads of codes use addresses within one
 // pointer's reach, every second load needs an addition, and 256 weights take 1.56. A product of words and scales by vmpyie needs
 // no vshuffe, but twice as many multiplications as vdmpy. The sums of 128 rows and four columns do not fit the registers.
 #pragma once
@@ -49,24 +50,28 @@ static_assert(npu::largest_sum(16 * npu::largest_code, 128, 1, npu::largest_k) <
               "per channel 16 times the high nibbles' sum is a word, up to K = 69905");
 static_assert(npu::largest_sum(16 * npu::largest_code, 128, 1, scale_k) <= INT32_MAX);
 
-// The sums of activations times low nibbles of codes, and of activations times whole bytes, for each group of rows and column.
+// A byte of a panel holds the codes of two rows. `low` has the sums of activations times the low nibbles, `both` those of activations
+// times whole bytes: 16 times the sums of the high nibbles plus those of the low ones. Each vector has 32 such sums, for a group of 64
+// rows and one column.
 template <class V, size_t Columns, size_t Groups>
 struct Sums {
   typename V::Vector low[Groups][Columns];
   typename V::Vector both[Groups][Columns];
 };
 
-// A sweep's way through the vectors of codes. A vector is a unit. First come the units of a step's groups, from group `first` on,
-// then those of the next step. Units are pipelined by hand: a vector is loaded two units before its products, and its low nibbles
+// The order in which a sweep loads and multiplies the vectors of codes of a chunk, 64 k of a panel. A vector, 4 k of 64 rows, is called a
+// unit, the 64 rows a group, and 4 k a step. A sweep takes one or both of the panel's two groups, from group `first` on: their units of
+// one step, then those of the next. Units are pipelined by hand: a vector is loaded two units before its products, and its low nibbles
 // are computed one unit before. So a unit of one column fills a packet: vrmpy, vrmpy, vand, vmem.
 template <class V, WeightForm form, size_t Columns, size_t Groups, size_t first>
 struct Pipeline {
   using Vector = typename V::Vector;
   static constexpr ptrdiff_t stride = groups / Groups;  // vectors from unit to unit
   static constexpr size_t units = chunk_k / step_k * Groups, units_of_words = 2 * Groups;
-  // Whether the activations' words of all steps are loaded before the first unit. With one column this is so, because the four vector
-  // instructions of a unit fill its packet and leave no slot for a load of words. With more columns the words of two steps are
-  // loaded at a time, between units.
+  // A word is the four activations of a column that one step (4 k) multiplies. This constant tells whether the words of all steps of a
+  // chunk are loaded before its first unit (a vector of codes). With one column this is so, because the four vector instructions of a
+  // unit fill its packet and leave no slot for a load of words. With more columns the words of two steps are loaded at a time, between
+  // units.
   static constexpr bool all_words_first = Columns == 1;
 
   const uint8_t* next;
@@ -87,8 +92,8 @@ struct Pipeline {
     for (size_t i = begin; i < end && all_words_first; ++i) load_words(x, i);
   }
 
-  // Multiplies a unit (a vector of codes) by all columns. With LPBQ, the first products of a block begin its sums; per channel, the
-  // sums go on over all K.
+  // Multiplies a unit (a vector of codes: 4 k of 64 rows) by all columns. With LPBQ, the first products of each 32 k start new sums,
+  // because every 32 k have a scale of their own; per channel, the sums go on over all K.
   STILLA_HVX_INLINE void multiply(Sums<V, Columns, Groups>& sums, size_t unit) {
     const size_t step = unit / Groups, g = unit % Groups;
     const bool begins = form == WeightForm::lpbq && step % (scale_k / step_k) == 0;
@@ -100,7 +105,8 @@ struct Pipeline {
       sums.low[g][c] = begins ? V::dot4(low, word) : V::dot4(sums.low[g][c], low, word);
     }
   }
-  // Does what comes between the products of a unit and those of the next unit.
+  // Does what comes between the products of a unit (a vector of codes) and those of the next unit: takes the low nibbles of the next
+  // unit's codes, and loads the vector of codes after it, and activations where they are not loaded yet.
   STILLA_HVX_INLINE void advance(const uint8_t* x, size_t unit) {
     if (!all_words_first && unit / units_of_words + 1 < units / units_of_words) {
       const size_t i = unit / units_of_words + 1;
@@ -114,7 +120,9 @@ struct Pipeline {
   }
 };
 
-// Writes negated sums [Columns][128] of the rows of groups [first, first + Groups) and of the columns at x, over all chunks.
+// The sweep for weights per channel: multiplies one panel, over all of its chunks (64 k each), by the columns at x. Writes the sums to
+// out [Columns][128], where a panel's row has its place; of the panel's two groups of 64 rows it computes `Groups`, from `first` on. The
+// sums are negated, because the panel stores 15 - code.
 template <class V, size_t Columns, size_t Groups, size_t first>
 STILLA_HVX_NOINLINE void sweep_per_channel(int32_t* out, const uint8_t* chunk, const uint8_t* x, size_t chunks) {
   using Vector = typename V::Vector;
@@ -152,8 +160,9 @@ STILLA_HVX_NOINLINE void sweep_per_channel(int32_t* out, const uint8_t* chunk, c
   }
 }
 
-// LPBQ's sums y, and what the blocks of a chunk add to them. The blocks' sums are words; they become halves, with two blocks of a
-// row side by side, and are multiplied by the blocks' scales.
+// The sums of LPBQ: y has the running sums of all chunks so far, and `blocks` the sums of the two blocks of 32 k in a chunk, without
+// their scales. A block's sums are words of 32 bits. They are narrowed to halves of 16 bits, those of a row's two blocks side by side,
+// multiplied by the blocks' scales and added to y.
 template <class V, size_t Columns, size_t Groups, size_t first>
 struct LpbqSums {
   using Vector = typename V::Vector;
@@ -179,8 +188,8 @@ struct LpbqSums {
   STILLA_HVX_INLINE void load_correction(const uint8_t* x, size_t c) { corrections[c] = V::two_words(x + chunk_k * Columns + 8 * c).first; }
   STILLA_HVX_INLINE Vector shift_scales() const { return V::shift_halves_right(scales, first == 0 ? 4 : 8); }
 
-  // Adds the sums of the blocks of the chunk that was multiplied, times the scales of the blocks, to y. Meanwhile it loads the first
-  // operands of the next chunk, whose activations are at x.
+  // After the products of a chunk (64 k): multiplies the sums of its two blocks of 32 k by the blocks' scales and adds them to the
+  // running sums y. Meanwhile it loads the first codes and activations of the next chunk. The activations are at x.
   template <class Way>
   STILLA_HVX_INLINE void add_blocks(Way& way, const uint8_t* x) {
     if constexpr (Groups == 2) {
@@ -198,8 +207,8 @@ struct LpbqSums {
  private:
   static constexpr ptrdiff_t ahead = static_cast<ptrdiff_t>(groups / Groups * vector_bytes);
 
-  // Adds the blocks of 128 rows. With one column the order of the statements is the order of the packets. There are eight packets, all
-  // full.
+  // Does what add_blocks() says, for 128 rows. With one column the order of the statements is the order of the packets. There are eight
+  // packets, all full.
   template <class Way>
   STILLA_HVX_INLINE void add_two_groups(Way& way, const uint8_t* x) {
     const Vector mask = V::splat_half(15);
@@ -284,7 +293,8 @@ struct LpbqSums {
   static STILLA_HVX_INLINE void keep(Vectors&... vectors) {
     if constexpr (Columns == 1) V::in_order(vectors...);
   }
-  // Returns 16 times the sums of the high nibbles of both blocks of a chunk.
+  // Returns 16 times the sums of the high nibbles of both blocks (32 k each) of a chunk, for 32 rows and column c. A sum of whole bytes
+  // contains 16 times that of the high nibbles and once that of the low nibbles, which is subtracted.
   STILLA_HVX_INLINE Pair high_words(size_t g, size_t c) const {
     return V::sub_words(Pair{blocks[0].both[g][c], blocks[1].both[g][c]}, Pair{blocks[0].low[g][c], blocks[1].low[g][c]});
   }
@@ -302,8 +312,8 @@ struct LpbqSums {
   }
 };
 
-// Writes the negated sums [Columns][128] of LPBQ weights, as sweep_per_channel() does for weights per channel. The sums of a chunk's
-// blocks are added to y when the next chunk begins. When the first chunk begins, zeros are added.
+// The sweep for LPBQ weights. Its arguments and results are those of sweep_per_channel(). The sums of a chunk's two blocks of 32 k are
+// multiplied by their scales and added to the running sums when the next chunk begins. When the first chunk begins, zeros are added.
 template <class V, size_t Columns, size_t Groups, size_t first>
 STILLA_HVX_NOINLINE void sweep_lpbq(int32_t* out, const uint8_t* chunk, const uint8_t* x, size_t chunks) {
   using Way = Pipeline<V, WeightForm::lpbq, Columns, Groups, first>;
@@ -329,9 +339,9 @@ STILLA_HVX_NOINLINE void sweep_lpbq(int32_t* out, const uint8_t* chunk, const ui
     if (!Way::all_words_first) way.load_words(next_x, 0);
     x = next_x;
   }
-  // Adds the last chunk's blocks. add_blocks() also loads the first operands of a next chunk, although none follows. It loads codes
-  // from the panel's tail, and activations from the columns at the address given here. Both addresses are valid, and the loaded
-  // operands are not used.
+  // Adds the sums of the last chunk's blocks to the running sums. add_blocks() also loads the first operands of a next chunk, although
+  // none follows: codes from the panel's tail, and activations from the address that is passed to it here, which lies in the columns.
+  // Both addresses are valid, and the loaded operands are not used.
   sums.add_blocks(way, Way::all_words_first ? x - column_chunk_bytes * Columns : x);
   STILLA_HVX_UNROLL
   for (size_t g = 0; g < Groups; ++g) {
@@ -360,8 +370,9 @@ STILLA_HVX_INLINE void sweep(int32_t* out, const uint8_t* panel, WeightForm form
   sweep_per_channel<V, 4, 1, 1>(out, panel, x, chunks);
 }
 
-// The arguments of a product: y[M, N] becomes the products of activations and weights, times their scales, plus the bias. Panels are
-// read as vectors, columns eight bytes at a time, everything else as single floats. y must not overlap the other arrays.
+// The arguments of a product: y[M, N] becomes the products of activations and weights, times their scales, plus the bias. The kernel
+// reads panels as vectors of 128 bytes, columns as pieces of eight bytes, and scales and bias as single floats. y must not overlap the
+// other arrays.
 struct MatmulArgs {
   const uint8_t* panels = nullptr;    // panel.hpp, at a multiple of 128
   WeightForm form = WeightForm::per_channel;
@@ -376,8 +387,9 @@ struct MatmulArgs {
   size_t y_stride = 0;
 };
 
-// Makes the sums of 128 rows that contract/npu.hpp defines from the negated sums of columns, in place: for int8 one sum, for int16
-// those of the high plane and of the low plane.
+// Sweeps leave negated sums of 128 rows for each column. Makes of them, in place, the sums that contract/npu.hpp defines for a token: for
+// int8 one sum for each row, for int16 those of the high plane and of the low plane. The low plane's activations are stored minus 128;
+// the rows' weight_sum (panel.hpp) times 128 makes up for this.
 template <class V>
 STILLA_HVX_INLINE void make_plane_sums(int32_t* sums, npu::Activations activations, const uint8_t* weight_sums) {
   STILLA_HVX_UNROLL
@@ -389,8 +401,8 @@ STILLA_HVX_INLINE void make_plane_sums(int32_t* sums, npu::Activations activatio
   }
 }
 
-// Does the float step of contract/npu.hpp for the first `count` rows of a panel and one token. The scalar core executes it. y, bias and
-// scales are those of these rows.
+// Does the float step of contract/npu.hpp on the scalar core, for one token and the first `count` rows of a panel: sums times scales,
+// plus the bias. y, bias and scales point to the numbers of the panel's first row.
 template <npu::Activations activations, bool has_bias>
 STILLA_HVX_INLINE void scale_rows(float* __restrict y, const int32_t* __restrict sums, const uint8_t* __restrict scales, float token_scale,
                                   const float* __restrict bias, size_t count) {

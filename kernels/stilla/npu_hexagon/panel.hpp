@@ -63,7 +63,8 @@ constexpr size_t code_at(WeightForm form, size_t row, size_t k) {
          k % step_k;
 }
 constexpr unsigned code_shift(size_t row) { return row % group_rows < 32 ? 0 : 4; }
-// The place of the byte that has the nibble of a block scale, and the place of this nibble in the byte.
+// Block scales have 4 bits, and two of them share a byte. The place of the byte that has the block scale of a row of the panel at k, and
+// the scale's lowest bit in this byte.
 constexpr size_t block_scale_at(size_t row, size_t k) {
   return k / chunk_k * chunk_bytes(WeightForm::lpbq) + codes_bytes + row % 32 * 4 + k % chunk_k / scale_k * 2 + row / 64;
 }
@@ -81,7 +82,8 @@ STILLA_HVX_INLINE void write_four(uint8_t* to, T value) {
   __builtin_memcpy(__builtin_assume_aligned(to, 4), &value, 4);
 }
 
-// Writes the rows [n0, n0 + 128) as a panel. Rows from N on become zeros (code 8, block scale 1, channel scale 0).
+// Writes the rows n0 to n0 + 127 of a matrix of N rows as a panel. Rows that the matrix does not have become zeros (code 8, block scale
+// 1, channel scale 0).
 template <npu::Weights W>
 void pack_panel(uint8_t* panel, WeightForm form, const W& w, size_t n0, size_t N, size_t K) {
   const size_t rows = N - n0 < panel_rows ? N - n0 : panel_rows;

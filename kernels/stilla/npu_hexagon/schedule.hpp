@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How a matrix goes through VTCM, the DSP's own memory of 4 or 8 MiB: a table that is made, and proved to fit, at compile time. With
-// P panels in a step, VTCM holds:
+// How a matrix goes through VTCM, the DSP's own memory of 4 or 8 MiB: a table that is made, and proved to fit, at compile time. A step
+// multiplies P panels by the tokens whose columns are in VTCM; a pass is all steps of the matrix. VTCM holds:
 //
 //     VTCM    | columns of all tokens of a pass | weights, 2 x P panels | results, 2 x float [tokens][128 P] |
 //
@@ -54,7 +54,8 @@ struct Schedule {
 constexpr size_t whole_vectors(size_t bytes) { return (bytes + vector_bytes - 1) / vector_bytes * vector_bytes; }
 constexpr size_t divided_up(size_t a, size_t b) { return (a + b - 1) / b; }
 
-// The schedule of one pass of `tokens` tokens with `panels` panels a step.
+// The schedule where `tokens` tokens are multiplied by the whole matrix in one pass, and `panels` panels are in each of its buffers for
+// weights at once.
 constexpr Schedule one_step(MatrixShape shape, WeightForm form, npu::Activations activations, size_t tokens, size_t panels) {
   Schedule s;
   s.tokens = tokens;
@@ -67,7 +68,8 @@ constexpr Schedule one_step(MatrixShape shape, WeightForm form, npu::Activations
   return s;
 }
 
-// The schedule with the fewest passes and then the fewest steps. Its steps have about equal numbers of panels.
+// Chooses the schedule of a product of M tokens in `vtcm_bytes` of VTCM: the one in which the weights are read the fewest times (passes),
+// and then the one with the fewest steps. A step multiplies the panels that one buffer holds; all steps have about equal numbers of panels.
 constexpr Schedule plan(MatrixShape shape, WeightForm form, npu::Activations activations, size_t M, size_t vtcm_bytes) {
   for (size_t passes = 1; passes <= M; ++passes) {
     const size_t tokens = divided_up(M, passes);
@@ -83,12 +85,14 @@ constexpr Schedule plan(MatrixShape shape, WeightForm form, npu::Activations act
 }
 
 inline constexpr size_t vtcm_sizes[] = {size_t{4} << 20, size_t{8} << 20};
-// The numbers of tokens for which schedules are made: those of a step of generation, and of a window of prefill.
+// The numbers of tokens for which schedules are made: one, as when a model generates text, and a window of a prompt, whose tokens are
+// computed together.
 inline constexpr size_t scheduled_tokens[] = {1, 64};
 inline constexpr WeightForm weight_forms[] = {WeightForm::per_channel, WeightForm::lpbq};
 
-// Whether every matrix of every model fits VTCM, with weights in both forms, for one token and for a window of 64 tokens. This is
-// computed for activations of int16, which take more memory than int8. A window must also take only one pass with 8 MiB.
+// Whether every matrix of every model fits VTCM, with weights in both forms, for one token and for a window of 64 tokens. This is computed
+// for activations of int16, which take more memory than int8. With 8 MiB of VTCM, the tokens of a window must also fit at once, so that the
+// weights are read only once.
 constexpr bool all_fit() {
   for (const ModelShapes& model : r1_layers) {
     for (const MatrixShape& matrix : model.matrices) {

@@ -71,8 +71,8 @@ struct XdnaEmulated {
     return w;
   }
 
-  // Computes y[M, N] = x[M, K] * w^T. It is an error if the shapes do not fit each other, if the form has no number for an activation,
-  // or if memory is short.
+  // Computes y[M, N] = x[M, K] * W^T for weights W[N, K]. It is an error if the shapes do not fit each other, if an activation is not
+  // finite and the form cannot hold that, or if memory is short.
   static Status multiply(Matrix y, const Weights& w, ConstMatrix x) {
     const xdna::ProductLayout& layout = w.layout;
     if (x.cols != layout.K || y.cols != layout.N || y.rows != x.rows) {
@@ -116,7 +116,7 @@ struct XdnaEmulated {
     return success();
   }
 
-  // Computes what one core computes: one core tile of C, over all K.
+  // Computes what one core computes: one core tile of the results C, number m_tile along M and n_tile along N, over all K.
   template <xdna::Form form>
   static void core_tile(const xdna::ProductLayout& layout, const Weights& w, const xdna::Operand& x, std::size_t m_tile, std::size_t n_tile,
                         const std::byte* a, float* c, AlignedBuffer<std::int32_t>& sums) {
@@ -140,7 +140,8 @@ struct XdnaEmulated {
     }
   }
 
-  // Runs where a group of k ends: multiplies the integer sums of the group by the scales and adds them to C.
+  // For int8, where a group of k, whose weights share a scale, ends: multiplies the group's integer sums by the scales of weights and
+  // tokens, adds them to C, and sets them to 0.
   static void add_scaled(const xdna::ProductLayout& layout, const Weights& w, const xdna::Operand& x, std::size_t m0, std::size_t n0,
                          std::size_t group, float* c, AlignedBuffer<std::int32_t>& sums) {
     for (std::size_t m = 0; m < layout.tile.m && m0 + m < layout.M; ++m) {

@@ -33,7 +33,8 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace xdna {
 
-// A matrix as rows of a form's units: single numbers, with bfp16 8 numbers along K.
+// A matrix whose numbers are stored in one of the forms of tiles.hpp (int8, bf16, bfp16), row by row. A row consists of units: a unit is
+// one number, with bfp16 8 numbers along K.
 struct Operand {
   Form form = Form::bf16;
   std::size_t rows = 0, K = 0;
@@ -58,7 +59,7 @@ namespace detail {
 
 inline constexpr std::size_t longest_int8_row = 131071;  // 128 * 128 * K stays below 2^31
 
-// Stores one unit of a row, made from unit_weights(form) floats.
+// Stores one unit of a row in the form bf16 or bfp16. A unit is made from unit_weights(form) floats: one, with bfp16 8.
 inline void store_unit(Form form, std::byte* unit, const float* values) {
   if (form == Form::bf16) store_as(unit, to_bf16(*values));
   else BFP16EBS8::encode(values, unit);
@@ -74,7 +75,8 @@ inline void store_row(Form form, std::byte* units, const float* values, std::siz
   }
 }
 
-// How many k of a row of K share a scale: a group, a block, or the row. The number is a multiple of 8.
+// How many neighbouring weights of a row of K share a scale: those of a group, of a block, or of the whole row. The number is a multiple
+// of 8. It is 0 for float formats.
 template <class F>
 constexpr std::size_t scale_reach(std::size_t K) {
   if constexpr (!QuantisedFormat<F>) return 0;
@@ -93,8 +95,8 @@ void store_levels(std::byte* units, float* scales, std::size_t rows, const std::
 
 }  // namespace detail
 
-// Makes the operand W[N, K] from rows of F's blocks. It is an error if K ends within a block, if the form cannot hold the format, or
-// if memory is short.
+// Makes an operand, numbers in `form`, from the weights W[N, K] in rows of format F. It is an error if K ends within a block, if the form
+// cannot hold the format, or if memory is short.
 template <WeightFormat F>
 Result<Operand> weights_operand(Form form, const std::byte* rows, std::size_t N, std::size_t K) {
   if (K % F::block_weights != 0) {
@@ -141,7 +143,8 @@ Result<Operand> weights_operand(Form form, const std::byte* rows, std::size_t N,
   return w;
 }
 
-// Makes the operand x[M, K] from floats. It is an error if an x is not finite and the form has no such number, or if memory is short.
+// Makes an operand, numbers in `form`, from the activations x[M, K]. It is an error if one of them is not finite and the form has no
+// number for that, or if memory is short.
 inline Result<Operand> activations_operand(Form form, ConstMatrix x) {
   Operand a;
   a.form = form;

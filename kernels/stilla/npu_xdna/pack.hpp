@@ -18,12 +18,13 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace xdna {
 
-// The bytes of a row of K numbers as units of a form.
+// The bytes of a row of K numbers in a form (int8, bf16 or bfp16). With bfp16 the row is padded to whole units of 8 numbers.
 constexpr std::size_t row_bytes(Form form, std::size_t K) { return detail::quotient_up(K, unit_weights(form)) * unit_bytes(form); }
 
 namespace detail {
 
-// These two functions call f(offset in rows, offset in tiles) for every unit of the weights W or of the activations A.
+// These two functions call f(place in rows, place in tiles), two numbers of bytes, for every unit of the weights W or of the activations
+// A: where it stands in the matrix as rows, and where in the tiles.
 template <class F>
 void for_each_unit_of_weights(const ProductLayout& p, F&& f) {
   for (std::size_t n = 0; n < p.N; ++n) {
@@ -42,7 +43,7 @@ void for_each_unit_of_activations(const ProductLayout& p, F&& f) {
     }
   }
 }
-// Calls f(m, n, index in tiles) for every number y[m, n] of the results.
+// Calls f(m, n, i) for every number y[m, n] of the results, where i is the number's index among those of the packed tiles.
 template <class F>
 void for_each_result(const ProductLayout& p, F&& f) {
   for (std::size_t m = 0; m < p.M; ++m) {

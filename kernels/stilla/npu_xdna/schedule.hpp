@@ -40,7 +40,8 @@ struct Schedule {
   constexpr bool fits() const { return depth != 0 && core_bytes <= core_memory_bytes && memory_bytes <= memory_tile_bytes; }
 };
 
-// How many rows of cores one column feeds.
+// The NPU has four rows of cores, and a column's memory tile feeds activations to one or more of them. How many these are where `columns`
+// columns are used.
 constexpr std::size_t rows_fed(std::size_t columns) { return detail::quotient_up(core_rows, columns); }
 
 // The schedule for weights W[N, K] on a partition of `columns` columns.
@@ -69,7 +70,8 @@ constexpr bool every_r1_matrix_fits() {
         for (std::size_t columns = 1; columns <= max_columns; ++columns) {
           for (const CoreTile& tile : {CoreTile{}, step_tile(form)}) {
             if (!is_whole(form, tile) || !schedule(form, tile, columns, matrix.K).fits()) return false;
-            // No core tile is padded in part. Only whole core tiles are added along N, so that each column has as many.
+            // All matrices consist of whole core tiles, so none has to be filled up with zeros. The only padding is whole
+            // core tiles along N, where the columns would otherwise have different numbers of them.
             if (matrix.K % tile.k != 0 || matrix.N % tile.n != 0) return false;
           }
         }

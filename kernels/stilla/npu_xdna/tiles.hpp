@@ -77,15 +77,16 @@ struct BlockShape {
 };
 constexpr BlockShape block_shape(Form form) { return {form == Form::bf16 ? std::size_t{4} : std::size_t{8}, 8, 8}; }
 
-// How many numbers stand together along K as a unit, and the unit's bytes.
+// A unit is as many numbers along K as are stored as one piece. These two functions return how many these are in a form, and the unit's
+// bytes.
 constexpr std::size_t unit_weights(Form form) { return form == Form::bfp16 ? 8 : 1; }
 constexpr std::size_t unit_bytes(Form form) { return form == Form::int8 ? 1 : form == Form::bf16 ? 2 : 9; }
 
-// Bytes of `count` numbers, which must be whole units.
+// The bytes of `count` numbers of an operand, which must be whole units: single numbers, or with bfp16 8 numbers along K.
 constexpr std::size_t operand_bytes(Form form, std::size_t count) { return count / unit_weights(form) * unit_bytes(form); }
 inline constexpr std::size_t accumulator_bytes = 4;
 
-// What a core multiplies at a time: m x k by k x n.
+// The sizes of the core tiles that a core multiplies at a time: A is m x k, B is k x n.
 struct CoreTile {
   std::size_t m = 64, k = 64, n = 64;
 
@@ -95,7 +96,7 @@ constexpr bool is_whole(Form form, CoreTile tile) {
   const auto [r, s, t] = block_shape(form);
   return tile.m != 0 && tile.k != 0 && tile.n != 0 && tile.m % (2 * r) == 0 && tile.k % s == 0 && tile.n % (2 * t) == 0;
 }
-// The core tile for few tokens: it has the fewest rows that the kernels take.
+// The core tile for few tokens: its m, the number of tokens, is the smallest that mlir-aie's kernels take.
 constexpr CoreTile step_tile(Form form) { return {2 * block_shape(form).r, 64, 64}; }
 
 constexpr std::size_t a_bytes(Form form, CoreTile tile) { return operand_bytes(form, tile.m * tile.k); }
@@ -133,7 +134,7 @@ struct Dealt {
 
   constexpr std::size_t per_hand() const { return detail::quotient_up(tiles, hands); }
   constexpr std::size_t padded() const { return per_hand() * hands; }
-  // The place of a tile when each hand's tiles follow each other.
+  // The place of a tile among all tiles where they are stored hand by hand, each hand's tiles one behind the other.
   constexpr std::size_t place(std::size_t tile) const { return tile % hands * per_hand() + tile / hands; }
 };
 
@@ -152,7 +153,8 @@ struct ProductLayout {
   constexpr std::size_t activations_bytes() const { return along_m().padded() * k_tiles() * a_bytes(form, tile); }
   constexpr std::size_t results() const { return along_n().padded() * along_m().tiles * tile.m * tile.n; }  // numbers
 
-  // Where the core tile with these numbers begins: in the packed weights and activations in bytes, in the results in numbers.
+  // Where the core tile that is number n_tile, m_tile or k_tile along N, M and K begins: in the packed weights and activations in
+  // bytes, in the results in numbers.
   constexpr std::size_t weights_tile(std::size_t n_tile, std::size_t k_tile) const {
     return (along_n().place(n_tile) * k_tiles() + k_tile) * b_bytes(form, tile);
   }

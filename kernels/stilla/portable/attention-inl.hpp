@@ -28,8 +28,9 @@ struct Int {
   HWY_INLINE Int() {}  // as in Lanes16
   VInt32 v[row_vectors];
 };
-// How many queries share a load, measured with attention_bench. 6 queries have 12 sums in AVX2's 16 registers; with 4 queries the
-// speed was 20 % lower. With integer keys, 4 queries have 8 sums; 6 queries spill registers, and the speed was 25 % lower.
+// How many queries share a load of keys or values, as measured with attention_bench. Each query has two vectors of sums, so 6 queries
+// have 12 in AVX2's 16 registers; with 4 queries the speed was 20 % lower. With caches of integers, 4 queries have 8 vectors of sums; 6
+// queries spill registers, and the speed was 25 % lower.
 inline constexpr std::size_t max_queries = 6;
 inline constexpr std::size_t max_key_queries = 4;
 inline constexpr std::size_t max_value_queries = max_key_queries;
@@ -138,9 +139,11 @@ struct RoundedRow {
   }
 };
 
-// Multiplies four neighbouring codes of each of float_lanes / 2 lanes, widened to int16, by four rounded integers of a row. This
-// gives two int32 for a lane, which are added at the end. One vector of lanes is computed at a time, so that the sums of 4 rows stay
-// in registers. Integers of one byte take as long as integers of two bytes.
+// The products of integers in attention over caches of integers: `rows` are the queries or their attention weights, rounded, and `tiles`
+// are codes of keys or values. A lane stands for a key or a dimension, and has four neighbouring codes. The codes of float_lanes / 2
+// lanes are widened to int16 and multiplied by four integers of a row. This gives two int32 for a lane, which are added at the end. One
+// vector of lanes is computed at a time, so that the sums of 4 rows stay in registers. Integers of one byte take as long as integers of
+// two bytes.
 template <std::size_t HT, std::size_t TILES, std::size_t BYTES>
 HWY_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* rows, const std::uint8_t* tiles, const std::uintptr_t (&ahead)[2],
                                  std::size_t tile_bytes, std::size_t length) {

@@ -108,8 +108,8 @@ inline HWY_NOINLINE void logit_weights(double* sums, const float* logits, std::s
   }
 }
 
-// Rotates pairs (RoPE). Half-split pairs lie in two runs of memory. Interleaved pairs, which are rare and short, are separated and put
-// together again through memory.
+// Rotates pairs of numbers of a head (RoPE). Half-split pairs have their first numbers side by side in memory, and so their second
+// numbers. Interleaved pairs, which are rare and short, are separated and put together again through memory.
 inline HWY_NOINLINE void rope(float* x, const float* cos, const float* sin, std::size_t pairs, bool half_split) {
   for_each_16(pairs, [&](std::size_t i, std::size_t count) HWY_ATTR {
     float first[sum_lanes];

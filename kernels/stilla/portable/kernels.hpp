@@ -30,7 +30,8 @@
 #error "Stilla's portable kernels need FMA and F16C: remove HWY_DISABLE_BMI2_FMA and HWY_DISABLE_F16C, or define STILLA_HIGHWAY=0."
 #endif
 
-// These are the macros that the passes over Highway's headers change and that the last lines of this file restore.
+// Reading Highway's headers for our target changes these macros. Their values are saved here, and the last lines of this file restore
+// them.
 #pragma push_macro("HWY_ABORT")
 #pragma push_macro("HWY_HIGHWAY_INCLUDED")
 #pragma push_macro("HWY_SET_MACROS_PER_TARGET")
@@ -49,8 +50,8 @@
 #define N_NEON_WITHOUT_AES N_STILLA_NEON
 #define N_SCALAR N_STILLA_SCALAR
 
-// Where the application has included <hwy/highway.h> for its current target, Highway's include guards are closed. They are opened
-// here.
+// Where the application has included <hwy/highway.h> for its current target, Highway's include guards keep its headers from being read
+// again. They are switched here, so that the headers are read for our target.
 #if defined(HWY_HIGHWAY_PER_TARGET) != defined(HWY_TARGET_TOGGLE)
 #define STILLA_HIGHWAY_WAS_READ
 #include <stilla/portable/toggle-inl.hpp>

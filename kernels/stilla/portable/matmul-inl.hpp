@@ -55,7 +55,8 @@ HWY_INLINE VFloat load_s8(const std::byte* from) {
   return hn::ConvertTo(DFloat(), wide);
 }
 
-// The scales of group `group` for the rows whose words begin at `from` (layout/pack.hpp).
+// For ST4, whose scales of a block are in one word of 32 bits for each row: returns the scales of group `group`, from 0 on, for as many
+// rows as a vector has lanes. The words of these rows begin at `from` (layout/pack.hpp).
 template <WordScaledFormat F>
 HWY_INLINE VFloat load_word_scale(const std::byte* from, std::size_t group) {
   const DInt32 d;
@@ -157,8 +158,8 @@ struct GroupScales {
   VFloat scale, minimum;
 };
 
-// Loads the scales, and the minimums if there are any, of a group of weights for the rows of vector v. `group` is the number of the
-// group in its record.
+// Loads the scales, and the minimums if there are any, of a group of weights for the rows of vector v of the panel. `group` is the number
+// of the group in `record`.
 template <class F>
 HWY_INLINE GroupScales load_scales(const std::byte* panel, const std::byte* record, std::size_t group, std::size_t v) {
   using Layout = PanelLayout<F>;

@@ -14,8 +14,8 @@
 
 STILLA_TARGET_BEGIN("avx2,fma")
 namespace stilla { inline namespace STILLA_ABI { namespace portable_peak {
-// The first loop multiplies bytes and adds the products to sums of 16 bits. Kernels also widen such sums to 32 bits now and then, which
-// this loop leaves out.
+// The first loop multiplies bytes and adds the products to sums of 16 bits. Matmul kernels also have to widen such sums to 32 bits now
+// and then, which this loop leaves out.
 STILLA_MAC_LOOP(maddubs_loop, __m256i, _mm256_set1_epi32, _mm256_add_epi16(sums[i], _mm256_maddubs_epi16(x, sums[i])))
 STILLA_MAC_LOOP(fma_loop, __m256, _mm256_set1_ps, _mm256_fmadd_ps(x, x, sums[i]))
 }}}  // namespace stilla::portable_peak

@@ -34,7 +34,7 @@ HWY_INLINE VFloat load_f16(const std::byte* from) {
   return hn::PromoteTo(DFloat(), hn::LoadU(d, reinterpret_cast<const hwy::float16_t*>(from)));
 }
 
-// Loads as many stored values as a vector has lanes, and converts them to float.
+// Loads as many stored numbers (weights or elements of a cache: float, f16 or bf16) as a vector has lanes, and converts them to float.
 HWY_INLINE VFloat load_weights(const float* from) { return hn::LoadU(DFloat(), from); }
 HWY_INLINE VFloat load_weights(const f16* from) { return load_f16(reinterpret_cast<const std::byte*>(from)); }
 HWY_INLINE VFloat load_weights(const bf16* from) {

@@ -18,7 +18,8 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// A row of n floats rounded to integers with one unit, as rounded() in contract/attention.hpp says.
+// A row of n floats, a query or its attention weights, rounded to integers, with the number that an integer 1 stands for (`unit`).
+// rounded() in contract/attention.hpp says how.
 struct RoundedRow {
   std::int32_t values[kv_chunk];
   float unit;
@@ -30,7 +31,8 @@ struct RoundedRow {
   }
 };
 
-// Computes for one query the coefficients of the chains that contract/attention.hpp calls `even` and `odd`, which add the key bias.
+// What the key bias adds to a score is the sum or difference of two fma chains, which contract/attention.hpp calls `even` and `odd`.
+// Computes the coefficients of both for one query.
 inline void key_bias_coefficients(float* coefficients, const KeyBiasArgs& a, std::size_t query) {
   const float* q = a.queries + query * 2 * a.padded_pairs;
   const float* b = a.bias;

@@ -21,7 +21,8 @@ struct PackPanel<Scalar, F> {
   static constexpr TargetId implemented_on = Scalar::id;
 
   static void run(std::byte* panel, const PanelRows& rows, std::size_t K) {
-    // The panel is cleared by fill_n and not by memset, because the pointer may be null where there are no columns.
+    // The panel is cleared by fill_n and not by memset, because for a matrix with K = 0 the panel has no bytes and its pointer may be
+    // null.
     std::fill_n(panel, PanelLayout<F>::panel_bytes(K), std::byte{});
     for (std::size_t r = 0; r < rows.count; ++r) {
       const std::byte* row = rows.first + r * rows.stride_bytes;
@@ -36,12 +37,13 @@ struct PackPanel<Scalar, F> {
   }
 
  private:
-  // Packs the block of row r that begins with weight k0.
+  // Packs one block of the file: that of row r of the panel, whose first weight has the number k0.
   static void put_block(std::byte* panel, std::size_t r, const std::byte* row, std::size_t k0) {
     using Layout = PanelLayout<F>;
     const std::byte* block = block_of<F>(row, k0);
     for (std::size_t k = 0; k < F::block_weights; ++k) {
-      // A code with more than F::code_bits bits would change its neighbours. The mask keeps it in its own place.
+      // A code of more than F::code_bits bits would also change the bits of neighbouring codes in the panel. The mask prevents
+      // this.
       const auto code = static_cast<unsigned>(F::code(block, k)) & ((1u << F::code_bits) - 1);
       put_code(panel + Layout::codes_offset(k0 + k), r, (k0 + k) % code_block, code);
     }

@@ -33,11 +33,13 @@ namespace stilla { inline namespace STILLA_ABI { namespace amx {
 // faster with 16 tokens, as fast with 32, and 25 % slower with 64 (Granite Rapids).
 inline constexpr std::size_t fewest_tokens_for_tiles = 32;
 
-// Where value k of 16 stands. Neighbours in this order, which one multiplication takes, are k and k + 2. So weights, whose four
-// neighbouring k share a word (layout/pack.hpp), become such pairs by a shift.
+// The place of value k among 16 neighbouring values. In this order, the numbers k and k + 2, whose products a tile product adds up at a
+// time, are neighbours. Weights are packed with four neighbouring k in a word (layout/pack.hpp); a shift of the word makes pairs of k and
+// k + 2 of them.
 constexpr std::size_t tile_position(std::size_t k) { return k % 2 * 8 + k / 4 * 2 + k / 2 % 2; }
 
-// The four arrays of activations as tiles read them, in the memory of an ArrangedActivations, from its row `first` on.
+// Pointers to the four arrays of activations as tiles read them, in the memory of an ArrangedActivations. They begin at that object's
+// token `first`.
 struct TileActivations {
   std::uint16_t* values = nullptr;
   std::uint16_t* low = nullptr;  // null: 8 bits
@@ -55,9 +57,9 @@ struct TileActivations {
     rounded_sums = reinterpret_cast<std::uint16_t*>(arranged.data + places.rounded_sums) + at(arranged.first, 0);
   }
 
-  // The place where the values of block `block` of token m begin.
+  // Where the values of token m and its block number `block` begin, counted in values from `values` or `low`.
   std::size_t at(std::size_t m, std::size_t block) const { return (block * stride + m) * activation_block; }
-  // The place where the rounded sums of token m and columns k .. k + 255 begin.
+  // Where the rounded sums of token m for k to k + 255 begin, counted in numbers from `rounded_sums`.
   std::size_t sums_at(std::size_t m, std::size_t k) const {
     return at(m, k / (2 * sums_block)) + k / sums_block % 2 * 2 * RoundedSums::blocks;
   }
@@ -65,7 +67,7 @@ struct TileActivations {
   static std::size_t bytes(std::size_t rows, std::size_t cols, bool has_low) { return Places(rows, cols, has_low).bytes; }
 
  private:
-  // Offsets of the arrays in bytes, each on a cache line of its own.
+  // Where the four arrays of activations begin in memory, in bytes from its beginning. Each array begins with a cache line.
   struct Places {
     Places(std::size_t rows, std::size_t cols, bool has_low) : stride(rows + 16) {
       const std::size_t blocks = cols / activation_block * stride, pairs = (cols / sums_block + 1) / 2;
@@ -83,7 +85,8 @@ struct TileActivations {
   };
 };
 
-// Stores one row's part of TileActivations::rounded_sums for 256 columns.
+// Stores a token's rounded sums of 256 k as tiles read them (TileActivations::rounded_sums): each as two numbers, its upper and its lower
+// part.
 inline void store_tile_sums(std::uint16_t* tile_sums, const RoundedSums& rounded) {
   const auto upper_half = [](float x) { return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(x) >> 16); };
   for (std::size_t b = 0; b < RoundedSums::blocks; ++b) {
@@ -98,12 +101,13 @@ inline void store_tile_sums(std::uint16_t* tile_sums, const RoundedSums& rounded
 STILLA_TARGET_BEGIN(STILLA_SETS_AVX512VNNI)
 namespace stilla { inline namespace STILLA_ABI { namespace amx {
 
-// Stores unit * scale * value in bf16, for blocks of one row and one plane. `unit` is 256 for the high plane of two planes, otherwise
-// 1. Blocks are `stride` values apart in `out`.
+// Converts some blocks of a token's activations, of one plane, to bf16 as tiles read them: unit * scale * value. `unit` is 256 for the
+// high plane of two planes, otherwise 1. The blocks are `stride` numbers apart in `out`.
 inline STILLA_NOINLINE void tile_values(std::uint16_t* out, std::size_t stride, const std::int8_t* values, const float* scales,
                                         std::size_t blocks, float unit) {
   using namespace avx512vnni;
-  // The places of the upper halves of the floats of two vectors of 16 floats, in the order of tile_position().
+  // A permutation of 16-bit halves that makes bf16 of 32 floats in two vectors: it takes the upper half of each float, in the order of
+  // tile_position().
   alignas(64) static constexpr std::uint16_t order[32] = {1,  5,  9,  13, 17, 21, 25, 29, 3,  7,  11, 15, 19, 23, 27, 31,
                                                           33, 37, 41, 45, 49, 53, 57, 61, 35, 39, 43, 47, 51, 55, 59, 63};
   const Int upper_halves = load(order);

@@ -72,17 +72,19 @@ using avx512vnni::Int;
 
 // The most tokens of a tile. With 14 instead of 15 a matmul took 1 to 3 % longer.
 inline constexpr std::size_t max_tokens = 15;
-// The fewest tokens that a tile has when fewest_tokens_for_tiles or more are shared equally among tiles.
+// The tokens are shared equally among tiles of at most max_tokens. Where there are at least fewest_tokens_for_tiles tokens, every tile
+// then has at least this many.
 inline constexpr std::size_t fewest_tokens = 10;
 inline constexpr std::size_t panels = 2;
-// How much is unpacked at once: up to max_chunk_k weights of a row, and up to max_pairs pairs of panels, 96 KB for each pair. There
-// are three pairs where the stack allows. Together with the activations of 8 tiles, 350 KB, the unpacked panels stay in L2. (768
-// weights of each row of a pair took 5 % longer than 1536. One pair at a time, so that the activations of all tokens go by for each
-// pair, took 7 % longer.)
+// How much is unpacked at once: up to max_chunk_k weights of each row, and up to max_pairs pairs of panels, 96 KB for each pair. There
+// are three pairs where the stack allows. Together with the activations of 8 tiles, 350 KB, the unpacked panels stay in L2. (768 weights
+// of each row of a pair took 5 % longer than 1536. One pair at a time, so that the activations of all tokens go by for each pair, took 7
+// % longer.)
 inline constexpr std::size_t max_chunk_k = small_stacks ? 768 : 1536;
 inline constexpr std::size_t max_pairs = small_stacks ? 1 : 3;
-// What stays in L1: the operands of `slice_k` k, 16 KB, and the sums of `max_tiles` tiles, 15 KB. 128 k and 4 tiles were as
-// fast. But a slice ends with the round of the rounded sums, and one such round is for 256 k, so a slice has 256 k.
+// What stays in L1: a slice, the unpacked weights of two panels for `slice_k` k, 16 KB, and the sums of `max_tiles` tiles of tokens, 15
+// KB. 128 k and 4 tiles were as fast. But in formats with sub-minimums a slice ends with the products of the activations' rounded sums,
+// and these are sums of 256 k, so a slice has 256 k.
 inline constexpr std::size_t slice_k = 256, max_tiles = 8;
 static_assert(slice_k == sums_block && max_chunk_k % slice_k == 0);
 
@@ -106,7 +108,8 @@ struct Unpacked {
   alignas(64) std::uint16_t sub_minimums[eights][panels][16][2 * panel_rows];
 };
 
-// The values that codes of at most 5 bits stand for, in bf16. With codes of 4 bits each value stands there twice.
+// The weights, without their scale, that codes of at most 5 bits stand for, in bf16. The instruction that looks codes up reads 5 bits, so
+// the table has 32 places; where codes have 4 bits, each weight stands there twice.
 struct CodeTable {
   alignas(64) std::uint16_t values[32];
 };
@@ -132,9 +135,9 @@ STILLA_INLINE Int byte_as_float(Int bytes) {
 // Returns in each lane a pair of bf16: the upper halves of the floats of `first` and of `second`.
 STILLA_INLINE Int upper_halves(Int first, Int second) { return _mm512_mask_blend_epi16(0xaaaaaaaau, _mm512_srli_epi32(first, 16), second); }
 
-// Unpacks the minimum of eight groups and their sub-minimums. The sub-minimums stand where the activations' rounded sums stand,
-// in half `half`: each twice, as a pair for the two parts of a sum. The other half, where the sums of the other eight groups
-// stand, is zeros.
+// Unpacks the minimum of 256 k, which are eight groups, and the sub-minimums of these groups, for the rows of a panel. Tiles hold the
+// rounded sums of 512 k: in half 0 those of the first 256, in half 1 the others. The sub-minimums stand in half `half`, each twice,
+// because a rounded sum is two numbers. The other half becomes zeros.
 template <class F>
 STILLA_INLINE void unpack_minimums(Unpacked<F>& out, const std::byte* record, std::size_t i, std::size_t p, std::size_t half) {
   using namespace avx512vnni;
@@ -202,9 +205,9 @@ STILLA_NOINLINE void unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std:
   }
 }
 
-// Where a round finds its operands. The rounds go over some tiles of tokens and a chunk of k: slice by slice, and in each slice
-// over all tiles. Every instruction beside the tile instructions costs time, so these are pointers that mostly take one step.
-// With sub-minimums a slice ends with one more round, the round of the rounded sums.
+// Where each round of four products finds its operands. The rounds go over some tiles of tokens and a chunk of k: slice by slice (slice_k
+// k), and in each slice over all tiles. Every instruction beside the tile instructions costs time, so these are pointers that mostly take
+// one step. With sub-minimums a tile ends its slice with one more round, which multiplies the activations' rounded sums.
 template <class F, std::size_t Planes>
 class Rounds {
  public:
@@ -220,12 +223,14 @@ class Rounds {
   }
 
   const std::uint16_t* x() const { return x_; }
-  // The activations of a round's second group or, with two planes, of the low plane.
+  // A round multiplies two tiles of activations. The address of the second one: that of the next group or, with two planes, of the low
+  // plane.
   const std::uint16_t* second_x() const {
     return x_ + (Planes == 2 ? tiles_.low - tiles_.values : F::group_weights == activation_block ? std::ptrdiff_t(block_) : 16);
   }
   const std::uint16_t* w() const { return w_; }
-  // Goes to the next round. After the last round it goes back to an earlier round, whose operands exist.
+  // Moves the pointers to the operands of the next round. After the last round there is none, so it goes back to an earlier one,
+  // because the operands are loaded ahead and must exist.
   void next() {
     if (--left_ == 0) return next_tile();
     if constexpr (has_sub_minimums<F>) {
@@ -237,7 +242,8 @@ class Rounds {
     }
     w_ += round_k * panels * panel_rows;
     if constexpr (round_k == 16) {
-      // Two rounds read the two halves of a block. A slice has an even number of rounds, so left_ tells which half is next.
+      // A round takes 16 k here, so two rounds read the two halves of a block of activations. A slice has an even number of rounds,
+      // so left_, the number of rounds that are left of it, tells which half is next.
       x_ += left_ % 2 == 0 ? block_ - 16 : 16;
     } else {
       x_ += round_k / activation_block * block_;
@@ -271,7 +277,7 @@ struct alignas(64) Products {
   float values[4][16][panel_rows];  // of C0 .. C3
 };
 
-// Stores the product that tile c holds. It belongs to the round before the current one.
+// Stores the product that tile register c holds to memory. It belongs to the round before the current one.
 template <class Tiles, Tile c>
 STILLA_INLINE void store(Products& products) {
   Tiles::template store<c, (c - tile_c0) * int{sizeof(Products) / 4}>(&products, 64);
@@ -282,8 +288,9 @@ STILLA_INLINE void multiply() {
   Tiles::template dot_bf16<c, x, w>();
 }
 
-// Computes a round of four products, and meanwhile stores the products of the round before. The round's first operands are in the
-// tiles already, its other operands are at w and second_x. Also loads the operands that the next round begins with.
+// Computes a round of four products (two tiles of activations times two panels), and meanwhile stores the products of the round before.
+// The round's first operands are in the tile registers already; its other operands are at w and second_x. Also loads the operands that
+// the round `next` begins with.
 template <class F, class Tiles, std::size_t Planes, bool is_first>
 STILLA_INLINE void multiply_round(Products& before, const std::uint16_t* w, const std::uint16_t* second_x, const Rounds<F, Planes>& next) {
   using R = Rounds<F, Planes>;
@@ -303,8 +310,8 @@ STILLA_INLINE void multiply_round(Products& before, const std::uint16_t* w, cons
   Tiles::template load<tile_b1, R::panel_bytes>(next.w(), 64);
 }
 
-// Computes the round of the rounded sums, which has only two products: the rounded sums of activations times the sub-minimums of two
-// panels.
+// Computes the round that ends a slice of k in formats with sub-minimums. It has only two products: the rounded sums of activations times
+// the sub-minimums of two panels.
 template <class F, class Tiles, std::size_t Planes>
 STILLA_INLINE void multiply_sums(Products& before, const Rounds<F, Planes>& next) {
   using R = Rounds<F, Planes>;
@@ -319,7 +326,8 @@ STILLA_INLINE void multiply_sums(Products& before, const Rounds<F, Planes>& next
   store<Tiles, tile_c3>(before);
 }
 
-// Stores the products of the round before, and computes the next round if there is one.
+// If there is a next round, computes its four products and meanwhile stores those of the round before; after the last round, only stores
+// them.
 template <class F, class Tiles, std::size_t Planes>
 STILLA_INLINE void multiply_next(Products& before, Rounds<F, Planes>& next, bool is_last) {
   if (is_last) {
@@ -336,8 +344,8 @@ STILLA_INLINE void multiply_next(Products& before, Rounds<F, Planes>& next, bool
 
 using Sums = Float[panels][max_tokens];
 
-// Does the float step of contract/matmul.hpp for one group, or for the minimums of eight groups. `scales` and `dots` are the scales
-// and the products of both panels. `low` are the products of the low plane for both panels, or null.
+// Does the float step of contract/matmul.hpp for one group, or for the minimums of eight groups: acc = fma(scale, dot, acc). `scales` are
+// the scales of two panels and `dots` their products, which contain the tokens' scales; `low` are the products of the low plane, or null.
 STILLA_INLINE void add_products(Sums& acc, const float* scales, const float (*dots)[16][panel_rows], const float (*low)[16][panel_rows]) {
   using namespace avx512vnni;
   const Float scale[panels] = {load_floats(scales), load_floats(scales + panel_rows)};
@@ -352,28 +360,30 @@ STILLA_INLINE void add_products(Sums& acc, const float* scales, const float (*do
   }
 }
 
-// Does the float step of contract/matmul.hpp for the minimums of one group. `sums` are the scaled sums of the tokens' activations.
+// Does the float step of contract/matmul.hpp for the minimums of one group in two panels: acc = fma(minimum, sum, acc). `sums` has for
+// each token the sum of its activations of this group, times their scale.
 STILLA_INLINE void add_minimums(Sums& acc, const float* minimums, const float* sums) {
   using namespace avx512vnni;
   const Float minimum[panels] = {load_floats(minimums), load_floats(minimums + panel_rows)};
   STILLA_UNROLL
   for (std::size_t t = 0; t < max_tokens; ++t) {
-    // clang reads the sum from memory in each instruction, which takes 3 % less time than loading it once.
+    // clang does not load the sum here: each multiply-add reads it from memory itself, which takes 3 % less time than loading it once.
     const Float sum = set(sums[t]);
     STILLA_UNROLL
     for (std::size_t p = 0; p < panels; ++p) acc[p][t] = fused_multiply_add(minimum[p], sum, acc[p][t]);
   }
 }
 
-// The results so far of the tokens of some tiles. They are kept here between slices of k.
+// The running sums of some tiles of tokens and two panels. They are kept here while the sums of other tiles are computed, between one
+// slice of k and the next.
 struct alignas(64) KeptSums {
   float values[max_tiles * max_tokens + max_tokens][panels][panel_rows];
 };
 // The sums of a tile before the first slice of k: zeros.
 alignas(64) inline constexpr float no_sums[max_tokens][panels][panel_rows] = {};
 
-// Multiplies the tokens [m_begin, m_end), `tokens` of them in a tile, by two panels over one chunk of k. In the first chunk the sums
-// begin at 0.
+// Multiplies the tokens [m_begin, m_end), `tokens` of them in a tile, by two panels over one chunk of k, and adds the products to the
+// sums in `kept`. In the first chunk the sums begin at 0.
 template <class F, class Tiles, std::size_t Planes>
 STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const TileActivations& x, std::size_t m_begin, std::size_t m_end,
                                   std::size_t tokens, std::size_t k_begin, std::size_t k_end) {
@@ -381,8 +391,8 @@ STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const Ti
   using R = Rounds<F, Planes>;
   constexpr std::size_t groups = R::round_k / F::group_weights, group_scales = panels * panel_rows;
   static_assert(!F::has_minimum || F::group_weights == activation_block);
-  // The products begin as zeros. A tile may have fewer than 15 tokens, but all 15 products are added; the others go to sums that
-  // nobody reads.
+  // Where the tile registers are stored. A tile may have fewer than 15 tokens, but the numbers of 15 tokens are always added to sums.
+  // Those that no product was stored to are zeros, and the sums that they are added to are not read.
   Products products = {};
   R next(w, x, m_begin, m_end, tokens, k_begin, k_end);
   const std::uint16_t *first_w = next.w(), *first_second_x = next.second_x();
@@ -391,7 +401,7 @@ STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const Ti
   Tiles::template load<tile_b1, R::panel_bytes>(first_w, 64);
   next.next();
   multiply_round<F, Tiles, Planes, true>(products, first_w, first_second_x, next);
-  // From here the products are one round ahead of the sums.
+  // From here the products are one round ahead: while a round is multiplied, the products of the round before are added to the sums.
   std::size_t left = (m_end - m_begin) / tokens * ((k_end - k_begin) / R::round_k);
   for (std::size_t slice = k_begin; slice < k_end; slice += slice_k) {
     const std::size_t rounds = ((k_end - slice < slice_k ? k_end : slice + slice_k) - slice) / R::round_k;
@@ -442,8 +452,8 @@ STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const Ti
   }
 }
 
-// Does what sweep_tokens() does, with the sums in y: it reads the sums of the chunks before from y, and writes the sums that include
-// this chunk to y.
+// Multiplies some tokens by two panels over one chunk of k, by sweep_tokens(). Before the first chunk the sums are 0; later it reads the
+// sums of the chunks before from y. It writes the sums that include this chunk to y.
 template <class F, class Tiles, std::size_t Planes>
 STILLA_NOINLINE void sweep_chunk(const Unpacked<F>& w, const MatmulArgs<F>& a, std::size_t p0, std::size_t m_begin, std::size_t m_end,
                                  std::size_t tokens, std::size_t k_begin, std::size_t k_end) {
@@ -472,7 +482,8 @@ STILLA_INLINE bool scales_are_exact(const MatmulArgs<F>& a, std::size_t p0, std:
       const std::byte* panel = a.panels + (p0 + p) * PanelLayout<F>::panel_bytes(a.K);
       const avx512vnni::Float scale = avx512vnni::load_floats(reinterpret_cast<const float*>(panel));
       if (!avx512vnni::row_scales_are_exact(scale)) return false;
-      // Sub-scales are 1 .. 127. The row's scale times the largest one may leave the range of floats.
+      // For formats that also have sub-scales, from 1 to 127, in each row: the row's scale times the largest one may leave the
+      // range of floats.
       if constexpr (F::has_sub_scales) {
         if (!avx512vnni::row_scales_are_exact(avx512vnni::mul(scale, avx512vnni::set(127.0f)))) return false;
       }
@@ -481,13 +492,13 @@ STILLA_INLINE bool scales_are_exact(const MatmulArgs<F>& a, std::size_t p0, std:
   return true;
 }
 
-// Multiplies up to `max_pairs` pairs of panels from p0 on by all tokens.
+// Multiplies `pairs` pairs of panels from p0 on, at most max_pairs, by all tokens.
 template <class F, class Tiles, std::size_t Planes>
 STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t p0, std::size_t pairs) {
   Unpacked<F> w[max_pairs];
   const std::size_t M = a.x.rows, tiles = (M + max_tokens - 1) / max_tokens;
   const std::size_t tokens = M / tiles, larger = M % tiles * (tokens + 1);  // the first tiles have one token more than the others
-  // K is a multiple of `whole`, and `whole` k are whole rounds.
+  // Chunks of K are made of pieces of `whole` k. K is a multiple of `whole`, and a piece takes a whole number of rounds of products.
   constexpr std::size_t whole = has_sub_minimums<F> ? slice_k : 2 * code_block;
   const std::size_t wholes = a.K / whole, chunks = (a.K + max_chunk_k - 1) / max_chunk_k;
   const std::size_t chunk_k = (wholes + chunks - 1) / chunks * whole;  // equal chunks; the last one may be a bit smaller
@@ -512,8 +523,9 @@ STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t p0, std::si
   Tiles::release();
 }
 
-// Multiplies the panels [first, last). avx512vnni's kernels compute the rest: few tokens, rows that are not whole rounds, and
-// panels that make no pair of whole panels.
+// Multiplies the panels `first` to `last` - 1 by all tokens, on tiles where possible. avx512vnni's kernels do the rest: matmuls of few
+// tokens, or whose K is no multiple of 64; two panels whose scales would not be exact; and a panel that is left over alone or has fewer
+// than 16 rows.
 template <class F, class Tiles>
 STILLA_NOINLINE void matmul_panels(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
   const std::size_t full = a.N / panel_rows < last ? a.N / panel_rows : last;

@@ -24,7 +24,8 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// What ldtilecfg reads: rows and bytes per row of each tile; a tile without rows must not be used.
+// The configuration of the tile registers, in the form that the instruction ldtilecfg reads: rows, and bytes per row, of each tile. A
+// tile that has no rows must not be used.
 struct alignas(64) TileShapes {
   std::uint8_t palette = 1;
   std::uint8_t start_row = 0;
@@ -48,8 +49,7 @@ struct HardwareTiles {
   static STILLA_INLINE void zero() {
     __asm__ volatile("tilezero %%tmm%c0" : : "i"(tile));
   }
-  // Loads a tile. `at` is a distance from the pointer in bytes, which is part of the instruction, so that many places share one
-  // register.
+  // Loads a tile from the memory at `from` + `at` bytes. `at` is part of the instruction, so that many places share one register.
   template <int tile, int at = 0>
   static STILLA_INLINE void load(const void* from, std::size_t stride) {
     __asm__ volatile("tileloadd %c3(%0,%1,1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(tile), "i"(at) : "memory");

@@ -3,8 +3,8 @@
 // Matmul for avx2, on the vocabulary of vector.hpp: generic/panel_tile-inl.hpp for quantised weights, panels_float-inl.hpp for floats.
 //
 // Products of signed codes and activations of 16 bits use the fallback's kernel: its one product of 16-bit numbers is faster than
-// two products of bytes whose signs must be moved. (Besides, an x of -128, which the low plane may have, has no opposite among
-// signed bytes.)
+// two products of bytes whose signs must be moved. (Besides, the activation -128, which the low plane may have, has no opposite
+// among signed bytes.)
 #pragma once
 
 #include <bit>

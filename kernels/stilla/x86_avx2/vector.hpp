@@ -33,9 +33,9 @@ namespace stilla { inline namespace STILLA_ABI { namespace avx2 {
 
 inline constexpr int largest_code = 128;
 
-// Returns in each int32 lane: acc + the sum over four neighbouring bytes of codes of F times x (signed). With signed codes, |code| is
-// multiplied by x with the code's sign. |-128| is 128 as an unsigned byte, and 2 * 128 * 127 still fits 16 bits, because x is above
-// -128 then.
+// Returns in each int32 lane: acc + the sum over four neighbouring bytes of codes (of format F) times activations x (signed). With signed
+// codes, |code| is multiplied by x with the code's sign. |-128| is 128 as an unsigned byte, and 2 * 128 * 127 still fits 16 bits, because
+// x is above -128 then.
 template <class F>
 STILLA_INLINE Int dot_codes(Int acc, Int codes, Int x) {
   Int pairs_s16x16;
@@ -44,17 +44,18 @@ STILLA_INLINE Int dot_codes(Int acc, Int codes, Int x) {
   } else {
     pairs_s16x16 = _mm256_maddubs_epi16(codes, x);
   }
-  // Without keep(), GCC 12 would reorder the sum and keep every product in memory, which halves the speed.
+  // Without keep(), GCC 12 would move the additions to the end of the block and keep every product in memory, which halves
+  // the speed.
   return keep(add_s32(acc, _mm256_madd_epi16(pairs_s16x16, _mm256_set1_epi16(1))));
 }
 
-// Does what dot_codes() does, with the four activations at `x` in every lane.
+// A dot product of codes, as dot_codes() computes it, with the same four activations in every lane: those at `x`.
 template <class F>
 STILLA_INLINE Int dot_codes_at(Int acc, Int codes, Quads&, const std::int8_t* x, std::size_t) {
   return dot_codes<F>(acc, codes, broadcast4(x));
 }
 
-// Returns in each int32 lane: acc + the sum over two neighbouring 16-bit integers of w * x.
+// Returns in each int32 lane: acc + the sum over two neighbouring 16-bit integers of w * x. (w are sub-minimums, x sums of activations.)
 STILLA_INLINE PairSums dot_pairs(PairSums acc, Int w, Int x) { return add_s32(acc, _mm256_madd_epi16(w, x)); }
 
 }}}  // namespace stilla::avx2

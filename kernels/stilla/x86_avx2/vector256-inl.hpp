@@ -10,13 +10,13 @@ using Int = __m256i;
 using Float = __m256;
 inline constexpr std::size_t lanes = 8;
 
-// What the panel kernels take at once (generic/vocabulary-inl.hpp).
+// The sizes of what the matmul kernels compute at once, chosen for these registers and caches. generic/vocabulary-inl.hpp describes each.
 struct Budget {
   static constexpr std::size_t few_tokens = 2;
   static constexpr std::size_t few_panels = 1, few_panels_tokens = 1;
   static constexpr std::size_t few_ahead(std::size_t tokens) { return x86_few_ahead(tokens); }
   static constexpr std::size_t fewest_to_sweep = 16;
-  // In a sweep, the 32 KB of operands of one panel stay in L1. 8 chunks of 1120 columns took 5 % less time than 2 chunks of 4480
+  // In a sweep, the 32 KB of unpacked operands of one panel stay in L1. 8 chunks of 1120 k took 5 % less time than 2 chunks of 4480
   // (AVX-VNNI, Granite Rapids). The products of a tile, 6 tokens x 2 vectors of rows, take 12 registers; with 2 operands and 1
   // broadcast that is 15 of the 16. The running sums are in memory.
   static constexpr std::size_t set_panels = 1, sweep_rows = 16, sweep_tokens = 6;
@@ -72,7 +72,7 @@ STILLA_INLINE void store_low_bytes(std::byte* to, Int x) {
   const __m128i both = _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
   _mm_storel_epi64(reinterpret_cast<__m128i*>(to), both);
 }
-// Loads `lanes` pairs and returns the first, or the second, number of each.
+// Loads `lanes` pairs of int32 and returns the first number of each pair, or, where of_two is 1, the second.
 template <int of_two>
 STILLA_INLINE Int load_of_pairs(const std::int32_t* pairs) {
   const __m256 a = _mm256_castsi256_ps(load(pairs)), b = _mm256_castsi256_ps(load(pairs + lanes));
@@ -86,11 +86,12 @@ STILLA_INLINE Int broadcast4(const void* from) {  // four bytes
   std::memcpy(&four, from, sizeof four);
   return _mm256_set1_epi32(four);
 }
-// Quads is empty: four activations are broadcast from memory each time.
+// On other targets Quads holds activations in a register between dot products. Here it is empty: four activations are broadcast from
+// memory each time.
 struct Quads {};
 STILLA_INLINE Int quad(Quads&, const std::int8_t* at, std::size_t) { return broadcast4(at); }
 STILLA_INLINE Int set_s32(std::int32_t x) { return _mm256_set1_epi32(x); }
-// PairSums has sums of products of two neighbouring 16-bit integers: one int32 for each lane.
+// PairSums is what dot_pairs() adds to: sums of products of two neighbouring 16-bit integers. Here it is one int32 for each lane.
 using PairSums = Int;
 STILLA_INLINE PairSums no_pairs() { return set_s32(0); }
 STILLA_INLINE Int added(PairSums sums) { return sums; }
@@ -98,7 +99,8 @@ STILLA_INLINE Int set_u8(int x) { return _mm256_set1_epi8(static_cast<char>(x));
 STILLA_INLINE Int bit_and(Int a, Int b) { return _mm256_and_si256(a, b); }
 STILLA_INLINE Int bit_or(Int a, Int b) { return _mm256_or_si256(a, b); }
 STILLA_INLINE Int bit_xor(Int a, Int b) { return _mm256_xor_si256(a, b); }
-// These shifts move bits within 16-bit lanes. The caller masks the bits that came from the neighbouring byte.
+// These two functions shift bits within 16-bit lanes, as a step of shifts within bytes. The caller masks the bits that came from the
+// neighbouring byte.
 template <int count>
 STILLA_INLINE Int shift_right(Int x) {
   return _mm256_srli_epi16(x, count);
@@ -134,7 +136,7 @@ STILLA_INLINE Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
 STILLA_INLINE Float fused_multiply_add(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
 STILLA_INLINE Float as_floats(Int bits) { return _mm256_castsi256_ps(bits); }
 STILLA_INLINE Int as_bits(Float x) { return _mm256_castps_si256(x); }
-// A sweep stores each number that it needs in all lanes only once, because loads can broadcast it.
+// Where a sweep needs a number in all lanes, memory holds it once, because loads can broadcast it (other targets store copies).
 inline constexpr std::size_t copies = 1;
 STILLA_INLINE Int load_copies(const std::int32_t* at) { return set_s32(*at); }
 STILLA_INLINE Int load_copies(const float* at) { return as_bits(set(*at)); }

@@ -25,16 +25,16 @@
 STILLA_TARGET_BEGIN(STILLA_SETS_AVX512VNNI)
 namespace stilla { inline namespace STILLA_ABI { namespace avx512vnni::attention_kernels {
 
-// How many queries share a load. Of the 32 registers, 16 hold sums; with the values of integer caches, 28 do. Measured with
-// attention_bench, 4096 positions: with at most 6 queries at once, decode took 9 % to 18 % longer for the 7B model, which has 7 queries
-// for a KV head. Prefill, where the 7B has 14 queries and the 14B has 15, took 3 % to 15 % longer. With at most 12 or 14 queries at
-// once it was not faster.
+// How many queries share a load of keys or values. Of the 32 registers, 16 hold sums; with the values of integer caches, 28 do. Measured
+// with attention_bench, 4096 positions: with at most 6 queries at once, generating text took 9 % to 18 % longer for the 7B model, which
+// has 7 queries for a KV head. Prefill, where the 7B has 14 queries and the 14B has 15, took 3 % to 15 % longer. With at most 12 or 14
+// queries at once it was not faster.
 inline constexpr std::size_t max_queries = 8;
 inline constexpr std::size_t max_key_queries = 8;
 inline constexpr std::size_t max_value_queries = 7;
 inline constexpr std::size_t tiles_at_once = 2;
-// How far ahead memory is prefetched. In attention_bench, with f16 and 16384 positions, 4096 bytes took twice as long as 16384, and
-// 8192 took 5 % longer.
+// How many bytes ahead the keys and values of the cache are prefetched. In attention_bench, with f16 and 16384 positions, 4096 bytes took
+// twice as long as 16384, and 8192 took 5 % longer.
 inline constexpr std::size_t prefetch_bytes = 16384;
 
 STILLA_INLINE Float higher(Float a, Float b) { return _mm512_max_ps(a, b); }  // it returns the second operand unless a > b
@@ -86,9 +86,9 @@ struct RoundedRow {
   alignas(64) std::int8_t high[kv_chunk];
   alignas(64) std::int8_t low[kv_chunk];
 
-  // Stores 64 integers x, from index `at` of the row on, as bytes: high = (x + 128) >> 8, and low is the lower byte of x. The pack
-  // instructions work within 128-bit lanes: four numbers of one vector follow four of the next. The last permutation puts them in
-  // order.
+  // Stores 64 integers x, from index `at` of the row on, as two planes of bytes: high = (x + 128) >> 8, and low is the lower byte of x.
+  // The instructions that narrow two vectors to one work within 128-bit lanes: four numbers of the first vector, then four of the
+  // second. So the last permutation puts all numbers in order.
   STILLA_INLINE void store(std::size_t at, const Int (&x)[4]) {
     const Int order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
     const Int first = _mm512_packs_epi32(x[0], x[1]), second = _mm512_packs_epi32(x[2], x[3]);

@@ -38,7 +38,8 @@ inline STILLA_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std:
   const float largest = low == nullptr ? 127.0f : 32512.0f;
   for (std::size_t b = 0; b < blocks; ++b, x += activation_block, values += activation_block) {
     const Float first = load_floats(x), second = load_floats(x + lanes);
-    // Magnitudes are compared as the integers that their bit patterns are: an infinity is above every number, and a NaN above infinity.
+    // To find the largest magnitude of a block, the bit patterns of the magnitudes are compared as integers: an infinity is above
+    // every number, and a NaN above infinity.
     const float highest = std::bit_cast<float>(highest_lane(max_s32(magnitude_bits(first), magnitude_bits(second))));
     const bool usable = highest >= stilla::detail::smallest_activation && highest <= stilla::detail::largest_activation;
     scales[b] = usable ? stilla::detail::activation_scale(highest, largest) : stilla::detail::scale_of_zeros(highest);
@@ -49,7 +50,8 @@ inline STILLA_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std:
       rounded[1] = round_products(second, inverse);
     }
     for (std::size_t half = 0; half < 2; ++half) {
-      // The low plane gets the lower byte of the integer.
+      // With activations of 16 bits, the low plane gets the lower byte of the rounded value, and the high plane the rest, which is
+      // a byte too.
       Int high = rounded[half];
       if (low != nullptr) {
         high = shift_right_s32<8>(add_s32(high, set_s32(128)));
@@ -57,7 +59,7 @@ inline STILLA_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std:
       }
       store_bytes(values + half * lanes, high);
     }
-    // Adds up the integers of both halves of the block at once. Each half takes four lanes of a register.
+    // Adds up the rounded values of a block: the first 16 and the last 16 at once, each in four lanes of a register.
     const __m256i eight_first = _mm256_add_epi32(_mm512_castsi512_si256(rounded[0]), _mm512_extracti64x4_epi64(rounded[0], 1));
     const __m256i eight_second = _mm256_add_epi32(_mm512_castsi512_si256(rounded[1]), _mm512_extracti64x4_epi64(rounded[1], 1));
     __m256i four = _mm256_hadd_epi32(eight_first, eight_second);

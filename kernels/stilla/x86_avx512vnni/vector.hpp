@@ -32,11 +32,11 @@ using Float = __m512;
 inline constexpr std::size_t lanes = 16;
 inline constexpr int largest_code = 255;
 
-// What the panel kernels take at once (generic/vocabulary-inl.hpp).
+// The sizes of what the matmul kernels compute at once, chosen for these registers and caches. generic/vocabulary-inl.hpp describes each.
 struct Budget {
   static constexpr std::size_t few_tokens = 4;
-  // In the kernel for few tokens, two panels share the loads of a token, and memory sends two streams. Compared with one panel after
-  // the other, 4 tokens take 9 to 23 % less time and 2 tokens 0 to 8 % less (Q4_0, Granite Rapids).
+  // In the kernel for few tokens, two panels share the loads of a token, and are read from memory side by side. Compared with one panel
+  // after the other, 4 tokens take 9 to 23 % less time and 2 tokens 0 to 8 % less (Q4_0, Granite Rapids).
   static constexpr std::size_t few_panels = 2, few_panels_tokens = 8;
   static constexpr std::size_t few_ahead(std::size_t tokens) { return x86_few_ahead(tokens); }
   static constexpr std::size_t fewest_to_sweep = 16;
@@ -57,11 +57,12 @@ struct Budget {
 STILLA_INLINE void prefetch_near(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T0); }
 STILLA_INLINE void prefetch_far(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T1); }
 
-// Returns in each int32 lane: acc + the sum over four neighbouring bytes of codes of F (unsigned) times x (signed).
+// Returns in each int32 lane: acc + the sum over four neighbouring bytes of codes (of format F, unsigned) times activations x (signed).
 template <class F>
 STILLA_INLINE Int dot_codes(Int acc, Int codes_u8x64, Int x_s8x64) {
 #if defined(__GNUC__) && !defined(__clang__)
-  // With the intrinsic, GCC 12 copies the accumulator to another register and back. With an asm that has a tied operand it does not.
+  // With the intrinsic of vpdpbusd, GCC 12 copies the accumulator to another register and back. With an asm that has a tied operand it
+  // does not.
   __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(codes_u8x64), "v"(x_s8x64));
   return acc;
 #else
@@ -78,7 +79,7 @@ STILLA_INLINE Int keep(Int x) {
 }
 STILLA_INLINE void loads_stay() {}
 STILLA_INLINE Int load(const void* from) { return _mm512_loadu_si512(from); }
-// Loads `lanes` pairs and returns the first, or the second, number of each.
+// Loads `lanes` pairs of int32 and returns the first number of each pair, or, where of_two is 1, the second.
 template <int of_two>
 STILLA_INLINE Int load_of_pairs(const std::int32_t* pairs) {
   const __m512i places =
@@ -117,10 +118,11 @@ STILLA_INLINE Int broadcast4(const void* from) {  // four bytes
   std::memcpy(&four, from, sizeof four);
   return _mm512_set1_epi32(four);
 }
-// Quads is empty: four activations are broadcast from memory each time.
+// On other targets Quads holds activations in a register between dot products. Here it is empty: four activations are broadcast from
+// memory each time.
 struct Quads {};
 STILLA_INLINE Int quad(Quads&, const std::int8_t* at, std::size_t) { return broadcast4(at); }
-// Does what dot_codes() does, with the four activations at `x` in every lane.
+// A dot product of codes, as dot_codes() computes it, with the same four activations in every lane: those at `x`.
 template <class F>
 STILLA_INLINE Int dot_codes_at(Int acc, Int codes_u8x64, Quads&, const std::int8_t* x, std::size_t) {
 #if defined(__GNUC__) && !defined(__clang__)
@@ -134,7 +136,7 @@ STILLA_INLINE Int dot_codes_at(Int acc, Int codes_u8x64, Quads&, const std::int8
 #endif
 }
 using PairSums = Int;
-// Returns in each int32 lane: acc + the sum over two neighbouring 16-bit integers of w * x.
+// Returns in each int32 lane: acc + the sum over two neighbouring 16-bit integers of w * x. (w are sub-minimums, x sums of activations.)
 STILLA_INLINE PairSums dot_pairs(PairSums acc, Int w, Int x) { return _mm512_dpwssd_epi32(acc, w, x); }
 STILLA_INLINE Int set_s32(std::int32_t x) { return _mm512_set1_epi32(x); }
 STILLA_INLINE PairSums no_pairs() { return set_s32(0); }
@@ -143,7 +145,8 @@ STILLA_INLINE Int set_u8(int x) { return _mm512_set1_epi8(static_cast<char>(x));
 STILLA_INLINE Int bit_and(Int a, Int b) { return _mm512_and_si512(a, b); }
 STILLA_INLINE Int bit_or(Int a, Int b) { return _mm512_or_si512(a, b); }
 STILLA_INLINE Int bit_xor(Int a, Int b) { return _mm512_xor_si512(a, b); }
-// These shifts move bits within 16-bit lanes. The caller masks the bits that came from the neighbouring byte.
+// These two functions shift bits within 16-bit lanes, as a step of shifts within bytes. The caller masks the bits that came from the
+// neighbouring byte.
 template <int count>
 STILLA_INLINE Int shift_right(Int x) {
   return _mm512_srli_epi16(x, count);
@@ -178,7 +181,7 @@ STILLA_INLINE Float add(Float a, Float b) { return _mm512_add_ps(a, b); }
 STILLA_INLINE Float fused_multiply_add(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
 STILLA_INLINE Float as_floats(Int bits) { return _mm512_castsi512_ps(bits); }
 STILLA_INLINE Int as_bits(Float x) { return _mm512_castps_si512(x); }
-// A sweep stores each number that it needs in all lanes only once, because loads can broadcast it.
+// Where a sweep needs a number in all lanes, memory holds it once, because loads can broadcast it (other targets store copies).
 inline constexpr std::size_t copies = 1;
 STILLA_INLINE Int load_copies(const std::int32_t* at) { return set_s32(*at); }
 STILLA_INLINE Int load_copies(const float* at) { return as_bits(set(*at)); }

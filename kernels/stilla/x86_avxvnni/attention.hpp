@@ -26,9 +26,9 @@ namespace stilla { inline namespace STILLA_ABI { namespace avxvnni_attention {
 using namespace portable_kernels;
 using namespace portable_kernels::attention_kernels;
 
-// How many queries share a load of keys, and of values. Both numbers lead to 12 sums, in 16 registers. Measured with attention_bench,
-// 1.5B and 7B, 4096 positions: 6 queries that share values, one vector at a time so that the sums fit, took 3 % to 7 % longer; 3
-// queries that share keys took 3 % to 5 % longer.
+// How many queries share a load of keys, and of values. Both numbers lead to 12 vectors of sums, in 16 registers. Measured with
+// attention_bench, 1.5B and 7B, 4096 positions: 6 queries that share values, one vector at a time so that the sums fit, took 3 % to 7 %
+// longer; 3 queries that share keys took 3 % to 5 % longer.
 inline constexpr std::size_t max_key_queries = 6;
 inline constexpr std::size_t max_value_queries = 3;
 
@@ -36,9 +36,9 @@ struct RoundedRow {
   alignas(64) std::int8_t high[kv_chunk];
   alignas(64) std::int8_t low[kv_chunk];
 
-  // Stores 64 integers x, from index `at` of the row on, as bytes: high = (x + 128) >> 8, and low is the lower byte of x. The pack
-  // instructions work within 128-bit lanes: four numbers of one vector follow four of the next. The last permutation puts them in
-  // order.
+  // Stores 64 integers x, from index `at` of the row on, as two planes of bytes: high = (x + 128) >> 8, and low is the lower byte of x.
+  // The instructions that narrow two vectors to one work within 128-bit lanes: four numbers of the first vector, then four of the
+  // second. So the last permutation puts all numbers in order.
   STILLA_INLINE void store(std::size_t at, const Int (&x)[4]) {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     const __m256i half = _mm256_set1_epi16(128), low_byte = _mm256_set1_epi16(255);

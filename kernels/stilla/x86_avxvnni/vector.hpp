@@ -29,11 +29,12 @@ namespace stilla { inline namespace STILLA_ABI { namespace avxvnni {
 
 inline constexpr int largest_code = 255;
 
-// Returns in each int32 lane: acc + the sum over four neighbouring bytes of codes of F (unsigned) times x (signed).
+// Returns in each int32 lane: acc + the sum over four neighbouring bytes of codes (of format F, unsigned) times activations x (signed).
 template <class F>
 STILLA_INLINE Int dot_codes(Int acc, Int codes_u8x32, Int x_s8x32) {
 #if defined(__GNUC__) && !defined(__clang__)
-  // With the intrinsic, GCC 12 copies the accumulator to another register and back. With an asm that has a tied operand it does not.
+  // With the intrinsic of vpdpbusd, GCC 12 copies the accumulator to another register and back. With an asm that has a tied operand it
+  // does not.
   __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(codes_u8x32), "x"(x_s8x32));
   return acc;
 #else
@@ -41,13 +42,13 @@ STILLA_INLINE Int dot_codes(Int acc, Int codes_u8x32, Int x_s8x32) {
 #endif
 }
 
-// Does what dot_codes() does, with the four activations at `x` in every lane.
+// A dot product of codes, as dot_codes() computes it, with the same four activations in every lane: those at `x`.
 template <class F>
 STILLA_INLINE Int dot_codes_at(Int acc, Int codes, Quads&, const std::int8_t* x, std::size_t) {
   return dot_codes<F>(acc, codes, broadcast4(x));
 }
 
-// Returns in each int32 lane: acc + the sum over two neighbouring 16-bit integers of w * x.
+// Returns in each int32 lane: acc + the sum over two neighbouring 16-bit integers of w * x. (w are sub-minimums, x sums of activations.)
 STILLA_INLINE PairSums dot_pairs(PairSums acc, Int w, Int x) { return _mm256_dpwssd_avx_epi32(acc, w, x); }
 
 }}}  // namespace stilla::avxvnni
