@@ -362,6 +362,48 @@ TEST_F(ExportTest, WhatAStackDoesNotTakeIsRefused) {
   EXPECT_FALSE(fs::exists(path("x")));
 }
 
+// Without --part-layers the body has the parts that `npu check` says. The weights of this model would all fit into one part, but a
+// layer has 1.6 GB of keys and values.
+TEST_F(ExportTest, PartsHaveRoomForKeysAndValues) {
+  constexpr std::uint32_t heads = 64, head_dim = 64;
+  stilla_test::ModelFile wide = stilla_test::ModelFile::read(model("f16"));
+  wide.set("qwen2.attention.head_count", heads);
+  wide.set("qwen2.attention.head_count_kv", heads);
+  wide.set("qwen2.context_length", std::uint32_t{1} << 19);
+  for (stilla_test::ModelFile::Tensor& tensor : wide.tensors) {
+    if (!contains(tensor.name, ".attn_") || contains(tensor.name, "attn_norm")) continue;
+    const bool is_output = contains(tensor.name, "attn_output");
+    std::uint64_t& width = tensor.dims[tensor.dims.size() == 2 && !is_output ? 1 : 0];
+    const std::size_t bytes = tensor.bytes.size() / width * heads * head_dim;
+    width = heads * head_dim;
+    const std::vector<std::byte> old = tensor.bytes;
+    for (std::size_t i = old.size(); i < bytes; ++i) tensor.bytes.push_back(old[i % old.size()]);
+  }
+  ASSERT_TRUE(wide.builder().write(path("wide.gguf")));
+  write_file("calibration.txt", "What is 3 + 4?");
+  const auto exported = [&](const std::string& context) {
+    return run_program(
+        {"export", "--to", "qnn", "-m", path("wide.gguf"), "-o", path("wide"), "--ctx", context, "--calibration", path("calibration.txt")});
+  };
+  const Finished ended = exported("100000");
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  const nlohmann::json manifest = nlohmann::json::parse(read_file("wide/stilla_export.json"));
+  EXPECT_EQ(manifest["parts"], nlohmann::json::parse("[[0, 2], [2, 4]]"));
+  const Finished checked = run_program({"npu", "check", path("wide.gguf"), "--json", "--ctx", "100000"});
+  ASSERT_EQ(checked.status, 0) << checked.err;
+  nlohmann::json parts = nlohmann::json::array();
+  for (const auto& part : nlohmann::json::parse(checked.out)["families"][0]["forms"][0]["parts"]) {
+    const std::size_t first = part["first_layer"], layers = part["layers"];
+    parts.push_back({first, first + layers});
+  }
+  EXPECT_EQ(manifest["parts"], parts);
+  const Finished refused = exported("300000");
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_TRUE(is_message(refused.err) &&
+              contains(refused.err, "--ctx 300000: a layer and its keys and values have more than the 3355443200 bytes"))
+      << refused.err;
+}
+
 TEST_F(ExportTest, AFolderIsReplacedOnlyWhereAllOfItIsAnExport) {
   ASSERT_EQ(run_program(arguments("openvino", "f16", "folder", {"--ctx", "128"})).status, 0);
   ASSERT_EQ(run_program(arguments("onnx", "q4_0", "folder")).status, 0);
