@@ -60,6 +60,9 @@ endfunction()
 
 # fmt: an installed library, or else only its installed headers (in a cross build).
 function(stilla_need_fmt)
+  if(TARGET fmt::fmt)
+    return()
+  endif()
   find_package(fmt QUIET)
   if(fmt_FOUND)
     return()

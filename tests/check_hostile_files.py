@@ -3,7 +3,7 @@
 """Runs the program on the files of make_hostile_files.py. Fails on a crash, a hang, a sanitizer's report, a file that is
 accepted but must be refused, a refusal that does not name the file, and a control that is refused.
 
-Each model is given to `inspect`, to `run -n 1`, to `run` again as the draft model of a control, and to `pack`; a packed file is
+Each model, or the first part of a split one, is given to `inspect`, to `run -n 1`, to `run` again as the draft model of a control, and to `pack`; a packed file is
 given to `inspect --verify` instead. A session is given to the /load of `chat`, a template to `run --chat-template`, and
 an importance matrix to `run --weights q4_0 --imatrix`. A
 refusal is one line on standard error that begins with "stilla: ", and a status of 1 to 3.
@@ -29,8 +29,11 @@ class Checker:
         self.environment = dict(os.environ, ASAN_OPTIONS="exitcode=99:allocator_may_return_null=1:detect_leaks=0",
                                 UBSAN_OPTIONS="print_stacktrace=1")
         cases = json.loads((folder / "cases.json").read_text())
-        self.controls = {case["kind"]: folder / case["name"] for case in reversed(cases) if case["expect"] == "control"}  # the first of each
+        self.controls = {case["kind"]: self.path(case) for case in reversed(cases) if case["expect"] == "control"}  # the first of each
         self.messages = []  # "gguf-003-magic: run: 3: stilla: ..."
+
+    def path(self, case):
+        return self.folder / case["name"] / case.get("file", "")
 
     def run(self, arguments, typed=b""):
         """Returns (status, or None for a hang; standard error)."""
@@ -56,7 +59,7 @@ class Checker:
 
     def faults(self, case):
         """Yields a line for each fault, and none for a case that is as it should be."""
-        path = self.folder / case["name"]
+        path = self.path(case)
         with tempfile.TemporaryDirectory() as scratch:
             packed = pathlib.Path(scratch) / "out.stilla"
             for arguments, rule in self.commands(case["kind"], path, packed):

@@ -5,13 +5,18 @@
 // would not accept is refused. The scripts in tests/judges/ test whether other people's runtimes accept the graphs.
 #include <gtest/gtest.h>
 
+#include <fcntl.h>
+#include <sys/file.h>
+
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -22,7 +27,9 @@
 #include <stilla/io/packed_file.hpp>
 #include <stilla/model/rotation.hpp>
 
+#include "export/output_folder.hpp"
 #include "model_util.hpp"
+#include "output.hpp"
 #include "program_fixture.hpp"
 
 namespace {
@@ -355,6 +362,48 @@ TEST_F(ExportTest, WhatAStackDoesNotTakeIsRefused) {
   EXPECT_FALSE(fs::exists(path("x")));
 }
 
+// Without --part-layers the body has the parts that `npu check` says. The weights of this model would all fit into one part, but a
+// layer has 1.6 GB of keys and values.
+TEST_F(ExportTest, PartsHaveRoomForKeysAndValues) {
+  constexpr std::uint32_t heads = 64, head_dim = 64;
+  stilla_test::ModelFile wide = stilla_test::ModelFile::read(model("f16"));
+  wide.set("qwen2.attention.head_count", heads);
+  wide.set("qwen2.attention.head_count_kv", heads);
+  wide.set("qwen2.context_length", std::uint32_t{1} << 19);
+  for (stilla_test::ModelFile::Tensor& tensor : wide.tensors) {
+    if (!contains(tensor.name, ".attn_") || contains(tensor.name, "attn_norm")) continue;
+    const bool is_output = contains(tensor.name, "attn_output");
+    std::uint64_t& width = tensor.dims[tensor.dims.size() == 2 && !is_output ? 1 : 0];
+    const std::size_t bytes = tensor.bytes.size() / width * heads * head_dim;
+    width = heads * head_dim;
+    const std::vector<std::byte> old = tensor.bytes;
+    for (std::size_t i = old.size(); i < bytes; ++i) tensor.bytes.push_back(old[i % old.size()]);
+  }
+  ASSERT_TRUE(wide.builder().write(path("wide.gguf")));
+  write_file("calibration.txt", "What is 3 + 4?");
+  const auto exported = [&](const std::string& context) {
+    return run_program(
+        {"export", "--to", "qnn", "-m", path("wide.gguf"), "-o", path("wide"), "--ctx", context, "--calibration", path("calibration.txt")});
+  };
+  const Finished ended = exported("100000");
+  ASSERT_EQ(ended.status, 0) << ended.err;
+  const nlohmann::json manifest = nlohmann::json::parse(read_file("wide/stilla_export.json"));
+  EXPECT_EQ(manifest["parts"], nlohmann::json::parse("[[0, 2], [2, 4]]"));
+  const Finished checked = run_program({"npu", "check", path("wide.gguf"), "--json", "--ctx", "100000"});
+  ASSERT_EQ(checked.status, 0) << checked.err;
+  nlohmann::json parts = nlohmann::json::array();
+  for (const auto& part : nlohmann::json::parse(checked.out)["families"][0]["forms"][0]["parts"]) {
+    const std::size_t first = part["first_layer"], layers = part["layers"];
+    parts.push_back({first, first + layers});
+  }
+  EXPECT_EQ(manifest["parts"], parts);
+  const Finished refused = exported("300000");
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_TRUE(is_message(refused.err) &&
+              contains(refused.err, "--ctx 300000: a layer and its keys and values have more than the 3355443200 bytes"))
+      << refused.err;
+}
+
 TEST_F(ExportTest, AFolderIsReplacedOnlyWhereAllOfItIsAnExport) {
   ASSERT_EQ(run_program(arguments("openvino", "f16", "folder", {"--ctx", "128"})).status, 0);
   ASSERT_EQ(run_program(arguments("onnx", "q4_0", "folder")).status, 0);
@@ -369,6 +418,177 @@ TEST_F(ExportTest, AFolderIsReplacedOnlyWhereAllOfItIsAnExport) {
     const std::string name = entry.path().filename().string();
     EXPECT_TRUE(name.find(".partial") == std::string::npos && name.find(".old") == std::string::npos) << name;
   }
+}
+
+// A manifest is a file that anybody may have written.
+TEST_F(ExportTest, AFolderWithADamagedManifestIsNotTouched) {
+  fs::create_directories(path("damaged"));
+  for (const auto& [text, says] : {std::pair(std::string(200000, '['), "arrays and objects are nested more than 32 deep"),
+                                   std::pair(std::string(R"({"files": ["model.onnx")"), "is not JSON"),
+                                   std::pair(std::string(R"({"files": [], "files": []})"), "the name 'files' stands twice")}) {
+    write_file("damaged/stilla_export.json", text);
+    const Finished ended = run_program(arguments("onnx", "q4_0", "damaged"));
+    EXPECT_EQ(ended.status, 3);
+    EXPECT_TRUE(is_message(ended.err) && contains(ended.err, "damaged/stilla_export.json: ") && contains(ended.err, says)) << ended.err;
+    EXPECT_EQ(read_file("damaged/stilla_export.json"), text);
+  }
+}
+
+// Tests what an export leaves beside and at the name of its output.
+class ExportReplacesTest : public ExportTest {
+ protected:
+  void SetUp() override {
+    fs::create_directories(path("output-folder"));  // nothing else lies in it
+    write_file("divider.txt", "\n---\n\n---\n");
+  }
+  void TearDown() override { fs::remove_all(path("output-folder")); }
+
+  static std::string in_folder(const std::string& name) { return "output-folder/" + name; }
+  static void write_export(const std::string& name) {
+    const Finished ended = run_program(arguments("onnx", "q4_0", in_folder(name)));
+    ASSERT_EQ(ended.status, 0) << ended.err;
+  }
+  // Starts an export that fails after it has begun its folder.
+  static void begin_export(const std::string& name) {
+    const Finished ended = run_program(arguments("qnn", "f16", in_folder(name), {"--calibration", path("divider.txt")}));
+    EXPECT_EQ(ended.status, 2) << ended.err;
+    EXPECT_TRUE(contains(ended.err, "--calibration: holds no text")) << ended.err;
+  }
+  static std::set<std::string> names() {
+    std::set<std::string> out;
+    for (const fs::directory_entry& entry : fs::directory_iterator(path("output-folder"))) out.insert(entry.path().filename().string());
+    return out;
+  }
+  static void rename(const std::string& from, const std::string& to) { fs::rename(path(in_folder(from)), path(in_folder(to))); }
+  static void copy(const std::string& from, const std::string& to) {
+    fs::copy(path(in_folder(from)), path(in_folder(to)), fs::copy_options::recursive);
+  }
+  static fs::perms permissions(const std::string& name) { return fs::status(path(in_folder(name))).permissions(); }
+
+  using Names = std::set<std::string>;
+};
+
+TEST_F(ExportReplacesTest, ALinkStaysAndTheFolderThatItLeadsToIsReplaced) {
+  fs::create_directories(path(in_folder("disk/real")));
+  fs::create_directory_symlink("disk/real", path(in_folder("link")));
+  fs::create_directory_symlink("link", path(in_folder("link-to-link")));
+  for (const char* name : {"link", "link-to-link", "link/"}) {
+    SCOPED_TRACE(name);
+    fs::remove_all(path(in_folder("disk/real")));
+    fs::create_directory(path(in_folder("disk/real")));
+    write_export(name);
+    EXPECT_EQ(names(), (Names{"disk", "link", "link-to-link"}));
+    EXPECT_EQ(fs::read_symlink(path(in_folder("link"))), "disk/real");
+    EXPECT_EQ(fs::read_symlink(path(in_folder("link-to-link"))), "link");
+    EXPECT_FALSE(fs::is_symlink(path(in_folder("disk/real"))));
+    EXPECT_TRUE(contents(in_folder("disk/real")).contains("model.onnx"));
+    EXPECT_EQ(std::distance(fs::directory_iterator(path(in_folder("disk"))), fs::directory_iterator()), 1);
+  }
+  // A folder that was being replaced gets its name back although only a link leads there.
+  const auto files = contents(in_folder("link"));
+  rename("disk/real", "disk/real.123.old");
+  begin_export("link");
+  EXPECT_EQ(contents(in_folder("disk/real")), files);
+
+  fs::create_directory_symlink("nowhere", path(in_folder("dangling")));
+  fs::create_directory_symlink("endless", path(in_folder("endless")));
+  for (const char* name : {"dangling", "endless"}) {
+    const Finished ended = run_program(arguments("onnx", "q4_0", in_folder(name)));
+    EXPECT_EQ(ended.status, 1);
+    EXPECT_TRUE(is_message(ended.err) && contains(ended.err, std::string(name) + ": cannot write where this link leads")) << ended.err;
+  }
+  EXPECT_EQ(names(), (Names{"dangling", "disk", "endless", "link", "link-to-link"}));
+}
+
+TEST_F(ExportReplacesTest, TheFolderAndItsFilesKeepTheirPermissions) {
+  using fs::perms;
+  write_export("output");
+  write_export("usual");
+  EXPECT_EQ(permissions("output"), permissions("usual"));
+  const perms of_folder = perms::owner_all | perms::group_read | perms::group_exec, of_file = perms::owner_read | perms::owner_write;
+  fs::permissions(path(in_folder("output")), of_folder);
+  fs::permissions(path(in_folder("output/model.onnx.data")), of_file);
+  fs::permissions(path(in_folder("output/stilla_export.json")), of_file);
+  fs::remove(path(in_folder("output/tokenizer.json")));
+  write_export("output");
+  EXPECT_EQ(permissions("output"), of_folder);
+  EXPECT_EQ(permissions("output/model.onnx.data"), of_file);
+  EXPECT_EQ(permissions("output/stilla_export.json"), of_file);
+  EXPECT_EQ(permissions("output/model.onnx"), permissions("usual/model.onnx"));
+  EXPECT_EQ(permissions("output/tokenizer.json"), permissions("usual/tokenizer.json"));
+  EXPECT_EQ(contents(in_folder("output")), contents(in_folder("usual")));
+  if (geteuid() == 0) return;  // who may write everything
+  fs::permissions(path(in_folder("output")), perms::owner_read | perms::owner_exec);
+  const Finished ended = run_program(arguments("onnx", "q4_0", in_folder("output")));
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_TRUE(is_message(ended.err) && contains(ended.err, "cannot write")) << ended.err;
+  EXPECT_EQ(names(), (Names{"output", "usual"}));
+  fs::permissions(path(in_folder("output")), perms::owner_all);
+}
+
+TEST_F(ExportReplacesTest, WhatAKilledProcessLeftIsClearedAway) {
+  write_export("output");
+  const auto files = contents(in_folder("output"));
+  // It was killed between the two renames: nothing has the name.
+  rename("output", "output.123.old");
+  fs::create_directories(path(in_folder("output.123.partial")));
+  write_file(in_folder("output.123.partial/model.onnx"), "half");
+  begin_export("output");
+  EXPECT_EQ(names(), Names{"output"});
+  EXPECT_EQ(contents(in_folder("output")), files);
+  // It was killed after them.
+  copy("output", "output.124.old");
+  begin_export("output");
+  EXPECT_EQ(names(), Names{"output"});
+  EXPECT_EQ(contents(in_folder("output")), files);
+  // The next export may also be one that succeeds.
+  rename("output", "output.125.old");
+  write_export("output");
+  EXPECT_EQ(names(), Names{"output"});
+  EXPECT_EQ(contents(in_folder("output")), files);
+}
+
+TEST_F(ExportReplacesTest, WhatAnotherProcessUsesOrNoExportWroteStays) {
+  write_export("output");
+  const auto files = contents(in_folder("output"));
+  copy("output", "output.126.old");
+  const int in_use = open(path(in_folder("output.126.old")).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  ASSERT_EQ(flock(in_use, LOCK_EX | LOCK_NB), 0);
+  begin_export("output");
+  EXPECT_EQ(names(), (Names{"output", "output.126.old"}));
+  EXPECT_EQ(contents(in_folder("output.126.old")), files);
+  close(in_use);
+  begin_export("output");
+  EXPECT_EQ(names(), Names{"output"});
+
+  const Names others{"output.7.old", "output.8.older", "output.x.old", "output.old", "output2.9.old"};
+  for (const std::string& name : others) {
+    fs::create_directories(path(in_folder(name)));
+    write_file(in_folder(name + "/mine.txt"), "mine");
+  }
+  fs::remove_all(path(in_folder("output")));
+  begin_export("output");
+  EXPECT_EQ(names(), others);
+  for (const std::string& name : others) EXPECT_EQ(read_file(in_folder(name + "/mine.txt")), "mine");
+}
+
+// The second rename fails here because nothing is there to be renamed.
+TEST_F(ExportReplacesTest, TheOldFolderHasItsNameAgainIfTheNewOneCannotHaveIt) {
+  write_export("output");
+  const auto files = contents(in_folder("output"));
+  {
+    program::OutputFolder folder(path(in_folder("output")));
+    folder.write("model.onnx", "new");
+    fs::remove_all(path(in_folder("output.") + std::to_string(getpid()) + ".partial"));
+    try {
+      folder.commit();
+      ADD_FAILURE() << "there was nothing to commit";
+    } catch (const program::Failure& failure) {
+      EXPECT_TRUE(contains(failure.message, "output: cannot create: No such file")) << failure.message;
+    }
+  }
+  EXPECT_EQ(names(), Names{"output"});
+  EXPECT_EQ(contents(in_folder("output")), files);
 }
 
 }  // namespace

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Makes files that must be refused, and controls that must load: GGUF, Hugging Face folders, packed files, sessions, templates,
-importance matrices.
+"""Makes files that must be refused, and controls that must load: GGUF, split GGUF, Hugging Face folders, packed files, sessions,
+templates, importance matrices.
 
 The files are the same each time. Packed files and sessions begin as the program itself writes them. Their checksums are
 corrected after each change, because whoever makes a hostile file can compute them too. `cases.json` in the output folder lists
 all files:
 
-    {"name": ..., "kind": "gguf", "folder", "packed", "session", "template" or "imatrix", "expect": "control", "refused", "text",
-     "damaged", "altered" or "survived"}
+    {"name": ..., "kind": "gguf", "parts", "folder", "packed", "session", "template" or "imatrix", "expect": "control", "refused",
+     "text", "damaged", "altered" or "survived", "file": only where the case is a folder and the commands get this file in it}
 
 text: the file is refused where its vocabulary is needed; `pack` accepts it, since `logits` needs none. damaged: some weights are
 not numbers; `inspect` does not read weights. altered: `inspect --verify` detects the change. survived: the file may be
@@ -35,8 +35,8 @@ class Cases:
     def __init__(self, folder):
         self.folder, self.list = folder, []
 
-    def add(self, kind, what, data, expect="refused"):
-        """Adds a case. data: the bytes of a file, or a function that fills a new folder."""
+    def add(self, kind, what, data, expect="refused", file=""):
+        """Adds a case. data: the bytes of a file, or a function that fills a new folder; `file` in it is then what commands get."""
         name = f"{kind}-{len(self.list):03d}-{what}"
         path = self.folder / name
         if callable(data):
@@ -44,7 +44,7 @@ class Cases:
             data(path)
         else:
             path.write_bytes(data)
-        self.list.append({"name": name, "kind": kind, "expect": expect})
+        self.list.append({"name": name, "kind": kind, "expect": expect} | ({"file": file} if file else {}))
 
 
 def cuts(data, count, more=()):
@@ -179,6 +179,60 @@ def gguf_tensor_cases(cases):
     add("zeros", lambda f: f.bytes()[:len(f.bytes()) - 4096] + b"\0" * 4096)
     add("split", lambda f: f.key("split.count", U16, 2).key("split.no", U16, 0).key("split.tensors.count", I32, 28))
     add("split-many", lambda f: f.key("split.count", U16, 65535).key("split.no", U16, 65534))
+
+
+def parts_cases(cases):
+    """Adds models that are split into two files, which lie in a folder of their own. The commands get the first file."""
+    names = ["model-00001-of-00002.gguf", "model-00002-of-00002.gguf"]
+
+    def split():
+        """Returns the two parts of a model. The first has all keys and the first half of the tensors."""
+        first, second = Gguf(), Gguf()
+        total, half = len(first.tensors), len(first.tensors) // 2
+        first.tensors, second.tensors, second.keys = first.tensors[:half], second.tensors[half:], {}
+        for number, part in enumerate((first, second)):
+            part.key("split.no", U16, number).key("split.count", U16, 2).key("split.tensors.count", I32, total)
+        return [first, second]
+
+    def add(what, more=lambda first, second: None, expect="refused", change=lambda files: None):
+        """more: changes the two parts. change: changes {name: bytes} of the files."""
+        parts = split()
+        more(*parts)
+        files = {name: part.bytes() for name, part in zip(names, parts)}
+        change(files)
+
+        def fill(path):
+            for name, content in files.items():
+                (path / name).write_bytes(content)
+
+        cases.add("parts", what, fill, expect, names[0])
+
+    add("control", expect="control")
+    add("control-no-tensors", lambda a, b: (b.tensors.__setitem__(slice(0, 0), a.tensors), a.tensors.clear()), "control")
+    add("missing", change=lambda files: files.pop(names[1]))
+    add("empty", change=lambda files: files.update({names[1]: b""}))
+    add("another-model", change=lambda files: files.update({names[1]: Gguf().bytes()}))
+    add("first-again", change=lambda files: files.update({names[1]: files[names[0]]}))
+    add("swapped", change=lambda files: files.update({names[0]: files[names[1]], names[1]: files[names[0]]}))
+    for number in (0, 2, 65535):
+        add(f"no-{number}", lambda a, b, n=number: b.key("split.no", U16, n))
+    add("no-both-first", lambda a, b: (a.key("split.no", U16, 1), b.key("split.no", U16, 0)))
+    for count in (0, 1, 3, 65535):
+        add(f"count-{count}", lambda a, b, c=count: b.key("split.count", U16, c))
+        add(f"count-both-{count}", lambda a, b, c=count: [part.key("split.count", U16, c) for part in (a, b)])
+    for tensors in (0, 1, 13, 15, -1, (1 << 31) - 1):
+        add(f"tensors-{tensors}", lambda a, b, t=tensors: b.key("split.tensors.count", I32, t))
+        add(f"tensors-both-{tensors}", lambda a, b, t=tensors: [part.key("split.tensors.count", I32, t) for part in (a, b)])
+    for key in ("split.no", "split.count", "split.tensors.count"):
+        add(f"without-{key}", lambda a, b, k=key: b.without(k))
+        add(f"text-{key}", lambda a, b, k=key: b.key(k, STRING, "1"))
+    add("tensor-twice", lambda a, b: b.tensors.__setitem__(0, copy.deepcopy(a.tensors[0])))
+    add("tensor-missing", lambda a, b: (b.tensors.pop(), [part.key("split.tensors.count", I32, 13) for part in (a, b)]))
+    second = split()[1]
+    for place in cuts(second.bytes(), 6, second.header()[1][::4]):
+        add(f"cut-{place}", change=lambda files, p=place: files.update({names[1]: files[names[1]][:p]}))
+    # The keys of the model are those of the first part; what the second part says of them is not read.
+    add("keys-in-second", lambda a, b: b.key("qwen2.block_count", U32, 1 << 31), "survived")
 
 
 HUGGING_FACE = GOLDEN / "hugging_face" / "llama"
@@ -472,8 +526,8 @@ def main():
     program = str(pathlib.Path(options.program).resolve())
     options.folder.mkdir(parents=True)
     cases = Cases(options.folder)
-    for make in (gguf_header_cases, gguf_config_cases, gguf_vocabulary_cases, gguf_tensor_cases, safetensors_cases, folder_cases, template_cases,
-                 imatrix_cases):
+    for make in (gguf_header_cases, gguf_config_cases, gguf_vocabulary_cases, gguf_tensor_cases, parts_cases, safetensors_cases, folder_cases,
+                 template_cases, imatrix_cases):
         make(cases)
     with tempfile.TemporaryDirectory() as scratch:
         packed_cases(cases, program, pathlib.Path(scratch))

@@ -11,6 +11,7 @@
 
 #include <set>
 #include <string>
+#include <vector>
 
 #include "memory_source.hpp"
 
@@ -166,6 +167,51 @@ TEST(NpuCheck, MemoryAndContext) {
   wide.hidden = 8192;
   const MemorySource large = r1_source(wide, id_of<INT4_CHANNEL>);
   EXPECT_TRUE(verdict_of(*check_npus(large, options), "Qualcomm Hexagon", "int4 per channel").parts.empty());
+}
+
+// `stilla export` divides a model by npu_parts(), and check_npus() says the same. The expected numbers are those of int4 per channel:
+// a layer of the 7B has 117 MB of weights and 2 KiB for each position, one of the 14B 138 MB and 4 KiB. A part has 3.36 GB at most.
+TEST(NpuCheck, PartsCountScalesAndKvCache) {
+  struct Case {
+    std::size_t model, context;
+    std::vector<std::size_t> first_layers;
+  };
+  const Case cases[] = {{1, 1024, {0}},
+                        {1, 4096, {0, 14}},
+                        {1, 32768, {0, 14}},
+                        {1, 131072, {0, 7, 14, 21}},
+                        {2, 4096, {0, 16, 32}},
+                        {2, 32768, {0, 12, 24, 36}},
+                        {2, 131072, {0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44}}};
+  for (const Case& c : cases) {
+    const R1Model& model = r1_models[c.model];
+    SCOPED_TRACE(concat(model.name, ", context ", c.context));
+    const MemorySource source = r1_source(model, id_of<F16>);
+    const Result<ModelConfig> config = read_model_config(source);
+    ASSERT_TRUE(config) << config.error().message;
+    NpuCheckOptions options;
+    options.context = c.context;
+    const Result<NpuReport> report = check_npus(source, options);
+    ASSERT_TRUE(report) << report.error().message;
+    const NpuVerdict& hexagon = family_of(*report, "Qualcomm Hexagon");
+    const Result<std::vector<NpuPart>> parts = npu_parts(*hexagon.npu, id_of<INT4_CHANNEL>, source, *config, c.context);
+    ASSERT_TRUE(parts) << parts.error().message;
+    const std::vector<NpuPart>& checked = verdict_of(*report, "Qualcomm Hexagon", "int4 per channel").parts;
+    ASSERT_EQ(parts->size(), c.first_layers.size());
+    ASSERT_EQ(checked.size(), c.first_layers.size());
+    const std::uint64_t layer = layer_weights(model) / 2 + 4 * layer_rows(model) + 2 * 2 * model.n_kv_heads * 128 * c.context;
+    for (std::size_t i = 0; i < checked.size(); ++i) {
+      const NpuPart& part = (*parts)[i];
+      EXPECT_EQ(part.first_layer, c.first_layers[i]);
+      EXPECT_EQ(part.bytes, part.layers * layer);
+      EXPECT_LE(part.bytes, 3355443200u);
+      EXPECT_EQ(checked[i].first_layer, part.first_layer);
+      EXPECT_EQ(checked[i].layers, part.layers);
+      EXPECT_EQ(checked[i].bytes, part.bytes);
+    }
+    const NpuVerdict& intel = family_of(*report, "Intel NPU4");
+    EXPECT_EQ(npu_parts(*intel.npu, id_of<INT4_CHANNEL>, source, *config, c.context)->size(), 1u) << "no limit is known";
+  }
 }
 
 TEST(NpuCheck, RefusesFormsWithTheReason) {

@@ -101,6 +101,17 @@ TEST_F(ProgramTest, OnnxruntimeThatDoesNotFitIsRefused) {
   std::ofstream(path("exported") + "/stilla_export.json") << R"({"stack": "openvino", "layers": 4, "hidden": 256, "heads": 12,
     "kv_heads": 2, "head_dim": 64, "context": 128, "parts": [[0, 2], [3, 4]]})";
   refused(drop, "libm.so.6", 3, "lists no parts that hold all 4 layers");
+  const std::string manifest = "exported/stilla_export.json";
+  write_file(manifest, std::string(200000, '['));
+  refused(drop, "libm.so.6", 3, manifest + ": arrays and objects are nested more than 32 deep");
+  write_file(manifest, R"({"stack": "openvino", "lay)");
+  refused(drop, "libm.so.6", 3, manifest + ": byte 26: is not JSON");
+  write_file(manifest, R"({"stack": "openvino", "stack": "qnn"})");
+  refused(drop, "libm.so.6", 3, manifest + ": the name 'stack' stands twice in one object");
+  write_file(manifest, std::string(std::size_t{9} << 20, ' '));
+  refused(drop, "libm.so.6", 3, manifest + ": has 9437184 bytes of JSON; expected at most 8388608");
+  write_file(manifest, "[]");
+  refused(drop, "libm.so.6", 3, "stilla_export.json holds an array; expected an object");
   ASSERT_EQ(run_program({"export", "--to", "onnx", "-m", drop, "-o", path("whole")}).status, 0);
   fs::copy_file(path("whole") + "/stilla_export.json", path("exported") + "/stilla_export.json", fs::copy_options::overwrite_existing);
   refused(drop, "libm.so.6", 3, "was exported for 'onnx', without static stages");

@@ -156,7 +156,7 @@ void add_export(CLI::App& app, Command& chosen) {
           "another text, <|special|> text is that token")
       ->type_name("FILE");
   add_number<std::size_t>(*command, "--part-layers", options->request.layers_of_part, 1, std::size_t{1} << 12,
-                          "Layers in one graph of the body (default: all; qnn: as many as 3.2 GB of weights hold)");
+                          "Layers in one graph of the body (default: all; qnn: as many as an NPU can map, as `stilla npu check` says)");
   constexpr std::size_t max_context = std::size_t{1} << 20;
   add_number<std::size_t>(
       *command, "--ctx,-c", options->context, 1, max_context,

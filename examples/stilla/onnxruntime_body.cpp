@@ -5,16 +5,16 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <optional>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include <stilla/base/aligned.hpp>
+#include <stilla/io/checked_json.hpp>
 
 #include "export/folder_writers.hpp"
 #include "export/static_decoder.hpp"
@@ -74,12 +74,16 @@ std::optional<std::vector<LayerRange>> parts_of(const nlohmann::json& json, std:
 }
 
 Result<Manifest> read_manifest(const std::string& folder, const stilla::ModelConfig& c) {
-  const std::filesystem::path path = file_path(folder) / OutputFolder::manifest;
-  std::ifstream file(path, std::ios::binary);
-  const std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  const nlohmann::json json = nlohmann::json::parse(bytes, nullptr, false);
-  if (!file || !json.is_object()) {
+  const std::string path = folder + "/" + OutputFolder::manifest;
+  std::error_code ignored;
+  if (!std::filesystem::exists(file_path(path), ignored)) {
     return refused(folder, concat("there is no ", OutputFolder::manifest, " of `stilla export` in it"));
+  }
+  const Result<nlohmann::json> read = stilla::read_json_file(path, OutputFolder::manifest_limits);
+  if (!read) return read.error();
+  const nlohmann::json& json = *read;
+  if (!json.is_object()) {
+    return refused(folder, concat(OutputFolder::manifest, " holds ", stilla::json_type_text(json), "; expected an object"));
   }
   const std::string stack = text(json, "stack");
   if (stack != name_of(Stack::openvino) && stack != name_of(Stack::qnn)) {

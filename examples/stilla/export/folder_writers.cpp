@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include <stilla/model/npu_check.hpp>
 #include <stilla/text/chat_template.hpp>
 #include <stilla/text/source_tokenizer.hpp>
 
@@ -37,22 +38,26 @@ void write_onnx(OutputFolder& folder, ExportModel& model, const ExportRequest& r
 
 stilla::FormatId static_weights(const ExportRequest& request) { return request.weights.value_or(stilla::format_id("int4_channel")); }
 
-// The most bytes of weights in one part of the body (the layers; a large model's are divided into several graphs). One process
-// maps at most 3.5 GB of a Hexagon NPU's memory, and part of that is needed for other things than weights.
-constexpr std::uint64_t max_part_bytes = 3'200'000'000;
+// Returns the NPU that the stack is for, or the first of several. npu_descriptors has one for each.
+const stilla::NpuDescriptor& npu_of(Stack stack) {
+  const std::string_view name = stack == Stack::qnn ? "QNN HTP" : "OpenVINO";
+  const auto is_for_it = [&](const stilla::NpuDescriptor& npu) { return npu.stack == name; };
+  return *std::find_if(stilla::npu_descriptors.begin(), stilla::npu_descriptors.end(), is_for_it);
+}
 
+// Returns the layers of each part of the body. A part has the layers that were asked for, or else as many as `stilla npu check` says.
+// There are no parts if a single layer is too large.
 std::vector<LayerRange> parts_of(const ExportModel& model, const ExportRequest& request) {
   const stilla::ModelConfig& c = model.config();
-  std::size_t step = request.layers_of_part;
-  if (step == 0) {
-    const std::uint64_t weights = std::uint64_t{c.hidden} * (2 * (c.n_heads + c.n_kv_heads) * c.head_dim + 3 * c.ffn);
-    const std::uint64_t layer_bytes = weights * integer_form(static_weights(request))->bits / 8;
-    const std::size_t most = request.stack == Stack::qnn ? static_cast<std::size_t>(max_part_bytes / layer_bytes) : c.n_layers;
-    const std::size_t parts = (c.n_layers + std::max<std::size_t>(most, 1) - 1) / std::max<std::size_t>(most, 1);
-    step = (c.n_layers + parts - 1) / parts;  // parts of about equal size
-  }
   std::vector<LayerRange> parts;
-  for (std::size_t begin = 0; begin < c.n_layers; begin += step) parts.push_back({begin, std::min(begin + step, c.n_layers)});
+  if (const std::size_t step = request.layers_of_part; step != 0) {
+    for (std::size_t begin = 0; begin < c.n_layers; begin += step) parts.push_back({begin, std::min(begin + step, c.n_layers)});
+    return parts;
+  }
+  const stilla::NpuDescriptor& npu = npu_of(request.stack);
+  for (const stilla::NpuPart& part : value_of(stilla::npu_parts(npu, static_weights(request), model.source(), c, c.context))) {
+    parts.push_back({part.first_layer, part.first_layer + part.layers});
+  }
   return parts;
 }
 
@@ -154,6 +159,11 @@ void check_request(const ExportModel& model, const ExportRequest& request) {
   if (model.config().context <= window) {
     fail(exit_usage, fmt::format("--ctx {}: the graphs for prompts take {} tokens at once, so the context must be longer",
                                  model.config().context, window));
+  }
+  if (parts_of(model, request).empty()) {
+    fail(exit_usage,
+         fmt::format("--ctx {}: a layer and its keys and values have more than the {} bytes that a process can map for an NPU by {}",
+                     model.config().context, npu_of(request.stack).mapping_bytes.value, npu_of(request.stack).stack));
   }
 }
 

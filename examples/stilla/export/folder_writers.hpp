@@ -22,7 +22,7 @@ struct ExportRequest {
   // For qnn: the calibration texts, divided by lines that are "---". If a text holds <|special|>, it is read
   // as the control token of this name.
   std::string calibration_text;
-  std::size_t layers_of_part = 0;  // of one body graph; 0: as many as its weights leave room for
+  std::size_t layers_of_part = 0;  // of one body graph; 0: as many as the NPU can map with their KV cache
 };
 
 // Returns the format that all matrices of the layers have in the folder, or nothing if it is decided for each matrix.

@@ -1,16 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A folder that appears whole or not at all. Files are written into FOLDER.NUMBER.partial beside it, and that folder gets its
-// final name when all is done. If the work ends earlier, nothing is left; if the process is killed, the next run removes what it
-// left. A folder that already has the final name is replaced if every file in it was written by an earlier export, as its
-// manifest says. Otherwise the path is refused.
+// final name when all is done. A folder that already has the final name is replaced if every file in it was written by an earlier
+// export, as its manifest says. Otherwise the path is refused. While it is replaced, the old folder is FOLDER.NUMBER.old.
+//
+// If the work ends earlier, nothing is left, and the old folder stays. If the process is killed, the next run removes what it left.
+// If it was killed between the two renames, so that nothing has the final name, the next run first gives the name back to the old
+// folder. Locks tell whether a process still uses a folder. Where there are none (Windows), all that a killed process left stays.
+//
+// As AtomicFile does for files: the new folder and its files get the permissions of those that they replace. If the path is a
+// symbolic link, the folder that it leads to is replaced, and must exist.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
+
+#include <stilla/io/checked_json.hpp>
 
 #include "../platform.hpp"
 
@@ -20,6 +29,8 @@ class OutputFolder {
  public:
   // The manifest is a JSON object; its array "files" names the folder's files.
   static constexpr const char* manifest = "stilla_export.json";
+  // A model may have 4096 layers of seven matrices, and the manifest has some 150 bytes for each matrix that was requantised.
+  static constexpr stilla::JsonLimits manifest_limits{std::uint64_t{1} << 23, std::uint64_t{1} << 18};
 
   // Refuses a path that is not a folder, and a folder that holds files which no export wrote.
   explicit OutputFolder(const std::string& path);
@@ -27,16 +38,19 @@ class OutputFolder {
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
 
-  // Returns the path at which to write a file. From then on the file is one of the folder's files.
+  // Returns the path at which to write a file with AtomicFile. From then on the file is one of the folder's files. If it replaces a
+  // file of the old folder, an empty file with the permissions of that one lies at the path.
   std::string file(const std::string& name);
   void write(const std::string& name, std::string_view bytes);
   const std::set<std::string>& files() const { return files_; }
 
-  // Gives the folder its final name.
+  // Gives the folder its final name. If that fails, the old folder has it.
   void commit();
 
  private:
-  std::filesystem::path path_, partial_;
+  std::filesystem::path path_;    // as the user gave it
+  std::filesystem::path target_;  // the final name; differs from path_ if that is a symbolic link
+  std::filesystem::path partial_;
   std::optional<FolderInUse> in_use_;  // of the partial folder
   std::set<std::string> files_;
 };

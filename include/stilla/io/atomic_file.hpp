@@ -79,9 +79,9 @@ class AtomicFile {
 
 namespace detail {
 
-// Whether `name` is the name of a partial file of the file with the name `of`: for example NAME.1234.partial of NAME.
-inline bool is_partial_name(std::string_view name, std::string_view of) {
-  constexpr std::string_view ending = ".partial";
+// Whether `name` is the name `of`, a number and an ending. For the usual ending it is the name of a partial file of the file with
+// the name `of`: for example NAME.1234.partial of NAME.
+inline bool is_partial_name(std::string_view name, std::string_view of, std::string_view ending = ".partial") {
   if (!name.starts_with(of) || !name.ends_with(ending) || name.size() < of.size() + 2 + ending.size()) return false;
   name = name.substr(of.size(), name.size() - of.size() - ending.size());
   return name[0] == '.' && name.find_first_not_of("0123456789", 1) == std::string_view::npos;

@@ -196,24 +196,35 @@ inline std::vector<NpuPart> npu_parts(const std::vector<std::uint64_t>& layer_by
   return even;
 }
 
+// The bytes of the matrices of each layer in this form.
+inline std::vector<std::uint64_t> npu_weight_bytes(const NpuForm& form, const NpuModel& model) {
+  std::vector<std::uint64_t> out;
+  for (const auto& layer : model.layers) {
+    out.push_back(0);
+    for (const TensorInfo* tensor : layer) out.back() += npu_bytes(form, tensor->rows(), tensor->columns());
+  }
+  return out;
+}
+
+// Divides layers, whose matrices have `weight_bytes`, into the parts that a process can map for the NPU.
+inline std::vector<NpuPart> npu_parts(const NpuDescriptor& npu, const NpuModel& model, std::vector<std::uint64_t> weight_bytes) {
+  for (std::uint64_t& bytes : weight_bytes) bytes += model.kv_bytes_per_layer;
+  return npu_parts(weight_bytes, npu.mapping_bytes.is_known() ? npu.mapping_bytes.value : ~std::uint64_t{0});
+}
+
 inline NpuFormVerdict npu_form_verdict(const NpuDescriptor& npu, const NpuForm& form, const NpuModel& model, const NpuReport& report) {
   NpuFormVerdict verdict;
   verdict.form = &form;
-  std::vector<std::uint64_t> layer_bytes;
   for (const auto& layer : model.layers) {
-    std::uint64_t bytes = 0;
     for (const TensorInfo* tensor : layer) {
-      if (form.group != 0 && tensor->columns() % form.group != 0 && verdict.refused.empty()) {
-        verdict.refused =
-            concat("'", printable(tensor->name), "' has ", tensor->columns(), " columns, which is not a multiple of ", form.group);
-      }
-      bytes += npu_bytes(form, tensor->rows(), tensor->columns());
+      if (form.group == 0 || tensor->columns() % form.group == 0 || !verdict.refused.empty()) continue;
+      verdict.refused =
+          concat("'", printable(tensor->name), "' has ", tensor->columns(), " columns, which is not a multiple of ", form.group);
     }
-    verdict.weight_bytes += bytes;
-    layer_bytes.push_back(bytes + model.kv_bytes_per_layer);
   }
-  const std::uint64_t most = npu.mapping_bytes.is_known() ? npu.mapping_bytes.value : ~std::uint64_t{0};
-  verdict.parts = npu_parts(layer_bytes, most);
+  const std::vector<std::uint64_t> weight_bytes = npu_weight_bytes(form, model);
+  for (const std::uint64_t bytes : weight_bytes) verdict.weight_bytes += bytes;
+  verdict.parts = npu_parts(npu, model, weight_bytes);
   verdict.total_bytes = verdict.weight_bytes + report.kv_bytes + report.host_bytes;
   verdict.fits = verdict.refused.empty() && !verdict.parts.empty() && verdict.total_bytes <= report.available_bytes;
   return verdict;
@@ -256,6 +267,16 @@ inline void add_npu_refusals(NpuVerdict& verdict, const NpuModel& model, const N
 }
 
 }  // namespace detail
+
+// Divides the layers of a model, with matrices in the format `weights`, into the parts that a process can map for the NPU: as
+// check_npus() does for weights of this form. `context` is the number of positions of the KV cache. Returns no parts if a single
+// layer is too large, and one part if the NPU's limit is unknown. It is an error if a layer lacks a matrix.
+inline Result<std::vector<NpuPart>> npu_parts(const NpuDescriptor& npu, FormatId weights, const ModelSource& source,
+                                              const ModelConfig& config, std::size_t context) {
+  const Result<detail::NpuModel> model = detail::npu_model(source, config, context);
+  if (!model) return model.error();
+  return detail::npu_parts(npu, *model, detail::npu_weight_bytes(detail::npu_form_of(weights), *model));
+}
 
 // Compares the model with all NPUs of npu.hpp. It is an error if read_model_config() refuses the model, or if a layer lacks a matrix.
 inline Result<NpuReport> check_npus(const ModelSource& source, const NpuCheckOptions& options = {}) {
