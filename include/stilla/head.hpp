@@ -55,7 +55,7 @@ class SharedBest {
   }
   std::size_t size() const { return best_.size(); }
 
-  // Offers logits of neighbouring ids, from `id` on, to the list, except the logits of ids in `also`.
+  // Offers logits of neighbouring ids, from `id` on, to the list of the best logits of a row, except the logits of ids in `also`.
   void offer(std::span<const float> logits, std::uint32_t id, std::span<const std::uint32_t> also) {
     // Logits below the bound, which is the worst logit of the list once the list is full, need not be offered. Another thread may
     // raise the bound meanwhile. An older, lower bound costs time but changes no result.

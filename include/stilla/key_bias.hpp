@@ -116,8 +116,8 @@ class KeyBiasTables {
     return sum;
   }
 
-  // The arguments with which attention kernels add the key bias in this chunk, without the parts that come from the query and the
-  // bias.
+  // The arguments with which attention kernels add the key bias to the scores of this chunk of the cache, except those that depend
+  // on the query or on the values of the bias.
   KeyBiasArgs args(std::size_t chunk) const {
     KeyBiasArgs a;
     a.half_terms = half_terms_;
@@ -133,12 +133,12 @@ class KeyBiasTables {
 
  private:
   static constexpr double half_chunk = kv_chunk / 2.0;
-  // Up to this angle z (in radians, for half a chunk), 16 Chebyshev polynomials give cosines and sines as exactly as a float: the terms
-  // that are cut off are below 2 (z / 2)^16 / 16! = 6e-9.
+  // A pair that RoPE turns by at most this angle z (in radians) in half a chunk is slow: for it, 16 Chebyshev polynomials give
+  // cosines and sines as exactly as a float. The terms that are cut off are below 2 (z / 2)^16 / 16! = 6e-9.
   static constexpr double slow_radians = 4.0;
 
-  // The coefficients c[k] of Chebyshev's polynomials T_k with which cos(z x) = sum over even k of c[k] T_k(x), and sin(z x) = the same
-  // sum over odd k. They come from the discrete cosine transform at 32 nodes.
+  // The coefficients c[k] of Chebyshev's polynomials T_k with which, for x in -1 .. 1, cos(z x) = sum over even k of c[k] T_k(x),
+  // and sin(z x) = the same sum over odd k. They come from the discrete cosine transform at 32 nodes.
   static std::array<double, slow_terms> chebyshev(double z) {
     constexpr std::size_t nodes = 32;
     constexpr double pi = 3.14159265358979323846;

@@ -54,7 +54,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 enum class KvType : std::uint8_t { f32, f16, bf16, int8, int5 };
 
-// All element types of caches, in the order of their numbers.
+// All element types of caches, in the order of the enumeration KvType.
 inline constexpr std::array kv_types = {KvType::f32, KvType::f16, KvType::bf16, KvType::int8, KvType::int5};
 
 constexpr std::string_view kv_type_name(KvType type) {
@@ -96,7 +96,7 @@ struct KvShape {
   std::size_t head_dim = 0;  // D, a multiple of 4 up to 256
   KvType type = KvType::f16;
 
-  // How many values a head has in memory, with padding.
+  // How many numbers a head's key (or value) of one position has in memory: head_dim and the padding behind it.
   std::size_t padded_dim() const { return padded_head_dim(head_dim); }
 
   std::size_t head_bytes() const {
@@ -295,7 +295,8 @@ class KvCache {
   // forgotten.
   void set_size(std::size_t count) { size_ = count; }
 
-  // The bytes of a chunk, for code that writes a cache to a file or reads it. Write only to reserved positions from size() on.
+  // The bytes of a chunk of the cache, for code that writes a cache to a file or reads it. In the writable bytes, change only
+  // positions that reserve() made room for and that are not stored yet: those from size() on.
   std::span<const std::byte> chunk(std::size_t index) const { return {chunks_[index]->data(), shape_.chunk_bytes()}; }
   std::span<std::byte> writable_chunk(std::size_t index) { return {chunks_[index]->data(), shape_.chunk_bytes()}; }
 

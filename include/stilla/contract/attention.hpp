@@ -168,8 +168,9 @@ void set_value_code(std::byte* chunk, std::size_t D, std::size_t j, std::size_t 
   set_code<E>(chunk + KvLayout<E>::values(D), value_place(j, d), code);
 }
 
-// What the kernels for caches of integers need to add the bias of the key projection to the scores. half_terms == 0 means that
-// there is no bias. Arrays of pairs are padded to a multiple of 16.
+// What the kernels for caches of integers need to add the bias of the key projection to the scores. What is added is made of two
+// sums, `even` and `odd` in the formulas at the top of this file. Each has half_terms terms; half_terms is 0 if there is no bias.
+// Arrays of RoPE's pairs are padded to a multiple of 16.
 struct KeyBiasArgs {
   std::size_t half_terms = 0;  // terms of `even`, and of `odd`: fast + slow_terms / 2
   std::size_t fast = 0;  // the first pairs, which have terms of their own
@@ -192,7 +193,7 @@ struct AttentionChunkArgs {
   std::size_t head_dim = 0;  // D, a multiple of 16, at most max_head_dim
   const std::byte* chunk = nullptr;
   const std::byte* next = nullptr;  // the chunk that will be read next, for prefetching; any readable chunk
-  // The queries see only the first `count` positions of the chunk, 1 .. kv_chunk. The memory of all 256 positions is readable.
+  // The kernel's queries see only the first `count` positions of the chunk, 1 .. kv_chunk. But the memory of all 256 positions may be read.
   std::size_t count = 0;
   std::size_t begin = 0;  // the first position that the queries see, below count
   float soft_cap = 0.0f;  // 0: none
@@ -212,8 +213,8 @@ inline float soft_capped(float score, float cap) {
 
 namespace detail {
 
-// Applies the options to a query's scores: the soft cap, and -infinity for the positions before `begin`, which the query does not
-// see.
+// Applies the options of attention to the scores of one query with a chunk: caps them if there is a soft cap, and sets those of the
+// positions before `begin`, which the query does not see, to -infinity.
 template <class E>
 void limit_scores(float* scores, const AttentionChunkArgs<E>& a) {
   if (a.soft_cap != 0.0f) {
@@ -228,15 +229,16 @@ void limit_scores(float* scores, const AttentionChunkArgs<E>& a) {
 template <class Target, class E>
 struct AttentionChunk : AttentionChunk<typename Target::Fallback, E> {};
 
-// Results of n query heads, at most attention_queries_at_once, for some of the positions.
+// The partial results of attention (the highest score, the sum of the weights, and the weighted values, not yet divided by this
+// sum) of n query heads, at most attention_queries_at_once, over some of the positions.
 struct AttentionParts {
   float* max;  // [n]
   float* sum;  // [n]
   float* out;  // [n][D]
 };
 
-// The kernels that merge results: merge(into, part, n, D) merges the results `part` of n heads into `into`, and finish(out, sum, D)
-// computes out[d] *= 1 / sum for one head.
+// The kernels that merge partial results of attention: merge(into, part, n, D) merges those of n heads in `part` into `into`, which
+// has the positions before them. finish(out, sum, D) computes out[d] *= 1 / sum for one head.
 template <class Target>
 struct AttentionMerge : AttentionMerge<typename Target::Fallback> {};
 

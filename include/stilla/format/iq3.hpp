@@ -44,8 +44,8 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// The common part of IQ3_XXS and IQ3_S. F::index(block, e) says which entry of the grid has the magnitudes of weights 4 e .. 4 e +
-// 3. F::signs(block, j) is the byte with the signs of weights 8 j .. 8 j + 7.
+// The common part of IQ3_XXS and IQ3_S. The grid's entry number F::index(block, e) has the magnitudes of the four weights from 4 e
+// on. F::signs(block, j) is the byte with the signs of the eight weights from 8 j on.
 template <class F>
 struct Iq3 {
   static constexpr std::size_t block_weights = 256;
