@@ -20,8 +20,8 @@
 //     is computed from the other side
 //
 // Cheaper methods are inexact. If the bias is taken out of the key only for some pairs (8 of 32) and stays in it for the pairs
-// where it is small, the KL divergence of the logits is 0.001. With a fixed scale for each pair, it is 0.0005 to 0.002. Both methods
-// were simulated on a 0.5B model with queries of 16 bits, where taking out the whole bias gives 0.0001.
+// where it is small, the KL divergence of the logits is 0.001. With a fixed scale for each pair of a key's dimensions, it is 0.0005
+// to 0.002. Both methods were simulated on a 0.5B model with queries of 16 bits, where taking out the whole bias gives 0.0001.
 #pragma once
 
 #include <algorithm>

@@ -27,8 +27,8 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// Whether kernels for many tokens can use the scales of these activations: each must be a power of two, of a size with which every
-// product of scales is a normal number.
+// Whether kernels for many tokens can use the scales of these activations: each must be a power of two from 2^-67 to 2^53, so that
+// its product with a scale of weights is a normal number.
 inline bool scales_are_powers(const ActivationQ8& x) {
   constexpr auto lowest = std::bit_cast<std::uint32_t>(0x1p-67f), highest = std::bit_cast<std::uint32_t>(0x1p53f);
   std::uint32_t others = 0;

@@ -2,10 +2,10 @@
 //
 // Defines activations rounded to integers, the other operand of every quantised matmul. They have 8 bits, or 16 bits as two int8
 // planes. There is one scale per 32 values, because a coarser scale costs accuracy: with 8 bits on a 0.5B model, the KL divergence
-// was 0.0007 with one scale per 32 values, 0.0027 with one per 256, and 0.025 with one per row. With 16 bits the rounding has
-// hardly any effect: KL against float activations is 6e-7 on a 135M model and 2e-6 on a 0.5B model, where 8 bits give 6e-3 and
-// 8e-4 (bench/check_fidelity.py). 16 bits cost twice as many dot products. That costs nothing where memory is the limit (decode),
-// and up to half the speed where it is not (prefill).
+// (KL) of the logits was 0.0007 with one scale per 32 values, 0.0027 with one per 256, and 0.025 with one per row. With 16 bits the
+// rounding has hardly any effect: KL against float activations is 6e-7 on a 135M model and 2e-6 on a 0.5B model, where 8 bits give
+// 6e-3 and 8e-4 (bench/check_fidelity.py). 16 bits cost twice as many dot products. That costs nothing where memory is the limit
+// (decode), and up to half the speed where it is not (prefill).
 //
 //     8 bits:   x[k] ~ scale[k / 32] * high[k]                     scale = max |x| of the block / 127, rounded up to a power of two
 //     16 bits:  x[k] ~ scale[k / 32] * (256 * high[k] + low[k])    scale = max |x| of the block / 32512, rounded up in the same way

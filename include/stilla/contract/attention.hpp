@@ -5,13 +5,13 @@
 // one, each by one fused multiply-add. D is the size of a head. With elements of float, f16 or bf16, query, key j and value j of
 // the chunk give:
 //
-//     s[j]  = fma chain over d = 0 .. D-1 of  query[d] * key[j][d], from 0       the query is already multiplied by 1 / sqrt(D) or a scale
+//     s[j]  = fma chain over d = 0 .. D-1 of  query[d] * key[j][d], from 0       the query is already multiplied by its scale, 1 / sqrt(D)
 //     max   = highest s[j];   e[j] = exp_approximate(s[j] - max)                 a score that is NaN has weight 0
 //     sum   = sum of e[j] in 16 lanes (base/math.hpp);   out[d] = fma chain over j of e[j] * value[j][d], from 0
 //
-// With a soft cap, s[j] is replaced by soft_capped(s[j]) before the maximum is taken. With a window, the first position that the
-// query sees may lie inside the chunk. The positions of the chunk before it then have weight 0, but their keys and values must
-// still be numbers.
+// A model may have another scale than 1 / sqrt(D). With a soft cap, s[j] is replaced by cap * tanh(s[j] / cap), as soft_capped()
+// computes it, before the maximum is taken. With a window, the first position that the query sees may lie inside the chunk. The
+// positions of the chunk before it then have weight 0, but their keys and values must still be numbers.
 //
 // With integer elements (KvInt8, KvInt5) keys and values are codes c with one scale for each position. The query is rounded to 8
 // bits and the weights e[j] * value_scale[j] to 16 bits, so that both products are exact integers in any order:
@@ -44,8 +44,9 @@
 // pair has a term of its own in both chains: A' times cos(r t) in `even`, B' times sin(r t) in `odd`. All other pairs together are
 // one polynomial in r / 128 with the terms 0 .. 15 of Chebyshev's first kind. Its 8 even terms follow the fast pairs' terms of
 // `even`, its 8 odd terms those of `odd`. The coefficient of term k is an fma chain over the other pairs of (k is even ? A' :
-// B') * slow[pair][k], from 0, where `slow` is a table of the model. What the dimensions that RoPE does not rotate add to the score
-// is then added to the coefficient of term 0.
+// B') * slow[pair][k], from 0, where `slow` is a table of the model: for each pair, the coefficients of its cosine (even k) and of
+// its sine (odd k) in these terms. What the dimensions that RoPE does not rotate add to the score is then added to the coefficient
+// of term 0.
 //
 // Partial results (max, sum and out of some chunks) are merged in the order of positions, whichever thread computed them. `part` is
 // merged into the results of the positions before it:
