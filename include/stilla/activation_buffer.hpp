@@ -24,10 +24,11 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The bytes that an ActivationBuffer in memory of the caller needs for `rows` rows of `cols` values. Fewer rows or columns never need
-// more bytes. If the matmuls of the active target read rounded activations in an arrangement of their own (ArrangedActivations in
-// contract/activation_q8.hpp), its bytes are included. import_activations() needs the bytes of ActivationBits::sixteen with factors
-// (`has_factors`), which is also enough for 8 bits. Returns impossible_bytes if no memory is large enough.
+// The bytes that an ActivationBuffer in memory of the caller needs for `rows` rows of `cols` values. Fewer rows or columns never
+// need more bytes. If the matmuls of the active target read rounded activations in an arrangement of their own (ArrangedActivations
+// in contract/activation_q8.hpp), its bytes are included. With `has_factors` there is room for a float for each row, by which the
+// row's results are multiplied. import_activations() needs the bytes of ActivationBits::sixteen with `has_factors`, which are also
+// enough for 8 bits. Returns impossible_bytes if no memory is large enough.
 inline std::size_t activation_bytes(std::size_t rows, std::size_t cols, ActivationBits bits = ActivationBits::eight,
                                     bool has_factors = false);
 
@@ -77,7 +78,8 @@ class ActivationBuffer {
   float* row_scaled_sums(std::size_t m) { return at<float>(parts_.scaled_sums) + m * (cols_ / activation_block); }
   RoundedSums* row_rounded_sums(std::size_t m) { return at<RoundedSums>(parts_.rounded_sums) + m * (cols_ / sums_block); }
   float* row_factors() { return at<float>(parts_.factors); }  // only if resize() made room for factors
-  // Says whether all scales are powers of two. If they are not, there is no arrangement either.
+  // Says whether all scales of the activations are powers of two. If they are not, the arrangement for one target's kernels
+  // (ArrangedActivations) is removed.
   void set_scales_are_powers(bool are) {
     scales_are_powers_ = are;
     if (!are) parts_.arranged_bytes = 0;
@@ -158,7 +160,8 @@ struct ActivationBuffer::Wide {
 };
 
 inline ActivationBuffer::Parts::Parts(std::size_t rows, std::size_t cols, ActivationBits bits, bool has_factors, bool is_arranged) {
-  // The limit for the rows assumes that a value takes 16 bytes in all arrays together.
+  // Up to this many rows no size in bytes overflows. The limit assumes that a value takes at most 16 bytes in all arrays of the
+  // buffer together.
   const std::size_t max_rows = std::numeric_limits<std::size_t>::max() / 16 / (cols == 0 ? 1 : cols);
   const bool has_wide = bits == ActivationBits::mixed, has_low = bits == ActivationBits::sixteen;
   if (max_rows < 16 || rows > max_rows - 16 || (has_wide && rows > std::numeric_limits<std::uint32_t>::max())) {
@@ -232,8 +235,8 @@ inline void ActivationBuffer::take_wide(const WideRows& like, TargetId form) {
 inline void ActivationBuffer::make_room_for_wide(TargetId form) {
   Wide& w = *wide_;
   if (w.count == 0) return;
-  // The memory of the wide rows has room for all rows of the buffer. But if the active target has changed since the memory was divided,
-  // its arrangement may be too large; the wide rows then have no arrangement.
+  // The memory of the wide rows has room for all rows of the buffer. But it was divided for the target that was active then. If
+  // another target is active now, its arrangement of the wide rows may not fit; they then have no arrangement.
   if (!w.buffer.place(w.count, cols_, ActivationBits::sixteen, false, is_arranged_)) {
     (void)w.buffer.place(w.count, cols_, ActivationBits::sixteen, false, false);
   }

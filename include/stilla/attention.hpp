@@ -31,12 +31,12 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// With scratch memory few rows of queries can use many threads: up to this many rows, the chunks of one row are shared among
-// tasks too.
+// With scratch memory even one row of queries can use many threads: for up to this many rows, the chunks of the cache that a row
+// sees are shared among several tasks.
 inline constexpr std::size_t attention_split_rows = 8;
-// For a long text and few rows, attention is cut into at least this many tasks, so that all threads have work. Each task takes a few
-// chunks, at most 8. It takes more than one because it prepares the queries first, which costs a tenth of the time of a chunk.
-// With 64 tasks instead of 32, one thread takes 4 % longer (16384 positions, int8 cache).
+// For a long text and few rows, attention is cut into at least this many tasks, so that all threads have work. Each task takes a
+// few chunks of the cache, at most 8. It takes more than one because it prepares its queries first, which costs a tenth of the time
+// of a chunk. With 64 tasks instead of 32, one thread takes 4 % longer (16384 positions, int8 cache).
 inline constexpr std::size_t attention_split_tasks = 32;
 inline constexpr std::size_t attention_max_chunks = 8;
 inline constexpr std::size_t attention_merged_heads = 4;  // heads that one task merges, one chunk after the other
@@ -141,7 +141,7 @@ struct AttentionFunctions {
   void (*run)(const AttentionJob& job, std::size_t task) = nullptr;
   void (*merge)(const AttentionJob& job, std::size_t task) = nullptr;
 };
-// The functions with which a target computes attention over a cache of this type.
+// The functions with which a target computes attention over a cache whose elements are stored as `type`.
 STILLA_KERNEL_LINKAGE AttentionFunctions attention_functions(TargetId target, KvType type);
 
 }  // namespace detail
@@ -306,7 +306,7 @@ struct TeamResults {
 template <class Target, class E>
 std::size_t attend_chunk(const AttentionJob& job, const TeamQueries<Target, E>& queries, const QueryTeam& team, std::size_t chunk,
                          TeamResults& results) {
-  // `begin` is the same for all rows of the team, because with a window a team has only one row.
+  // `begin` is the first position that a row sees. It is the same for all rows of the team, because with a window a team has only one row.
   const std::size_t D = job.cache.shape.padded_dim(), begin = job.begin(team.first_row);
   const auto run = [&](std::size_t first, std::size_t count, std::size_t seen) {
     AttentionChunkArgs<E> args = queries.args(chunk, first, count);
@@ -336,8 +336,8 @@ std::size_t attend_chunk(const AttentionJob& job, const TeamQueries<Target, E>& 
   return first_seeing;
 }
 
-// Divides the result of a head by the sum of its weights. For integer caches, it transforms the result back with the Hadamard transform.
-// Then it writes the first `size` values to `to`; the others, up to D, are padding.
+// Divides the result of a head, `out`, by the sum of its weights. For integer caches, it transforms the result back with the Hadamard
+// transform. Then it writes the first `size` values, the head size of the model, to `to`; the values from there to D are padding.
 template <class Target, class E>
 void finish_head(float* to, float* out, float sum, std::size_t D, std::size_t size) {
   AttentionMerge<Target>::finish(out, sum, D);
@@ -345,7 +345,8 @@ void finish_head(float* to, float* out, float sum, std::size_t D, std::size_t si
   std::copy(out, out + size, to);
 }
 
-// The task that is used where there are many rows: it computes its team for all chunks of the cache, one after the other.
+// The task that is used where there are many rows of queries: it computes one team of queries (QueryTeam) for all chunks of the
+// cache, one after the other.
 template <class Target, class E>
 void attend_team(const AttentionJob& job, std::size_t task) {
   const std::size_t size = job.cache.shape.head_dim, D = job.cache.shape.padded_dim();

@@ -28,8 +28,8 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace epilogue {
 
-// Calls f(values, count) for pieces of the rows of a tile, of at most max_piece floats each, so that buffers of the size of a piece stay
-// in the first-level cache.
+// Calls f(values, count) for pieces of the rows of a tile, of at most max_piece floats each. If f needs buffers for a piece, they
+// are so small that they stay in the first-level cache.
 inline constexpr std::size_t max_piece = 256;
 template <class F>
 void for_each_piece(const MatmulTile& tile, F&& f) {
@@ -56,7 +56,7 @@ inline void gelu(const MatmulTile& tile) {
   const auto silu_mul = detail::row_kernel<SiluMul>(active_target());
   float slope[max_piece], factor[max_piece];
   for_each_piece(tile, [&](float* v, std::size_t n) {
-    // Products and sums are in loops of their own, so that no compiler fuses a product and a sum into one rounding.
+    // The products of the formula and its sums are in loops of their own, so that no compiler fuses a product and a sum into one rounding.
     for (std::size_t i = 0; i < n; ++i) slope[i] = std::min(v[i] * v[i], 100.0f) * 0.044715f;
     for (std::size_t i = 0; i < n; ++i) slope[i] += 1.0f;
     for (std::size_t i = 0; i < n; ++i) {

@@ -27,7 +27,8 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// Refuses a buffer that was not resized to the shape of x. Writing to it would pass its end.
+// Returns an error if the buffer `rounded`, which is to receive the rounded x, was not resized to the shape of x (rounding would
+// write past its end), or if the columns of x are no multiple of 32. Without a buffer (null) there is no error.
 inline Status check_room(std::string_view op, const ActivationBuffer* rounded, const Matrix& x) {
   if (rounded == nullptr || (rounded->rows() == x.rows && rounded->cols() == x.cols && x.cols % activation_block == 0)) return success();
   return bad_argument(concat(op, ": room for ", rounded->rows(), " x ", rounded->cols(), " rounded activations, expected ", shape_of(x),
@@ -102,7 +103,8 @@ inline Status gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, c
   }
   if (gate.accumulate || up.accumulate) return detail::bad_argument(concat(op, ": the products cannot accumulate"));
   if (Status s = detail::check_room(op, rounded, gate.y); !s) return s;
-  // A task computes the same panels of gate and of up. Their number is even, so that the results are whole blocks of activations.
+  // Each task computes the same panels of the product with gate.w as of that with up.w. Their number is even, so that the results
+  // of a row are whole blocks of 32 activations.
   const std::size_t M = gate.y.rows, tokens = std::min(gate_job.tokens, up_job.tokens);
   if (tokens == 0) return success();
   const std::size_t step = std::min(gate_job.step, up_job.step);
@@ -145,8 +147,8 @@ inline Status gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, c
     if (takes_piece) pieces.give_back(number0 + piece);
   });
   if (rounded == nullptr) return success();
-  // The rounded sums over 256 columns (RoundedSums) need this second step, because a task may have computed only a part of those
-  // columns.
+  // The sums of activations over 256 columns (RoundedSums) are made in this second round of tasks, because a task of the first
+  // round may have computed only a part of those columns.
   const std::size_t rows_at_once = M < 16 ? M : 1;  // for few rows the work takes less time than handing it out
   parallel(M / rows_at_once, [&](std::size_t task) {
     for (std::size_t m = task * rows_at_once; m < (task + 1) * rows_at_once; ++m) quantiser->finish_row(m);

@@ -15,8 +15,8 @@
 // first, equal logits are ordered by id, lower first, and NaN is not ranked at all. The result is therefore the same on every
 // target, for every M and number of threads, and has matmul's bits.
 //
-// What this saves, on two threads of a Zen 5 server with the Q6_K head of a 1.5B model: the part of a token from the last layer on
-// takes 3.7 ms. A greedy token is 0.05 ms faster than with a whole row of logits, and a token with top-k 40 is 0.02 ms faster
+// What this saves, on two threads of a Zen 5 server with the Q6_K head of a 1.5B model: from the last layer's output to the next
+// token takes 3.7 ms. A greedy token is 0.05 ms faster than with a whole row of logits, and a token with top-k 40 is 0.02 ms faster
 // (bench/head_bench.cpp, `saved` and `row`).
 #pragma once
 
@@ -55,7 +55,7 @@ class SharedBest {
   }
   std::size_t size() const { return best_.size(); }
 
-  // Offers logits of neighbouring ids, from `id` on, to the list, except the logits of ids in `also`.
+  // Offers logits of neighbouring ids, from `id` on, to the list of the best logits of a row, except the logits of ids in `also`.
   void offer(std::span<const float> logits, std::uint32_t id, std::span<const std::uint32_t> also) {
     // Logits below the bound, which is the worst logit of the list once the list is full, need not be offered. Another thread may
     // raise the bound meanwhile. An older, lower bound costs time but changes no result.

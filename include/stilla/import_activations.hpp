@@ -129,8 +129,9 @@ bool fits_eight_bits(const IntegerActivations<T>& x) {
 }  // namespace detail
 
 // Begins a job that takes over x. Resizes `out`, which takes memory: to 8 bits if all values minus their zero points are in -127 to
-// 127, otherwise to 16 bits. It is always checked that the shapes fit, that the columns are a multiple of the block and the block is
-// one of 32, and that scales are given. On an error nothing is done. Lack of memory is an error too.
+// 127, otherwise to 16 bits. It is always checked that the shapes fit, that scales are given, that the number of columns is a
+// multiple of 32, and, where a scale belongs to a block of columns, that blocks have a multiple of 32 columns and fill the rows. On
+// an error nothing is done. Lack of memory is an error too.
 template <class T>
 Result<ImportActivationsJob<T>> import_activations_begin(ActivationBuffer& out, const IntegerActivations<T>& x) {
   constexpr const char* op = "import_activations";

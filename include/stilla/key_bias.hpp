@@ -20,8 +20,8 @@
 //     is computed from the other side
 //
 // Cheaper methods are inexact. If the bias is taken out of the key only for some pairs (8 of 32) and stays in it for the pairs
-// where it is small, the KL divergence of the logits is 0.001. With a fixed scale for each pair, it is 0.0005 to 0.002. Both methods
-// were simulated on a 0.5B model with queries of 16 bits, where taking out the whole bias gives 0.0001.
+// where it is small, the KL divergence of the logits is 0.001. With a fixed scale for each pair of a key's dimensions, it is 0.0005
+// to 0.002. Both methods were simulated on a 0.5B model with queries of 16 bits, where taking out the whole bias gives 0.0001.
 #pragma once
 
 #include <algorithm>
@@ -116,8 +116,8 @@ class KeyBiasTables {
     return sum;
   }
 
-  // The arguments with which attention kernels add the key bias in this chunk, without the parts that come from the query and the
-  // bias.
+  // The arguments with which attention kernels add the key bias to the scores of this chunk of the cache, except those that depend
+  // on the query or on the values of the bias.
   KeyBiasArgs args(std::size_t chunk) const {
     KeyBiasArgs a;
     a.half_terms = half_terms_;
@@ -133,12 +133,12 @@ class KeyBiasTables {
 
  private:
   static constexpr double half_chunk = kv_chunk / 2.0;
-  // Up to this angle z (in radians, for half a chunk), 16 Chebyshev polynomials give cosines and sines as exactly as a float: the terms
-  // that are cut off are below 2 (z / 2)^16 / 16! = 6e-9.
+  // A pair that RoPE turns by at most this angle z (in radians) in half a chunk is slow: for it, 16 Chebyshev polynomials give
+  // cosines and sines as exactly as a float. The terms that are cut off are below 2 (z / 2)^16 / 16! = 6e-9.
   static constexpr double slow_radians = 4.0;
 
-  // The coefficients c[k] of Chebyshev's polynomials T_k with which cos(z x) = sum over even k of c[k] T_k(x), and sin(z x) = the same
-  // sum over odd k. They come from the discrete cosine transform at 32 nodes.
+  // The coefficients c[k] of Chebyshev's polynomials T_k with which, for x in -1 .. 1, cos(z x) = sum over even k of c[k] T_k(x),
+  // and sin(z x) = the same sum over odd k. They come from the discrete cosine transform at 32 nodes.
   static std::array<double, slow_terms> chebyshev(double z) {
     constexpr std::size_t nodes = 32;
     constexpr double pi = 3.14159265358979323846;

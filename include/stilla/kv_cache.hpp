@@ -13,9 +13,9 @@
 //     int5              the same with codes of 5 bits: 5.25 bits an element
 //
 // On a 0.5B model the logits with int8 differ from those with f32 by a KL divergence of 0.0002, and with int5 by 0.008
-// (bench/compare_caches.py). What was tried with queries of 16 bits, where int8 had 0.0001: without the Hadamard transform int8
-// has 0.0005, and with the bias left in the keys 0.07. 4 bits for values and 6 for keys are no better than 5 for both. 4 bits for
-// values and 5 for keys do not reach 0.010. A scale for every 32 elements gives 0.007, but takes 0.8 bits more.
+// (bench/compare_caches.py). What was tried with queries of 16 bits, where int8 had 0.0001: without the Hadamard transform int8 has
+// 0.0005, and with the bias left in the keys 0.07. 4 bits for values and 6 for keys are no better than 5 for both. With 4 bits for
+// values and 5 for keys, KL stays above 0.010. int5 with a scale for every 32 elements gives 0.007, but takes 0.8 bits more.
 //
 // Positions 256 c .. 256 c + 255 of all layers are one allocation, which is large enough for large pages:
 //
@@ -54,7 +54,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 enum class KvType : std::uint8_t { f32, f16, bf16, int8, int5 };
 
-// All element types of caches, in the order of their numbers.
+// All element types of caches, in the order of the enumeration KvType.
 inline constexpr std::array kv_types = {KvType::f32, KvType::f16, KvType::bf16, KvType::int8, KvType::int5};
 
 constexpr std::string_view kv_type_name(KvType type) {
@@ -96,7 +96,7 @@ struct KvShape {
   std::size_t head_dim = 0;  // D, a multiple of 4 up to 256
   KvType type = KvType::f16;
 
-  // How many values a head has in memory, with padding.
+  // How many numbers a head's key (or value) of one position has in memory: head_dim and the padding behind it.
   std::size_t padded_dim() const { return padded_head_dim(head_dim); }
 
   std::size_t head_bytes() const {
@@ -295,7 +295,8 @@ class KvCache {
   // forgotten.
   void set_size(std::size_t count) { size_ = count; }
 
-  // The bytes of a chunk, for code that writes a cache to a file or reads it. Write only to reserved positions from size() on.
+  // The bytes of a chunk of the cache, for code that writes a cache to a file or reads it. In the writable bytes, change only
+  // positions that reserve() made room for and that are not stored yet: those from size() on.
   std::span<const std::byte> chunk(std::size_t index) const { return {chunks_[index]->data(), shape_.chunk_bytes()}; }
   std::span<std::byte> writable_chunk(std::size_t index) { return {chunks_[index]->data(), shape_.chunk_bytes()}; }
 

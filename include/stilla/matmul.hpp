@@ -102,11 +102,12 @@ inline std::size_t panels_per_task(std::size_t panel_bytes) {
   return 6 * (sixes == 0 ? 1 : sixes > 10 ? 10 : sixes);
 }
 
-// Up to this many tokens every target computes with the very steps of contract/matmul.hpp, which are right for any scales.
-// Kernels for more tokens, which start at 8 tokens, rely on scales that are powers of two (generic/panel_sweep-inl.hpp).
+// For up to this many tokens, every target takes the very steps of contract/matmul.hpp, which are right for any scales of
+// activations. Kernels for more tokens, which start at 8 tokens, rely on scales of activations that are powers of two
+// (generic/panel_sweep-inl.hpp).
 inline constexpr std::size_t tokens_of_any_scale = 4;
 
-// One product, for which the function for its format and target has been looked up once.
+// One product, with the function that computes it for the format of the weights and the active target.
 struct PanelJob {
   using Function = void (*)(const PanelJob&, std::size_t first, std::size_t last);
   Function run = nullptr;  // null if the format is unknown
@@ -169,8 +170,8 @@ struct PanelJob {
 
  private:
   static constexpr std::size_t wide_at_once = 32, panels_at_once = 6;  // together 12 KB of results
-  // How many results that are to be added to y lie on the stack at once: those of at least 3 panels, because kernels for many tokens take
-  // up to 3 panels at once.
+  // Where a product is added to y, its results first lie on the stack. This is how many lie there at once: those of at least 3
+  // panels, because kernels for many tokens take up to 3 panels at once.
   static constexpr std::size_t added_at_once = small_stacks ? 2048 : 6144;
 
   // The columns of product.y that the panels [first, last) give, for the tokens [m, m + count).
@@ -195,8 +196,8 @@ struct PanelJob {
     }
   }
 
-  // Does what panels() does, but as if no row were wide (contract/wide_row.hpp): every row is multiplied by its values in `rounded`,
-  // and the values of 16 bits in `rounded.wide` are not read.
+  // Computes panels [first, last) for all tokens of the job as if no row were wide (contract/wide_row.hpp): every row is multiplied
+  // by its values in `rounded`, and the values of 16 bits in `rounded.wide` are not read.
   void panels_of_all(std::size_t first, std::size_t last) const {
     if (any_scale && product.y.rows > tokens_of_any_scale) {
       for (std::size_t m = 0; m < product.y.rows; m += tokens_of_any_scale) {
@@ -426,8 +427,8 @@ inline void matmul_run(const MatmulJob& job, std::size_t task) { job.run(task); 
 
 // Computes several products of one input, each with a y of its own. Every four products are one parallel job.
 inline Status matmul(std::span<const MatmulProduct> products, const MatmulInput& input, Parallel parallel = {}) {
-  // Products behind the first four are checked before anything is computed. The first four are checked before they are computed, in the
-  // loop that follows.
+  // A call with a wrong product computes nothing. If there are more than four products, those behind the first four are checked
+  // here. The first four are checked in the loop that follows, before they are computed.
   for (std::size_t i = MatmulJob::max_products; i < products.size(); ++i) {
     if (Status s = MatmulJob(products[i], input).check(); !s) return s;
   }

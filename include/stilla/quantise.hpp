@@ -27,8 +27,8 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// Whether kernels for many tokens can use these scales: they must be powers of two for which every product of scales is a normal
-// number.
+// Whether kernels for many tokens can use the scales of these activations: each must be a power of two from 2^-67 to 2^53, so that
+// its product with a scale of weights is a normal number.
 inline bool scales_are_powers(const ActivationQ8& x) {
   constexpr auto lowest = std::bit_cast<std::uint32_t>(0x1p-67f), highest = std::bit_cast<std::uint32_t>(0x1p53f);
   std::uint32_t others = 0;
@@ -39,9 +39,9 @@ inline bool scales_are_powers(const ActivationQ8& x) {
   return others == 0;
 }
 
-// Whether each scale is a power of two (as quantise() makes them), infinity, NaN or 0. With such scales, however large or small,
-// the sums that are rounded together (RoundedSums) are what contract/activation_q8.hpp says. Weights that take these sums refuse other
-// scales.
+// Whether each scale of these activations is a power of two (as quantise() makes them), infinity, NaN or 0. With such scales,
+// however large or small, the sums that are rounded together (RoundedSums) are what contract/activation_q8.hpp says. Weights that
+// take these sums refuse other scales.
 inline bool scales_are_rounded(const ActivationQ8& x) {
   for (std::size_t i = 0; i < x.rows * x.blocks(); ++i) {
     const auto bits = std::bit_cast<std::uint32_t>(x.scales[i]), mantissa = bits & 0x007fffffu, exponent = bits >> 23 & 255;
@@ -55,7 +55,7 @@ inline bool scales_are_rounded(const ActivationQ8& x) {
 // blocks of 32 columns of a row.
 class Quantiser {
  public:
-  // If `out` has an arrangement (ArrangedActivations) for another target than this one, the arrangement is removed.
+  // If `out` has an arrangement (ArrangedActivations) for another target than `target`, the arrangement is removed.
   Quantiser(ActivationBuffer& out, TargetId target)
       : out_(out), target_(target), kernel_(row_kernel<QuantiseQ8>(target)), form_(activation_form(target)) {
     out.keep_arrangement_of(form_.id);
@@ -115,7 +115,7 @@ class Quantiser {
   }
 
  private:
-  // Calls f(quantiser of the wide rows, i) if row m is wide row i.
+  // If row m is the i-th wide row, calls f(q, i), where q is a Quantiser that fills row i of the buffer of the wide rows with 16 bits.
   template <class F>
   void of_wide(std::size_t m, F&& f) const {
     if (wide_.count() == 0) return;

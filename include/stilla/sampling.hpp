@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Chooses the next token from logits. First come the wishes of the caller: padding rows, banned tokens and tokens that a mask
-// forbids are removed, and logit biases are added. Then come the steps of SamplingOptions::order. Each step is off unless its option
-// turns it on. The default order is that of llama.cpp, so that settings for llama.cpp can be used here:
+// Chooses the next token from logits. First come the wishes of the caller: ids behind the vocabulary (padding), banned tokens and
+// tokens that a mask forbids are removed, and logit biases are added. Then come the steps of SamplingOptions::order. Each step is
+// off unless its option turns it on. The default order is that of llama.cpp, so that settings for llama.cpp can be used here:
 //
 //   penalties, dry                       sampling/penalties.hpp
 //   top_k, typ_p, top_p, min_p, xtc      sampling/filters.hpp; mirostat 2, if it is on, replaces all five

@@ -12,7 +12,7 @@
 #error "Stilla needs Highway's headers (Debian: libhwy-dev), or -DSTILLA_HIGHWAY=0 to do without portable kernels."
 #else
 
-// Types, targets, threads.
+// The headers of types, targets and threads.
 #include <stilla/base/aligned.hpp>
 #include <stilla/base/check.hpp>
 #include <stilla/base/config.hpp>
@@ -28,7 +28,7 @@
 #include <stilla/coverage.hpp>
 #include <stilla/dispatch.hpp>
 
-// Weights and ops.
+// The headers of weights and ops.
 #include <stilla/activation.hpp>
 #include <stilla/activation_buffer.hpp>
 #include <stilla/attention.hpp>
@@ -51,13 +51,13 @@
 #include <stilla/sampling/lookup.hpp>
 #include <stilla/softmax.hpp>
 
-// Model files.
+// The headers that read model files.
 #include <stilla/io/gguf.hpp>
 #include <stilla/io/mapped_file.hpp>
 #include <stilla/io/model_source.hpp>
 #include <stilla/io/packed_file.hpp>
 
-// Text to tokens and back.
+// The headers that turn text to tokens and back.
 #include <stilla/text/chat_template.hpp>
 #include <stilla/text/loop_detector.hpp>
 #include <stilla/text/reasoning.hpp>
@@ -65,7 +65,7 @@
 #include <stilla/text/stream_decoder.hpp>
 #include <stilla/text/tokenizer.hpp>
 
-// The reference forward pass.
+// The headers of the reference forward pass of a model.
 #include <stilla/model/config.hpp>
 #include <stilla/model/decoder.hpp>
 #include <stilla/model/forward.hpp>

@@ -25,8 +25,9 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// checks_everything is not in the inline namespace whose name holds the compiler's flags (config.hpp), because it is one choice for
-// the whole program. A value below 0 means that the environment variable decides.
+// The choice that check_everything() makes: 1 turns the checks that need a search on, 0 turns them off, and below 0 the environment
+// variable STILLA_CHECK decides. There is one choice for the whole program, so the variable is not in the inline namespace whose
+// name holds the compiler's flags (config.hpp).
 namespace stilla::program_state {
 inline std::atomic<int> checks_everything{-1};
 }  // namespace stilla::program_state
@@ -59,7 +60,7 @@ bool has_rows(const MatrixView<T>& m) {
   return m.rows == 0 || m.cols == 0 || (m.data != nullptr && (m.rows == 1 || m.stride >= m.cols));
 }
 
-// Checks that `found` is rows x cols and has memory for its rows.
+// Checks that the matrix `found` has the shape rows x cols and memory for its rows. The error names `op` and the argument `what`.
 template <class T>
 Status check_shape(std::string_view op, std::string_view what, const MatrixView<T>& found, std::size_t rows, std::size_t cols) {
   if (found.rows != rows || found.cols != cols) {
@@ -85,7 +86,7 @@ bool share_memory(const MatrixView<S>& a, const MatrixView<T>& b) {
   return distance < a.cols || distance + b.cols > stride;
 }
 
-// It is an error if y shares memory with x, unless y is the same matrix as x.
+// For ops that may work in place: it is an error if the output y shares memory with the input x, unless y is the same matrix as x.
 template <class T>
 Status check_same_or_apart(std::string_view op, std::string_view y_name, const Matrix& y, std::string_view x_name, const MatrixView<T>& x) {
   const bool same = y.data == x.data && (y.rows <= 1 || y.stride == x.stride);
@@ -93,7 +94,7 @@ Status check_same_or_apart(std::string_view op, std::string_view y_name, const M
   return bad_argument(concat(op, ": ", y_name, " overlaps ", x_name, " in part; it may be the same matrix or lie apart"));
 }
 
-// It is an error if y shares memory with x.
+// For ops that cannot work in place: it is an error if the output y shares memory with the input x.
 template <class T>
 Status check_apart(std::string_view op, std::string_view y_name, const Matrix& y, std::string_view x_name, const MatrixView<T>& x) {
   if (!share_memory(y, x)) return success();

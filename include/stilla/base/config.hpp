@@ -48,8 +48,8 @@
 #else
 #define STILLA_KERNEL_LINKAGE inline
 #endif
-// Whether the headers included next bring the kernels with them. Each header that has kernels evaluates this macro again, so a file
-// may define STILLA_DEFINE_KERNELS before some headers only and get some of the kernels.
+// STILLA_COMPILE_KERNELS says whether the headers of ops bring their kernels with them. Each of these headers evaluates the macro again, so
+// a file may define STILLA_DEFINE_KERNELS after some of its includes and before others, and then gets only the kernels of the latter.
 #define STILLA_COMPILE_KERNELS (!STILLA_SEPARATE_KERNELS || STILLA_DEFINE_KERNELS)
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -83,9 +83,9 @@
 #define STILLA_FLAGS_GIVE_AVX2 0
 #endif
 
-// 1 if a compiler's macro of an instruction set is defined, which means that the flags guarantee the set; 0 if not. Such a macro
-// expands to 1. In that case the pasted name is STILLA_COMMA_IF_1, a macro that expands to `0,`, and the 1 behind it moves to the
-// second place.
+// STILLA_HAS_SET(macro) is 1 if the compiler defines its macro of an instruction set as 1, which means that the flags guarantee the
+// set, and 0 if not. It takes the second of the arguments `x 1, 0, 0`, where x is STILLA_COMMA_IF_ with the value of the macro
+// pasted to it. STILLA_COMMA_IF_1 expands to `0,` and so makes the 1 the second argument. Any other x leaves a 0 there.
 #define STILLA_HAS_SET(macro) STILLA_HAS_SET_(macro)
 #define STILLA_HAS_SET_(value) STILLA_SECOND_OF_(STILLA_COMMA_IF_##value 1, 0, 0)
 #define STILLA_COMMA_IF_1 0,
@@ -101,8 +101,8 @@
 #define STILLA_PASTE(...) \
   STILLA_EXPAND_(STILLA_PASTE_(__VA_ARGS__, , , , , , , , , , , , , , , , , , , , , , , , , , , , , , , , ))
 
-// The instruction sets that the flags guarantee, one digit for each. They are read once, in this header, before the code of a
-// target redefines the macros (a pragma compiles such code for more instruction sets).
+// The instruction sets that the flags guarantee, as a part of a name with one digit for each. The compiler's macros are read once,
+// in this header, before code for a target changes them: a pragma compiles such code for more instruction sets.
 #if STILLA_ARCH_X86
 #define STILLA_BASELINE                                                                                                     \
   STILLA_PASTE(x86_, STILLA_HAS_SET(__SSE3__), STILLA_HAS_SET(__SSSE3__), STILLA_HAS_SET(__SSE4_1__),                         \

@@ -50,13 +50,15 @@ struct Cores {
   std::size_t fast = 1;
   double quota = std::numeric_limits<double>::infinity();  // in CPUs: 1.5 is the time of one and a half CPUs
 
-  // The quota as a number of threads, at least 1 and at most `logical`.
+  // The quota of CPU time as a number of threads: rounded up, at least 1, and at most the number of logical CPUs that the process
+  // may run on.
   std::size_t quota_threads() const {
     return quota < static_cast<double>(logical) ? std::max<std::size_t>(1, static_cast<std::size_t>(std::ceil(quota))) : logical;
   }
-  // The number of threads that is fastest.
+  // The number of threads with which this process computes fastest.
   std::size_t threads() const { return std::min(fast, quota_threads()); }
-  // With more than max_threads() threads, they wait for each other, because there is always one that is kept from running.
+  // The most threads that can run at the same time. With more of them, there is always one that waits for a CPU or for the quota,
+  // and the others wait for it.
   std::size_t max_threads() const { return std::min(logical, quota_threads()); }
 };
 
@@ -92,9 +94,9 @@ inline void lower_memory(CgroupLimits& limits, double bytes) {
   if (bytes > 0.0 && bytes < 9e18) limits.memory_bytes = std::min(limits.memory_bytes, static_cast<std::uint64_t>(bytes));
 }
 
-// Calls read() for a cgroup and all groups above it, because a group's parents limit it too. The path is the one that
-// /proc/self/cgroup names. A container often sees its own group as the root of the mount, so that this path leads nowhere; then
-// only the root counts.
+// Calls read(path), which lowers the limits to those of one cgroup, for the group at `path` and for all groups above it, because a
+// group's parents limit it too. The first path is the one that /proc/self/cgroup names. A container often sees its own group as the
+// root of the mounted file system of cgroups, so that this path leads nowhere; then only the root counts.
 template <class Read>
 void read_group_and_parents(std::string path, const Read& read) {
   while (true) {

@@ -57,13 +57,13 @@ struct CpuInfo {
   constexpr bool saves_ymm() const { return (xcr0 & 0x6u) == 0x6u; }
   constexpr bool saves_zmm() const { return (xcr0 & 0xe6u) == 0xe6u; }
   constexpr bool saves_tiles() const { return (xcr0 & 0x60000u) == 0x60000u; }
-  // Positions of bits of hwcap and hwcap2, with the names of Arm's features: dotprod are dot products of bytes summed to 32 bits
-  // (sdot, udot), and i8mm are products of matrices of bytes that give 2 x 2 such sums (smmla). cpuid says that MIDR_EL1 can be
-  // read.
+  // Positions of bits in Arm's AT_HWCAP and AT_HWCAP2, with the names of the features that they stand for: dotprod are dot products
+  // of bytes summed to 32 bits (sdot, udot), and i8mm are products of matrices of bytes that give 2 x 2 such sums (smmla). The bit
+  // cpuid says that programs can read the register MIDR_EL1.
   static constexpr unsigned hwcap_dotprod = 20, hwcap2_i8mm = 13, hwcap_cpuid = 11;
   constexpr bool has_dotprod() const { return bit(hwcap, hwcap_dotprod); }
   constexpr bool has_i8mm() const { return bit(hwcap2, hwcap2_i8mm); }
-  // Parts of midr: who designed the core (0x41 is Arm, 0x51 is Qualcomm), and which core it is.
+  // Parts of Arm's register MIDR_EL1: who designed the core (0x41 is Arm, 0x51 is Qualcomm), and the number of this type of core.
   constexpr unsigned implementer() const { return static_cast<unsigned>(midr >> 24 & 0xffu); }
   constexpr unsigned part() const { return static_cast<unsigned>(midr >> 4 & 0xfffu); }
 };

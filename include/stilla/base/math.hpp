@@ -28,7 +28,7 @@ inline constexpr std::size_t sum_lanes = 16;
 
 namespace detail {
 
-// Adding 1.5 * 2^23 to a small float leaves round(x), ties to even, in the low bits of the sum.
+// Adding 1.5 * 2^23 to a float x, with |x| below 2^22, leaves round(x), ties to even, in the low bits of the sum.
 inline constexpr float round_magic = 12582912.0f;
 inline std::int32_t integer_in(float sum_with_magic) {
   return std::bit_cast<std::int32_t>(sum_with_magic) - std::bit_cast<std::int32_t>(round_magic);
@@ -52,8 +52,8 @@ inline float highest_magnitude(const float* x, std::size_t n) {
 // would come near the largest float.
 inline constexpr float smallest_block = 1e-30f;
 
-// The value of one integer step if `highest`, the largest magnitude, becomes the integer `largest`. 0 for a block of zeros
-// (highest below smallest_block), NaN if `highest` is not finite.
+// The scale of a block that is rounded to integers: what one step stands for if `highest`, the block's largest magnitude, becomes
+// the integer `largest`. It is 0 for a block of zeros (highest below smallest_block), and NaN if `highest` is not finite.
 inline float unit_of(float highest, float largest) {
   if (!(highest <= std::numeric_limits<float>::max())) return std::numeric_limits<float>::quiet_NaN();
   return highest >= smallest_block ? highest / largest : 0.0f;
@@ -107,7 +107,8 @@ inline float exp_approximate(float x) {
   return std::bit_cast<float>(std::bit_cast<std::uint32_t>(p) + exponent);
 }
 
-// The numerator of softmax(x / temperature), up to a common factor: 1 for x == highest, which may be infinite, and 0 for a NaN.
+// The numerator of softmax for a number x of a row whose largest number is `highest`: e^((x - highest) / temperature). It is 1 for
+// x == highest, which may be infinite, and 0 for a NaN.
 inline float softmax_weight(float x, float highest, float temperature) {
   return x == highest ? 1.0f : exp_approximate((x - highest) / temperature);
 }

@@ -67,7 +67,8 @@ class ThreadPool {
 
  private:
   static constexpr std::size_t max_threads = 1024;
-  // This value in place of the next index says that the job has no index left to take.
+  // The ticket holds a job's number and the next index to take. This value in place of the index says that the job has no index
+  // left to take.
   static constexpr std::uint32_t closed = 0xffffffffu;
   static constexpr std::size_t max_indices = closed - 1;
   // A worker that waits for a job spins this many times before it sleeps. This takes about 50 microseconds at 4 GHz, which is longer
@@ -162,8 +163,9 @@ class ThreadPool {
         --sleeping_;
       }
       seen = take_indices();
-      // A worker tests whether the pool ends after it has taken indices and not before. The job that ended the wait may be one that
-      // was started before the last, empty job, which the destructor starts.
+      // The test whether the pool ends comes after taking indices and not before. A worker that woke up for an earlier job may find
+      // the last, empty job, which the destructor starts, only when it takes indices. An earlier test might miss the end of the
+      // pool, and the worker would then wait for another job forever.
       if (stopping_.load(std::memory_order_relaxed)) return;
     }
   }

@@ -2,10 +2,10 @@
 //
 // Defines activations rounded to integers, the other operand of every quantised matmul. They have 8 bits, or 16 bits as two int8
 // planes. There is one scale per 32 values, because a coarser scale costs accuracy: with 8 bits on a 0.5B model, the KL divergence
-// was 0.0007 with one scale per 32 values, 0.0027 with one per 256, and 0.025 with one per row. With 16 bits the rounding has
-// hardly any effect: KL against float activations is 6e-7 on a 135M model and 2e-6 on a 0.5B model, where 8 bits give 6e-3 and
-// 8e-4 (bench/check_fidelity.py). 16 bits cost twice as many dot products. That costs nothing where memory is the limit (decode),
-// and up to half the speed where it is not (prefill).
+// (KL) of the logits was 0.0007 with one scale per 32 values, 0.0027 with one per 256, and 0.025 with one per row. With 16 bits the
+// rounding has hardly any effect: KL against float activations is 6e-7 on a 135M model and 2e-6 on a 0.5B model, where 8 bits give
+// 6e-3 and 8e-4 (bench/check_fidelity.py). 16 bits cost twice as many dot products. That costs nothing where memory is the limit
+// (decode), and up to half the speed where it is not (prefill).
 //
 //     8 bits:   x[k] ~ scale[k / 32] * high[k]                     scale = max |x| of the block / 127, rounded up to a power of two
 //     16 bits:  x[k] ~ scale[k / 32] * (256 * high[k] + low[k])    scale = max |x| of the block / 32512, rounded up in the same way
@@ -56,7 +56,8 @@ enum class ActivationBits : std::uint8_t { eight, sixteen, mixed };
 
 namespace detail {
 
-// The limits of a block's largest magnitude. Within them every product of scales is a normal float.
+// The limits of the largest magnitude of a block of activations that is rounded to integers. Within them the product of the block's
+// scale and an f16 scale of weights is a normal float.
 inline constexpr float smallest_activation = 0x1p-60f;
 inline constexpr float largest_activation = 0x1p60f;
 
@@ -98,8 +99,9 @@ inline RoundedSums round_sums(const float* scaled_sums) {
   rounded.scale = activation_scale(highest, 32767.0f);
   const float inverse = inverse_of_power(rounded.scale);
   for (std::size_t b = 0; b < RoundedSums::blocks; ++b) {
-    // The product of a scaled sum and the inverse of a scale is exact, because the scale is a power of two. So the bits are the
-    // same whether the compiler fuses it with the addition or not. (std::fma may be a call into the C library.)
+    // A block's sum is rounded by adding a constant to scaled sum * (1 / scale). This product is exact, because the scale is a
+    // power of two. So the bits are the same whether the compiler fuses the product with the addition or not. (std::fma may be a
+    // call into the C library.)
     rounded.sums[b] = static_cast<std::int16_t>(integer_in(scaled_sums[b] * inverse + round_magic));
   }
   return rounded;
@@ -121,9 +123,9 @@ struct ArrangedActivations {
 
 struct ActivationQ8;
 
-// Which rows of mixed activations have 16 bits, and their values. Kernels ignore this struct. Wide rows have values of 8 bits
-// too, so an op first multiplies all rows with 8 bits and then multiplies the wide rows again with 16 bits (PanelJob::panels in
-// matmul.hpp).
+// For a view of some rows of mixed activations: which of them have 16 bits, and their values. Kernels ignore this struct. Wide rows
+// have values of 8 bits too, so an op first multiplies all rows with 8 bits and then multiplies the wide rows again with 16 bits
+// (PanelJob::panels in matmul.hpp).
 struct WideRows {
   const std::uint32_t* numbers = nullptr;  // numbers of the wide rows, ascending
   const ActivationQ8* rows = nullptr;      // the wide rows with 16 bits: row i of it is row numbers[i]
@@ -131,24 +133,26 @@ struct WideRows {
   std::size_t first = 0;                   // the number of the view's row 0
 
   std::size_t count() const { return end - begin; }
-  // The row number, in the view, of the i-th wide row of the view.
+  // The row number of the i-th wide row, counted from the first row of the view (the ActivationQ8 that this struct belongs to).
   std::size_t row(std::size_t i) const { return numbers[begin + i] - first; }
-  // The i for which row(i) == m, so that row m of the view is its i-th wide row. Returns count() if row m is not wide.
+  // The i for which row m of the view (the ActivationQ8 that this struct belongs to) is its i-th wide row. Returns count() if row m
+  // is not wide.
   std::size_t find(std::size_t m) const {
     const std::size_t i = place(m) - begin;
     return i < count() && row(i) == m ? i : count();
   }
-  // The wide rows [i, i + n) of the view as a matrix of their own.
+  // The 16-bit values of n wide rows of the view, from its i-th wide row on, as a matrix of their own.
   inline ActivationQ8 matrix(std::size_t i, std::size_t n) const;
 
-  // The wide rows among the view's rows [from, from + n).
+  // What this struct is for a smaller view, which has only the rows [from, from + n) of this view: the wide rows among them.
   WideRows rows_from(std::size_t from, std::size_t n) const {
     if (count() == 0) return {};
     return {numbers, rows, place(from), place(from + n), first + from};
   }
 
  private:
-  // The index in `numbers` (the ascending numbers of the wide rows) of the first wide row that is not before row m of the view.
+  // The index in `numbers`, the ascending row numbers of all wide rows, of the first wide row that is not before row m of this view
+  // of the activations.
   std::size_t place(std::size_t m) const {
     return static_cast<std::size_t>(std::lower_bound(numbers + begin, numbers + end, first + m) - numbers);
   }
@@ -168,8 +172,8 @@ struct ActivationQ8 {
   std::size_t cols = 0;  // K
   const std::int8_t* low = nullptr;  // null: 8 bits
   ArrangedActivations arranged = {};
-  // row_factors has M factors, or is null if there are none. Each row of the product is multiplied by its factor, in addition to
-  // the scales. A factor may be any number.
+  // One factor for each of the M tokens, or null if there are none. In a matmul each row of the product is multiplied by its
+  // factor, in addition to the scales. A factor may be any number.
   const float* row_factors = nullptr;
   // Whether quantise() or import_activations() filled the arrays. All kernels accept the scales and values that these two functions
   // write.

@@ -5,13 +5,13 @@
 // one, each by one fused multiply-add. D is the size of a head. With elements of float, f16 or bf16, query, key j and value j of
 // the chunk give:
 //
-//     s[j]  = fma chain over d = 0 .. D-1 of  query[d] * key[j][d], from 0       the query is already multiplied by 1 / sqrt(D) or a scale
+//     s[j]  = fma chain over d = 0 .. D-1 of  query[d] * key[j][d], from 0       the query is already multiplied by its scale, 1 / sqrt(D)
 //     max   = highest s[j];   e[j] = exp_approximate(s[j] - max)                 a score that is NaN has weight 0
 //     sum   = sum of e[j] in 16 lanes (base/math.hpp);   out[d] = fma chain over j of e[j] * value[j][d], from 0
 //
-// With a soft cap, s[j] is replaced by soft_capped(s[j]) before the maximum is taken. With a window, the first position that the
-// query sees may lie inside the chunk. The positions of the chunk before it then have weight 0, but their keys and values must
-// still be numbers.
+// A model may have another scale than 1 / sqrt(D). With a soft cap, s[j] is replaced by cap * tanh(s[j] / cap), as soft_capped()
+// computes it, before the maximum is taken. With a window, the first position that the query sees may lie inside the chunk. The
+// positions of the chunk before it then have weight 0, but their keys and values must still be numbers.
 //
 // With integer elements (KvInt8, KvInt5) keys and values are codes c with one scale for each position. The query is rounded to 8
 // bits and the weights e[j] * value_scale[j] to 16 bits, so that both products are exact integers in any order:
@@ -44,8 +44,9 @@
 // pair has a term of its own in both chains: A' times cos(r t) in `even`, B' times sin(r t) in `odd`. All other pairs together are
 // one polynomial in r / 128 with the terms 0 .. 15 of Chebyshev's first kind. Its 8 even terms follow the fast pairs' terms of
 // `even`, its 8 odd terms those of `odd`. The coefficient of term k is an fma chain over the other pairs of (k is even ? A' :
-// B') * slow[pair][k], from 0, where `slow` is a table of the model. What the dimensions that RoPE does not rotate add to the score
-// is then added to the coefficient of term 0.
+// B') * slow[pair][k], from 0, where `slow` is a table of the model: for each pair, the coefficients of its cosine (even k) and of
+// its sine (odd k) in these terms. What the dimensions that RoPE does not rotate add to the score is then added to the coefficient
+// of term 0.
 //
 // Partial results (max, sum and out of some chunks) are merged in the order of positions, whichever thread computed them. `part` is
 // merged into the results of the positions before it:
@@ -168,8 +169,9 @@ void set_value_code(std::byte* chunk, std::size_t D, std::size_t j, std::size_t 
   set_code<E>(chunk + KvLayout<E>::values(D), value_place(j, d), code);
 }
 
-// What the kernels for caches of integers need to add the bias of the key projection to the scores. half_terms == 0 means that
-// there is no bias. Arrays of pairs are padded to a multiple of 16.
+// What the kernels for caches of integers need to add the bias of the key projection to the scores. What is added is made of two
+// sums, `even` and `odd` in the formulas at the top of this file. Each has half_terms terms; half_terms is 0 if there is no bias.
+// Arrays of RoPE's pairs are padded to a multiple of 16.
 struct KeyBiasArgs {
   std::size_t half_terms = 0;  // terms of `even`, and of `odd`: fast + slow_terms / 2
   std::size_t fast = 0;  // the first pairs, which have terms of their own
@@ -192,7 +194,7 @@ struct AttentionChunkArgs {
   std::size_t head_dim = 0;  // D, a multiple of 16, at most max_head_dim
   const std::byte* chunk = nullptr;
   const std::byte* next = nullptr;  // the chunk that will be read next, for prefetching; any readable chunk
-  // The queries see only the first `count` positions of the chunk, 1 .. kv_chunk. The memory of all 256 positions is readable.
+  // The kernel's queries see only the first `count` positions of the chunk, 1 .. kv_chunk. But the memory of all 256 positions may be read.
   std::size_t count = 0;
   std::size_t begin = 0;  // the first position that the queries see, below count
   float soft_cap = 0.0f;  // 0: none
@@ -212,8 +214,8 @@ inline float soft_capped(float score, float cap) {
 
 namespace detail {
 
-// Applies the options to a query's scores: the soft cap, and -infinity for the positions before `begin`, which the query does not
-// see.
+// Applies the options of attention to the scores of one query with a chunk: caps them if there is a soft cap, and sets those of the
+// positions before `begin`, which the query does not see, to -infinity.
 template <class E>
 void limit_scores(float* scores, const AttentionChunkArgs<E>& a) {
   if (a.soft_cap != 0.0f) {
@@ -228,15 +230,16 @@ void limit_scores(float* scores, const AttentionChunkArgs<E>& a) {
 template <class Target, class E>
 struct AttentionChunk : AttentionChunk<typename Target::Fallback, E> {};
 
-// Results of n query heads, at most attention_queries_at_once, for some of the positions.
+// The partial results of attention (the highest score, the sum of the weights, and the weighted values, not yet divided by this
+// sum) of n query heads, at most attention_queries_at_once, over some of the positions.
 struct AttentionParts {
   float* max;  // [n]
   float* sum;  // [n]
   float* out;  // [n][D]
 };
 
-// The kernels that merge results: merge(into, part, n, D) merges the results `part` of n heads into `into`, and finish(out, sum, D)
-// computes out[d] *= 1 / sum for one head.
+// The kernels that merge partial results of attention: merge(into, part, n, D) merges those of n heads in `part` into `into`, which
+// has the positions before them. finish(out, sum, D) computes out[d] *= 1 / sum for one head.
 template <class Target>
 struct AttentionMerge : AttentionMerge<typename Target::Fallback> {};
 

@@ -43,8 +43,8 @@ template <class Target>
 struct HighestLogits : HighestLogits<typename Target::Fallback> {};
 using HighestLogitsFunction = void (*)(float* highest, const float* logits, std::size_t n);
 
-// sums[b] is the sum of softmax_weight(logit, highest, temperature) (math.hpp) over block b of the logits, in 16 lanes of doubles
-// that are then added in a fixed order. The kernel is run(sums, logits, n, highest, temperature).
+// sums[b] is the sum of softmax_weight(logit, highest, temperature) (math.hpp) over block b of the logits, in 16 lanes of doubles that are
+// then added in a fixed order. `highest` is the highest of all logits. The kernel is run(sums, logits, n, highest, temperature).
 template <class Target>
 struct LogitWeights : LogitWeights<typename Target::Fallback> {};
 using LogitWeightsFunction = void (*)(double* sums, const float* logits, std::size_t n, float highest, float temperature);

@@ -45,8 +45,8 @@ inline constexpr int largest_code = 15;
 inline constexpr int largest_block_scale = 15;
 inline constexpr size_t largest_k = 65536;  // a power of two that all limits below allow; R1's largest K is 18944
 
-// The magnitude of a plane's sum is at most the largest magnitude of a level, times the largest magnitude of a byte, times the
-// largest block scale, times K.
+// The magnitude of the integer sum over all k of a plane of activations is at most the largest magnitude of code - 8, times that of
+// a byte of the plane, times the largest block scale, times K.
 constexpr int64_t largest_sum(int64_t level, int64_t byte, int64_t block_scale, int64_t k) { return level * byte * block_scale * k; }
 static_assert(largest_sum(8, 128, largest_block_scale, largest_k) <= INT32_MAX, "the high plane: up to K = 139810");
 static_assert(largest_sum(8, 255, largest_block_scale, largest_k) <= INT32_MAX, "the low plane: up to K = 70178");

@@ -59,8 +59,8 @@ constexpr uint32_t square_root(uint64_t x) {  // rounded down
 }
 
 // 1 / rms of n values, which is sqrt(n / squares) if `squares` is the sum of the values' squares + n * epsilon. The relative error
-// is below 2^-14. Both n and squares are first shifted to 2^30 .. 2^32. The shifts are even, so half of their difference is the
-// shift of the root.
+// is below 2^-14. Both n and `squares` are first shifted to 2^30 .. 2^32. Each shift is by an even number of bits, so the root of
+// the quotient has to be shifted by half of their difference.
 constexpr Scaled inverse_rms(uint64_t squares, uint64_t n) {
   if (squares == 0) squares = 1;
   const int n_shift = (31 - log2_floor(n)) & ~1, squares_shift = (31 - log2_floor(squares)) & ~1;
@@ -72,19 +72,22 @@ constexpr Scaled inverse_rms(uint64_t squares, uint64_t n) {
   return {static_cast<int32_t>(root), exponent};
 }
 
-// 1 / sum, for a division y = e / sum in Q15, which becomes y = (e * mantissa) >> exponent. sum is 32767 .. 2^31 - 1.
+// 1 / sum, for softmax: each power p of e, in Q15, is divided by the sum of them all. The division y = p / sum becomes y = (p *
+// mantissa) >> exponent, with the mantissa and the exponent that this function returns. sum is 32767 .. 2^31 - 1.
 constexpr Scaled inverse_sum(uint32_t sum) {
   const int exponent = log2_floor(sum);
   const uint64_t mantissa = ((uint64_t{1} << (exponent + 15)) + sum / 2) / sum;
   return {static_cast<int32_t>(mantissa < 32767 ? mantissa : 32767), exponent};
 }
 
-// The Q formats of rms_norm's weights and results. The result has fewer fraction bits than the weights, so that shifts go right.
+// The fraction bits f of rms_norm's weights and of its results: an int16 stands for itself times 2^-f. The result has fewer
+// fraction bits than the weights, so that shifts go right.
 struct NormFormat {
   int weight_fraction = 12;
   int out_fraction = 10;
 };
-// By how many bits rms_norm shifts (x * weight * mantissa) >> 15 to the right; mantissa and exponent are those of 1 / rms.
+// rms_norm multiplies an x by its weight and by 1 / rms = mantissa * 2^-exponent. This says by how many bits (x * weight *
+// mantissa) >> 15 must then be shifted to the right.
 constexpr int norm_shift(NormFormat f, int exponent) { return exponent + f.weight_fraction - f.out_fraction - 15; }
 static_assert(norm_shift({12, 11}, inverse_rms(64, 64).exponent) == 0, "an rms of 1, the least except zeros");
 static_assert(norm_shift({15, 0}, inverse_rms(uint64_t{64} << 30, 64).exponent) <= 30, "an rms of 2^15, the largest");
@@ -92,26 +95,27 @@ static_assert(norm_shift({15, 0}, inverse_rms(uint64_t{64} << 30, 64).exponent) 
 inline constexpr int rope_fraction = 14;  // fraction bits of cosines and sines: 1 is 16384
 inline constexpr int log2_e_q14 = 23637;  // the factor of exponents: log2(e) * 2^14
 inline constexpr int largest_score_fraction = 11;  // 32767 * 2^-11 = 16, and e^-16 is 0 in Q15
-// Coefficients of 2^-x for x in Q15, 0 <= x < 1: 32767 + x (c1 + x (c2 + x (c3 + x c4))), with products by q15. The polynomial
-// interpolates at 1/4, 0.587, 0.883 and 1; then the last places of the coefficients were adjusted. The error is 1.5 units of the
-// last place.
+// Coefficients of 2^-x for x in Q15, 0 <= x < 1: 32767 + x (c1 + x (c2 + x (c3 + x c4))), with products of two Q15 numbers rounded
+// to Q15. The polynomial interpolates at 1/4, 0.587, 0.883 and 1; then the last places of the coefficients were adjusted. The error
+// is 1.5 units of the last place.
 inline constexpr int16_t exp2_c1 = -22701, exp2_c2 = 7818, exp2_c3 = -1711, exp2_c4 = 211;
 // 16 / 17 in Q15: a coefficient of the straight line that is nearest to 1 / (2d) for d = 1/2 .. 1. sigmoid() starts with this line.
 inline constexpr int16_t reciprocal_first = 30840;
 
-// The transform of a run of 2^k values (hadamard_run in hadamard.hpp) sums 2^k int16 values, at most 2^15 of them. Sums are exact
-// in 32 bits in any order, and are 2^30 at most, so that rounding them does not overflow either.
+// The most values in a run of the Hadamard transform. A run of 2^k values gives sums of 2^k int16 values each. With at most 2^15
+// values they are exact in 32 bits in any order, and are 2^30 at most, so that rounding them does not overflow either.
 inline constexpr size_t largest_hadamard_run = 32768;
-// The smallest shift s with which sums of magnitude up to `highest`, 0..2^30, fit into int16 without saturating.
+// The smallest shift s with which the sums of a Hadamard transform, of magnitude up to `highest`, 0..2^30, fit into int16 without
+// saturating.
 constexpr int hadamard_shift(uint32_t highest) {
   int s = 0;
   while ((highest + ((uint32_t{1} << s) >> 1)) >> s > INT16_MAX) ++s;
   return s;
 }
-// The scale of a token after the transform. Before the transform, the values were integers times `scale`. Their orthonormal
-// transform is integers times the result of this function, which is scale * 2^shift / sqrt(2^k), where 2^k is the length of a run.
-// If k is even, this factor is a power of two and nothing is rounded. If k is odd, it is a power of two times sqrt(1/2) as a float,
-// and the product is rounded once.
+// The scale of a token after the Hadamard transform, whose sums were shifted right by `shift` bits. Before the transform, the
+// values were integers times `scale`. Their orthonormal transform is the shifted integers times the result of this function, which
+// is scale * 2^shift / sqrt(2^k), where 2^k is the length of a run. If k is even, this factor is a power of two and nothing is
+// rounded. If k is odd, it is a power of two times sqrt(1/2) as a float, and the product is rounded once.
 constexpr float hadamard_scale(float scale, int shift, size_t n) {
   const int k = log2_floor(hadamard_run(n)), exponent = shift - k / 2;
   const float power = static_cast<float>(uint64_t{1} << (exponent < 0 ? -exponent : exponent));
@@ -157,8 +161,8 @@ constexpr int16_t exp_negative(int16_t u, int fraction) {
   return static_cast<int16_t>(p >> whole);
 }
 
-// y[i] = e^(x[i] - max) / sum, where max is the highest x and sum is that of all e^(x[i] - max). A position that must not count (a
-// masked one) has an x of -32768. Its y is 0 if max is more than 10.4 above this x.
+// y[i] = e^(x[i] - max) / sum, where max is the highest x and sum is that of all e^(x[i] - max). An x stands for itself times 2^-fraction.
+// A position that must not count (a masked one) has an x of -32768. Its y is 0 if max, as such a number, is more than 10.4 above it.
 inline void softmax(int16_t* y, const int16_t* x, size_t n, int fraction) {
   int16_t highest = INT16_MIN;
   for (size_t i = 0; i < n; ++i) highest = x[i] > highest ? x[i] : highest;

@@ -53,10 +53,10 @@ enum class Bfp16Ties : std::uint8_t {
   up,  // to the larger one, so that -1.5 becomes -1
 };
 
-// What happens to a block whose largest weight would round to 128 steps.
+// What happens to a block whose largest weight would round to 128 steps, which is more than a mantissa of 8 bits can hold.
 enum class Bfp16Overflow : std::uint8_t {
-  // The weight that would round to 128 steps becomes 127 steps, and mantissas are -127..127. This gives the smaller error of the
-  // block as a whole.
+  // A weight that would round to 128 steps becomes 127 steps, and mantissas are -127..127. The error of the block as a whole is
+  // then smaller than with a doubled step.
   saturate,
   // If a weight would round to +128 steps, the step of the whole block is doubled. A mantissa of -128 is allowed, so a weight of -128
   // steps does not double the step. Quark calls this way of rounding use_compiler_version_cpu_kernel.
@@ -67,7 +67,8 @@ namespace detail {
 
 inline constexpr std::uint32_t highest_bfp16_exponent = 254;
 
-// |weight| in steps of 2^(exponent - 133), rounded. `bits` are the bits of a finite float whose exponent is at most `exponent`.
+// The magnitude of a weight, rounded to steps of 2^(exponent - 133). `bits` are the bits of the weight, a finite float whose own
+// exponent is at most `exponent`, which the block shares.
 constexpr std::uint32_t bfp16_steps(std::uint32_t bits, std::uint32_t exponent, Bfp16Ties ties) {
   std::uint32_t own = bits >> 23 & 0xffu;
   std::uint32_t mantissa = bits & 0x7fffffu;

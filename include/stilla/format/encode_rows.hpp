@@ -97,8 +97,8 @@ EncodedRow encode_and_compare(std::byte* blocks, const float* weights, std::size
 
 // Encodes every row of `weights` into `blocks`, with no gaps between blocks or between rows. `blocks` has encoded_bytes(F, N, K)
 // bytes, of any alignment. A weight that is not finite, or that makes the scale of its block overflow, is an error; the contents of
-// `blocks` are then unspecified. mean_squares are those of the K inputs that the matrix multiplies, or empty; if F is no
-// ImportanceFormat, giving them is an error.
+// `blocks` are then unspecified. mean_squares holds the mean square of each of the K inputs that the matrix multiplies, or is
+// empty. It must be empty if F is no ImportanceFormat, a format whose encoder can weigh errors by them.
 template <EncodableFormat F>
 Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weights, Parallel parallel = {},
                                    std::span<const float> mean_squares = {}) {

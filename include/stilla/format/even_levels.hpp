@@ -68,7 +68,8 @@ void store_split_codes5(std::byte* word, std::byte* codes, const Code& code_of) 
 // begins with its scale, an f16.
 template <class F, unsigned bits>
 struct SymmetricFormat {
-  // These members are for the integer kernels; format/format.hpp says what they mean.
+  // The following members describe the codes and scales of the format to the kernels that multiply integers. format/format.hpp says
+  // what each of them means.
   static constexpr unsigned code_bits = bits;
   static constexpr int zero_point = 1 << (bits - 1);
   static constexpr std::size_t group_weights = 32;

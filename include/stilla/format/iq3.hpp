@@ -44,13 +44,14 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// The common part of IQ3_XXS and IQ3_S. F::index(block, e) belongs to weights 4 e .. 4 e + 3, F::signs(block, j) to weights 8
-// j .. 8 j + 7.
+// The common part of IQ3_XXS and IQ3_S. The grid's entry number F::index(block, e) has the magnitudes of the four weights from 4 e
+// on. F::signs(block, j) is the byte with the signs of the eight weights from 8 j on.
 template <class F>
 struct Iq3 {
   static constexpr std::size_t block_weights = 256;
 
-  // These members are for the integer kernels; format/format.hpp says what they mean.
+  // The following members describe the codes and scales of the format to the kernels that multiply integers. format/format.hpp says
+  // what each of them means.
   static constexpr unsigned code_bits = 4;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 32;

@@ -28,7 +28,8 @@ struct IQ4_NL {
   static constexpr std::size_t block_weights = 32;
   static constexpr std::size_t block_bytes = 18;
 
-  // These members are for the integer kernels; format/format.hpp says what they mean.
+  // The following members describe the codes and scales of the format to the kernels that multiply integers. format/format.hpp says
+  // what each of them means.
   static constexpr unsigned code_bits = 4;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 32;

@@ -61,8 +61,8 @@ inline void encode_k_block(const float* weights, std::byte* block, unsigned* cod
   for (std::size_t g = 0; g < n_groups; ++g) {
     scales[g] = nearest_level(fits[g].scale * inverse_of_scale, 0, 63);
     minima[g] = nearest_level(fits[g].minimum * inverse_of_minimum, 0, 63);
-    // The codes are chosen for the scales and minimums that are stored, which have been rounded, and not for those that the fit
-    // gave.
+    // The codes are chosen for the rounded scales and minimums that the block stores, and not for those that least squares gave
+    // before they were rounded.
     const float inverse = inverse_scale(to_float(scale) * static_cast<float>(scales[g]));
     const float m = to_float(minimum) * static_cast<float>(minima[g]);
     for (std::size_t k = g * group_weights; k < (g + 1) * group_weights; ++k) {

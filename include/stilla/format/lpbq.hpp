@@ -46,7 +46,7 @@ struct BlockScaledRow {
   static constexpr std::size_t block_bytes = 1 + B / 2;
   static constexpr unsigned code_bits = 4;
   static constexpr int zero_point = 8;
-  // Kernels take 32 weights at a time, because activations have one scale for each 32.
+  // The groups that kernels see have 32 weights even where a block has 64 or 128, because activations have one scale for each 32 values.
   static constexpr std::size_t group_weights = 32;
   static constexpr bool has_sub_scales = true;
   static constexpr bool has_minimum = false;

@@ -38,7 +38,8 @@ struct Q3_K {
   static constexpr std::size_t block_weights = 256;
   static constexpr std::size_t block_bytes = 110;
 
-  // These members are for the integer kernels; format/format.hpp says what they mean.
+  // The following members describe the codes and scales of the format to the kernels that multiply integers. format/format.hpp says
+  // what each of them means.
   static constexpr unsigned code_bits = 3;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 16;

@@ -62,8 +62,9 @@ struct ScaleFit {
   double gain;  // by how much the scale reduces the squared error
 };
 
-// Rounds the weights times `inverse`, the inverse of a scale that is tried, to the nearest levels, and returns the best scale for
-// these levels with its gain: by how much it reduces the squared error. The gain is 0 if all levels are 0.
+// Rounds weight * inverse to the nearest level for each weight; `inverse` is the inverse of a scale that is tried. Returns the
+// scale that is best for these levels, with its gain: by how much the squared error is less than if all weights were decoded as 0.
+// The gain is 0 if all levels are 0.
 template <class Nearest>
 ScaleFit fit_at(const float* weights, std::size_t count, float inverse, const Nearest& nearest, const float* importance) {
   double weight_level = 0;
@@ -125,8 +126,9 @@ inline ScaleAndMinimum fit_scale_and_minimum(const float* weights, std::size_t c
       weight_level += static_cast<double>(weights[k]) * important_level;
     }
     const double determinant = std::fma(sum, level_level, -(sum_level * sum_level));
-    // The determinant is a difference of two terms. If all levels are equal, it is 0, or with importance a rounding error of some
-    // 1e-16 of the terms. If levels differ, it is more than 1e-10 of them.
+    // This is the determinant of the two equations that give the best scale and minimum for these levels. It is a difference of two
+    // terms. If all levels are equal, it is 0, or with importance a rounding error of some 1e-16 of the terms. If levels differ, it
+    // is more than 1e-10 of them.
     if (!(determinant > 1e-12 * (sum * level_level))) continue;
     double scale = std::fma(sum, weight_level, -(sum_weight * sum_level)) / determinant;
     double offset = std::fma(level_level, sum_weight, -(sum_level * weight_level)) / determinant;

@@ -67,7 +67,8 @@ struct ST4 {
   static constexpr std::size_t block_weights = 128;
   static constexpr std::size_t block_bytes = 68;
 
-  // These members are for the integer kernels; format/format.hpp says what they mean.
+  // The following members describe the codes and scales of the format to the kernels that multiply integers. format/format.hpp says
+  // what each of them means.
   static constexpr unsigned code_bits = 4;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 32;
@@ -175,8 +176,9 @@ struct ST4 {
     return static_cast<std::size_t>(at < 511 ? at : 511);
   }
 
-  // Two sums over a group whose weights were rounded to levels: of weight * level and of level * level. With a scale s, the
-  // squared error of the group is the sum of the squared weights less (2 s weight_level - s s level_level).
+  // Two sums over a group whose weights were rounded to levels: weight_level is the sum of weight * level, and level_level that of
+  // level * level, each term times the weight's importance. With a scale s, the squared error of the group is the sum of the
+  // squared weights less (2 s weight_level - s s level_level).
   struct Sums {
     double weight_level;
     double level_level;
@@ -202,8 +204,8 @@ struct ST4 {
     const double extreme = static_cast<double>(detail::extreme_of(group, group_weights));
     double best_gain = 0;
     double best = 0;
-    // Levels to which the weight of the largest magnitude is mapped, one in each trial: beyond the last levels of the codebook, or
-    // short of them.
+    // Each trial maps the weight of the group's largest magnitude to one of these levels, which lie on both sides of the last
+    // levels of the codebook, -127 and 108.
     for (const double level : {-104., -112., -119., -127., -136., -148., 88., 95., 101., 108., 116., 126.}) {
       const double scale = extreme / level;
       const Sums s = sums(group, scale, importance);

@@ -33,7 +33,8 @@ struct UINT4_G128 {
   static constexpr std::size_t block_weights = 128;
   static constexpr std::size_t block_bytes = 67;
 
-  // These members are for the integer kernels; format/format.hpp says what they mean.
+  // The following members describe the codes and scales of the format to the kernels that multiply integers. format/format.hpp says
+  // what each of them means.
   static constexpr unsigned code_bits = 5;
   static constexpr int zero_point = 16;
   static constexpr std::size_t group_weights = 32;

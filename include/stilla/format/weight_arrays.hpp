@@ -154,8 +154,8 @@ inline Result<FormatId> format_of(const WeightArrays& w) {
 
 namespace detail {
 
-// What row_of_arrays() says of a row. If F cannot hold the numbers of a group, `what` says why and `group` says which group.
-// Otherwise `what` is null and the row was written.
+// What row_of_arrays(), which writes one row of the arrays in format F, reports. If F cannot hold the numbers of a group, `what`
+// says why and `group` says which group. Otherwise `what` is null and the row was written.
 struct ArrayFault {
   const char* what = nullptr;
   std::size_t group = 0;
@@ -176,7 +176,8 @@ ArrayFault row_of_arrays(std::byte* row, const WeightArrays& w, std::size_t n) {
     std::byte* const block = row + row_head_bytes<F> + k0 / F::block_weights * F::block_bytes;
     const std::size_t g = w.group_of(k0);
     const int zero = w.zero_point(n, g);
-    // The level of a weight is its code in the array less the array's zero point. F's code is the level plus F's own zero point.
+    // The level of a weight is its code in the caller's array less the zero point there. The code that format F stores is the level
+    // plus F's own zero point.
     const auto code_of = [&](std::size_t k) { return static_cast<unsigned>(w.code(n, k0 + k) - zero + F::zero_point); };
     if constexpr (!RowScaledFormat<F>) store_as(block, to_f16(w.scale(n, g)));
     if constexpr (std::is_same_v<F, UINT4_G128>) {

@@ -50,7 +50,8 @@ struct FormatFacts {
   bool is_quantised = false;
   bool has_sub_minimums = false;
 };
-// collect_facts() is a template, so that only a file that calls it takes the time to compile it.
+// Collects the facts about the format whose id is `format`. It is a template, so that only a file that calls it takes the time to
+// compile it.
 template <class = void>
 FormatFacts collect_facts(FormatId format) {
   FormatFacts facts;
@@ -76,7 +77,8 @@ inline Result<std::size_t> packed_bytes(FormatId format, std::uint64_t N, std::u
     return Error{ErrorKind::bad_argument, concat(K, " columns are not a multiple of the ", facts.name, " block of ", facts.block_weights)};
   }
   constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
-  // A column takes at most 64 bytes of a panel. The check allows twice that, to leave room for a last span that K does not fill.
+  // This keeps the size of a panel within a size_t. A column takes at most 64 bytes of a panel. The limit for K assumes twice that,
+  // to leave room for a last span that K does not fill.
   const bool countable = N <= most - panel_rows && K <= most / (2 * panel_rows * sizeof(float));
   const std::size_t panel = countable ? facts.panel_bytes(static_cast<std::size_t>(K)) : 0;
   const std::size_t panels = countable ? (static_cast<std::size_t>(N) + panel_rows - 1) / panel_rows : 0;
@@ -165,15 +167,15 @@ GroupScale packed_scale(const std::byte* panel, std::size_t r, std::size_t k) {
 
 namespace detail {
 
-// Copies 32 codes of a block, from code 32 * part on, to one byte each.
+// Copies 32 codes of a block of weights, from code 32 * part on, to one byte each.
 template <QuantisedFormat F>
 void take_codes(const std::byte* block, std::size_t part, std::byte* codes) {
   for (std::size_t k = 0; k < code_block; ++k) codes[k] = static_cast<std::byte>(F::code(block, part * code_block + k));
 }
 
-// Writes the scale and the minimum of row r, if there are such, into the panel: those of `block`, in the row that begins at `row`.
-// This is the inverse of packed_scale(), except for sub-scales and sub-minimums. Where a row has only one scale, it goes to the
-// head of the panel and not to the record.
+// Writes one row's scale and minimum, if the format has one, to the place of row r in a panel. They are those of `block`, a block
+// of the unpacked row that begins at `row`. This is the inverse of packed_scale(), except for sub-scales and sub-minimums. They go
+// into the record; where a row has only one scale, that goes to the head of the panel instead.
 template <QuantisedFormat F>
 void put_scales(std::byte* panel, std::byte* record, std::size_t r, const std::byte* row, const std::byte* block) {
   if constexpr (RowScaledFormat<F>) {
@@ -186,8 +188,8 @@ void put_scales(std::byte* panel, std::byte* record, std::size_t r, const std::b
   }
 }
 
-// Writes the sub-scales and sub-minimums of row r into the record, for formats whose records have bytes for them (a scale word
-// already holds its sub-scales).
+// Writes the sub-scales and sub-minimums of `block`, a block of row r, into the record. This is for formats whose records have
+// bytes for them. (A scale word already holds its sub-scales.)
 template <QuantisedFormat F>
 void put_sub_scales(std::byte* record, std::size_t r, const std::byte* block) {
   using Layout = PanelLayout<F>;

@@ -152,7 +152,7 @@ struct Rows16K4 {
   static constexpr std::string_view name = "rows16_k4";
   static constexpr LayoutId id{2};
 
-  // Whether a format fits this layout and the kernels that read it. A comment beside each condition gives its reason.
+  // Whether a format fits this layout and the kernels that read it. The comments beside the conditions give the reasons.
   template <QuantisedFormat F>
   static constexpr bool holds() {
     constexpr std::size_t groups = F::block_weights / F::group_weights;
