@@ -210,6 +210,7 @@ TEST_F(ProgramTest, HelpAndVersion) {
   EXPECT_EQ(nothing.status, 2);
   EXPECT_EQ(nothing.out, "");
   EXPECT_TRUE(contains(nothing.err, "Examples:"));
+  EXPECT_TRUE(contains(nothing.err, "\n   8 GB  DeepSeek-R1-Distill-Qwen-7B-Q4_K_M.gguf (4.7 GB)\n")) << nothing.err;
   const Finished help = run_program({"--help"});
   EXPECT_EQ(help.status, 0);
   EXPECT_EQ(help.out, nothing.err);
