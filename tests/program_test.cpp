@@ -25,6 +25,7 @@ namespace {
 
 using namespace stilla_test;
 
+// This function has more than 80 lines because it is a table of cases, whose paths exist only while the test runs.
 TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
   const std::string model = path("speaker.gguf");
   struct Case {
