@@ -48,6 +48,9 @@ job() {
   read_cpu_time
   printf '%-14s %4d s, %4d s of CPU  %d cases passed, %d failed, %d skipped\n' \
     "$name" $((SECONDS - start)) $((cpu - before)) "$good" "$bad" "$skipped"
+  # What a script could not do here is told, so that a judge that was left out does not look like one that passed.
+  [ $status -ne 0 ] || grep -E '^([a-z0-9_-]+: .*(skipped, because|cannot be had|there is no )|skipped: )' "$results/$name.log" |
+    grep -v '^stilla: ' | sort -u | sed 's/^/        /'
   [ $status -eq 0 ] || grep -v '^\[[0-9]*/[0-9]*\] ' "$results/$name.log" | tail -n 60  # without ninja's progress
 }
 

@@ -136,6 +136,12 @@ TEST(Check, Matmul) {
   ASSERT_TRUE(quantise(rounded, X));
   const CheckEverything on;
   EXPECT_TRUE(matmul(Y, q.view, rounded.view()));
+  const auto add_norm = [&](const Matrix& h, const Matrix& to, const Matrix& residual) {
+    return add_norm_quantise(h, to, &residual, x.data() + 1024, 1e-6f, nullptr);
+  };
+  EXPECT_TRUE(add_norm(matrix(2, 64), matrix(2, 64, 128), matrix(2, 64)));
+  EXPECT_TRUE(refused(add_norm(matrix(2, 64), matrix(2, 64, 128), matrix(2, 64, 129)), "x overlaps residual in part"));
+  EXPECT_TRUE(refused(add_norm(matrix(2, 64), matrix(2, 64, 192), matrix(2, 64, 64)), "h overlaps residual in part"));
   std::vector<std::int32_t> sums(rounded.view().sums, rounded.view().sums + M * K / 16);
   ++sums[4];
   view = rounded.view();

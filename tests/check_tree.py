@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks what a compiler does not: the layers, the house rules for library headers, the links between pages, and words.
+"""Checks what a compiler does not: the layers, the house rules for library headers, the links between pages, words, and how long
+functions are.
 
 Run from anywhere; prints one line per finding and exits 1 if there is any.
 """
@@ -11,6 +12,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MAX_LINES = 600
+MAX_FUNCTION_LINES = 80
 FORBIDDEN_INCLUDES = {"iostream", "regex", "filesystem", "ranges", "format", "expected"}
 
 # The layers, from low to high. Each stands with the layers that it may include beside itself. A header's layer is its folder;
@@ -134,8 +136,35 @@ def broken_links():
                 yield f"{page.relative_to(ROOT)}: {target}: there is no such heading"
 
 
+def long_functions():
+    """C++ functions of more than 80 lines whose comment does not give the reason, in a sentence with "more than 80 lines because".
+
+    A function ends with a line that is "}" in column 0 or 2 (types and tables end in "};", namespaces with a comment), and begins
+    with the line above it that is the nearest of those that are not indented more.
+    """
+    reason = f"more than {MAX_FUNCTION_LINES} lines because"
+    no_function = re.compile(r" *(namespace|extern|if|for|while|do|switch|else|case|default)\b| *\}")
+    for folder in ("include", "kernels", "c_api", "python", "examples", "tests", "bench"):
+        for path in sorted(p for p in (ROOT / folder).rglob("*") if p.suffix in {".hpp", ".cpp", ".h", ".c"}):
+            lines = path.read_text(encoding="utf-8").splitlines()
+            for last, line in enumerate(lines):
+                if line not in {"}", "  }"}:
+                    continue
+                outer = re.compile(r"[^\s#]" if line == "}" else r"(  )?[^\s#]")
+                first = next((n for n in range(last - 1, -1, -1) if outer.match(lines[n])), 0)
+                length = last - first + 1
+                if length <= MAX_FUNCTION_LINES or no_function.match(lines[first]):
+                    continue
+                comment = first
+                while comment > 0 and lines[comment - 1].strip().startswith(("//", "template <")):
+                    comment -= 1
+                if reason not in " ".join(text.strip().removeprefix("// ") for text in lines[comment:first]):
+                    yield (f"{path.relative_to(ROOT)}:{first + 1}: a function of {length} lines, at most {MAX_FUNCTION_LINES}; divide it, "
+                           f"or say in its comment that it has {reason} ...")
+
+
 def main():
-    found = [*findings(), *broken_links(), *words()]
+    found = [*findings(), *broken_links(), *words(), *long_functions()]
     print(*found, sep="\n", end="\n" if found else "")
     print(f"check_tree: {len(found)} findings")
     return 1 if found else 0

@@ -240,93 +240,96 @@ TEST_F(HuggingFaceFiles, AnAttentionFactorReplacesTheFormula) {
   EXPECT_NEAR(*factor * (0.1 * std::log(4.0) + 1.0), 1.5, 1e-6);
 }
 
+// Edits of a file of the folder `llama` that make it something that cannot be represented, and what the refusal says.
+struct RefusedEdit {
+  std::string expected;
+  std::string file;
+  std::function<void(json&)> edit;
+};
+
+std::function<void(json&)> set(const std::string& pointer, const json& value) {
+  return [=](json& j) { j[json::json_pointer(pointer)] = value; };
+}
+
+const std::string config = "config.json", tokenizer = "tokenizer.json", special = "tokenizer_config.json", ends = "generation_config.json";
+const json nested = json::array({json::array({1})});
+const std::vector<RefusedEdit> refused_edits = {
+    {"key 'model_type': 'mixtral' is not supported; supported: qwen2, qwen3, llama", config, set("/model_type", "mixtral")},
+    {"key 'model_type' is an integer; expected a string", config, set("/model_type", 3)},
+    {"key 'num_hidden_layers': found a string; expected an unsigned integer", config, set("/num_hidden_layers", "2")},
+    {"key 'num_hidden_layers': found -2; expected an unsigned integer", config, set("/num_hidden_layers", -2)},
+    {"a llama model of 0 layers has no tensor of this name", config, set("/num_hidden_layers", 0)},
+    {"tensor 'model.layers.1.", config, set("/num_hidden_layers", 1)},
+    {"a llama model of 1 layers has no tensor of this name", config, set("/num_hidden_layers", 1)},
+    {"tensor 'model.layers.2.input_layernorm.weight' is missing", config, set("/num_hidden_layers", 3)},
+    {"key 'num_attention_heads': found 18446744073709551615; expected 1 to 4096", config, set("/num_attention_heads", ~std::uint64_t{0})},
+    {"key 'rms_norm_eps': found a string; expected a number", config, set("/rms_norm_eps", "1e-6")},
+    {"config.json: key 'rms_norm_eps' is missing; expected a float", config, [](json& j) { j.erase("rms_norm_eps"); }},
+    {"config.json: key 'hidden_size' is missing", config, [](json& j) { j.erase("hidden_size"); }},
+    {"key 'hidden_act': found gelu; expected silu", config, set("/hidden_act", "gelu")},
+    {"key 'quantization_config': the weights are quantised by awq", config, set("/quantization_config", {{"quant_method", "awq"}})},
+    {"key 'use_sliding_window': is not supported; expected false", config, set("/use_sliding_window", true)},
+    {"key 'layer_types': found 'sliding_attention'", config, set("/layer_types", json::array({"full_attention", "sliding_attention"}))},
+    {"key 'logits_scaling': is not supported in a llama model", config, set("/logits_scaling", 8)},
+    {"key 'partial_rotary_factor': is not supported; expected 1", config, set("/partial_rotary_factor", 0.5)},
+    {"key 'rope_parameters.rope_type': 'dynamic' is not supported", config, set("/rope_parameters/rope_type", "dynamic")},
+    {"key 'rope_parameters.rope_type': 'longrope' is not supported", config, set("/rope_parameters/rope_type", "longrope")},
+    {"key 'rope_parameters.factor': expected a number", config, [](json& j) { j["rope_parameters"].erase("factor"); }},
+    {"key 'rope_parameters.high_freq_factor': found 0.5; expected more than low_freq_factor", config,
+     set("/rope_parameters/high_freq_factor", 0.5)},
+    {"key 'rope_parameters.rope_theta': found a string; expected a number", config, set("/rope_parameters/rope_theta", "big")},
+    {"key 'rope_parameters': found an array; expected an object", config, set("/rope_parameters", nested)},
+    {"key 'rope_scaling.type': expected a string", config,
+     [](json& j) {
+       j.erase("rope_parameters");
+       j["rope_scaling"] = {{"factor", 2.0}};
+     }},
+    {"key 'rope_parameters.mscale': is not supported", config,
+     set("/rope_parameters", {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 32}, {"mscale", 1.0}})},
+    {"key 'tie_word_embeddings': found a string; expected true or false", config, set("/tie_word_embeddings", "no")},
+    {"tensor 'model.embed_tokens.weight': found 336 rows; expected 400, config.json's vocab_size", config, set("/vocab_size", 400)},
+    {"key 'model.type': found 'Unigram'; expected 'BPE'", tokenizer, set("/model/type", "Unigram")},
+    {"key 'model.byte_fallback': found true", tokenizer, set("/model/byte_fallback", true)},
+    {"key 'model.dropout'", tokenizer, set("/model/dropout", 0.1)},
+    {"key 'model.continuing_subword_prefix': found '##'; expected none", tokenizer, set("/model/continuing_subword_prefix", "##")},
+    {"key 'model.vocab': expected an object", tokenizer, set("/model/vocab", json::array())},
+    {"key 'model.vocab': token 'A': found an integer as its id; expected 0 to", tokenizer, set("/model/vocab/A", -1)},
+    {"key 'model.vocab': token 'A': found 4194304 as its id; expected 0 to 66", tokenizer, set("/model/vocab/A", 4194304)},
+    {"have the same id 36", tokenizer, set("/model/vocab/A", 36)},
+    {"key 'model.merges': merge 0: expected two texts", tokenizer, set("/model/merges/0", json::array({"a"}))},
+    {"key 'model.merges': merge 1: expected two texts without spaces", tokenizer, set("/model/merges/1", json::array({"a b", "c"}))},
+    {"key 'model.merges': expected an array", tokenizer, [](json& j) { j["model"].erase("merges"); }},
+    {"tokenizer.json: merge", tokenizer, set("/model/merges/0", json::array({"no", "token"}))},
+    {"key 'model.ignore_merges': found false; expected true with the pre-tokenizer 'llama-bpe'", tokenizer,
+     set("/model/ignore_merges", false)},
+    {"key 'added_tokens': found a token without content or id", tokenizer, set("/added_tokens/0", json::object())},
+    {"key 'added_tokens': tokens '<|begin_of_text|>' and 'A' have the same id 320", tokenizer,
+     set("/added_tokens/1", {{"id", 320}, {"content", "A"}})},
+    {"token '<think>': 'rstrip' is not supported", tokenizer,
+     [](json& j) {
+       for (json& token : j["added_tokens"]) {
+         if (token["content"] == "<think>") token["rstrip"] = true;
+       }
+     }},
+    {"key 'normalizer': found 'Lowercase'; supported: none, 'NFC'", tokenizer, set("/normalizer", {{"type", "Lowercase"}})},
+    {"key 'pre_tokenizer': the regular expression '\\x5cw+' is not known; known are those of Qwen2", tokenizer,
+     set("/pre_tokenizer/pretokenizers/0/pattern/Regex", "\\w+")},
+    {"key 'pre_tokenizer': the sequence 'Metaspace' is not known", tokenizer, set("/pre_tokenizer", {{"type", "Metaspace"}})},
+    {"expected a Split by a Regex with the behavior Isolated", tokenizer, set("/pre_tokenizer/pretokenizers/0/behavior", "Removed")},
+    {"key 'post_processor': found 'BertProcessing'", tokenizer, set("/post_processor", {{"type", "BertProcessing"}})},
+    {"key 'post_processor.single': adds the token '<|eot_id|>' after a text", tokenizer,
+     [](json& j) { j["post_processor"]["processors"][1]["single"].push_back({{"SpecialToken", {{"id", "<|eot_id|>"}, {"type_id", 0}}}}); }},
+    {"tokenizer.json: has 1000 tokens, and config.json's vocab_size is 336", tokenizer, set("/model/vocab/zzz", 999)},
+    {"tokenizer_config.json: key 'bos_token': found '<s>', which is no token", special, set("/bos_token", "<s>")},
+    {"tokenizer_config.json: key 'eos_token': found '</s>', which is no token", special, set("/eos_token", {{"content", "</s>"}})},
+    {"generation_config.json: key 'eos_token_id': found 999; expected ids from 0 to 325", ends,
+     set("/eos_token_id", json::array({321, 999}))},
+    {"generation_config.json: key 'eos_token_id': found a string", ends, set("/eos_token_id", "x")},
+    {"generation_config.json: key 'eos_token_id': found an integer", ends, set("/eos_token_id", -1)},
+};
+
 TEST_F(HuggingFaceFiles, WhatCannotBeRepresentedIsRefusedByFileAndKey) {
-  struct Case {
-    std::string expected;
-    std::string file;
-    std::function<void(json&)> edit;
-  };
-  const auto set = [](const std::string& pointer, json value) { return [=](json& j) { j[json::json_pointer(pointer)] = value; }; };
-  const std::string config = "config.json", tokenizer = "tokenizer.json", special = "tokenizer_config.json",
-                    ends = "generation_config.json";
-  const json nested = json::array({json::array({1})});
-  const std::vector<Case> cases = {
-      {"key 'model_type': 'mixtral' is not supported; supported: qwen2, qwen3, llama", config, set("/model_type", "mixtral")},
-      {"key 'model_type' is an integer; expected a string", config, set("/model_type", 3)},
-      {"key 'num_hidden_layers': found a string; expected an unsigned integer", config, set("/num_hidden_layers", "2")},
-      {"key 'num_hidden_layers': found -2; expected an unsigned integer", config, set("/num_hidden_layers", -2)},
-      {"a llama model of 0 layers has no tensor of this name", config, set("/num_hidden_layers", 0)},
-      {"tensor 'model.layers.1.", config, set("/num_hidden_layers", 1)},
-      {"a llama model of 1 layers has no tensor of this name", config, set("/num_hidden_layers", 1)},
-      {"tensor 'model.layers.2.input_layernorm.weight' is missing", config, set("/num_hidden_layers", 3)},
-      {"key 'num_attention_heads': found 18446744073709551615; expected 1 to 4096", config, set("/num_attention_heads", ~std::uint64_t{0})},
-      {"key 'rms_norm_eps': found a string; expected a number", config, set("/rms_norm_eps", "1e-6")},
-      {"config.json: key 'rms_norm_eps' is missing; expected a float", config, [](json& j) { j.erase("rms_norm_eps"); }},
-      {"config.json: key 'hidden_size' is missing", config, [](json& j) { j.erase("hidden_size"); }},
-      {"key 'hidden_act': found gelu; expected silu", config, set("/hidden_act", "gelu")},
-      {"key 'quantization_config': the weights are quantised by awq", config, set("/quantization_config", {{"quant_method", "awq"}})},
-      {"key 'use_sliding_window': is not supported; expected false", config, set("/use_sliding_window", true)},
-      {"key 'layer_types': found 'sliding_attention'", config, set("/layer_types", json::array({"full_attention", "sliding_attention"}))},
-      {"key 'logits_scaling': is not supported in a llama model", config, set("/logits_scaling", 8)},
-      {"key 'partial_rotary_factor': is not supported; expected 1", config, set("/partial_rotary_factor", 0.5)},
-      {"key 'rope_parameters.rope_type': 'dynamic' is not supported", config, set("/rope_parameters/rope_type", "dynamic")},
-      {"key 'rope_parameters.rope_type': 'longrope' is not supported", config, set("/rope_parameters/rope_type", "longrope")},
-      {"key 'rope_parameters.factor': expected a number", config, [](json& j) { j["rope_parameters"].erase("factor"); }},
-      {"key 'rope_parameters.high_freq_factor': found 0.5; expected more than low_freq_factor", config,
-       set("/rope_parameters/high_freq_factor", 0.5)},
-      {"key 'rope_parameters.rope_theta': found a string; expected a number", config, set("/rope_parameters/rope_theta", "big")},
-      {"key 'rope_parameters': found an array; expected an object", config, set("/rope_parameters", nested)},
-      {"key 'rope_scaling.type': expected a string", config,
-       [](json& j) {
-         j.erase("rope_parameters");
-         j["rope_scaling"] = {{"factor", 2.0}};
-       }},
-      {"key 'rope_parameters.mscale': is not supported", config,
-       set("/rope_parameters", {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 32}, {"mscale", 1.0}})},
-      {"key 'tie_word_embeddings': found a string; expected true or false", config, set("/tie_word_embeddings", "no")},
-      {"tensor 'model.embed_tokens.weight': found 336 rows; expected 400, config.json's vocab_size", config, set("/vocab_size", 400)},
-      {"key 'model.type': found 'Unigram'; expected 'BPE'", tokenizer, set("/model/type", "Unigram")},
-      {"key 'model.byte_fallback': found true", tokenizer, set("/model/byte_fallback", true)},
-      {"key 'model.dropout'", tokenizer, set("/model/dropout", 0.1)},
-      {"key 'model.continuing_subword_prefix': found '##'; expected none", tokenizer, set("/model/continuing_subword_prefix", "##")},
-      {"key 'model.vocab': expected an object", tokenizer, set("/model/vocab", json::array())},
-      {"key 'model.vocab': token 'A': found an integer as its id; expected 0 to", tokenizer, set("/model/vocab/A", -1)},
-      {"key 'model.vocab': token 'A': found 4194304 as its id; expected 0 to 66", tokenizer, set("/model/vocab/A", 4194304)},
-      {"have the same id 36", tokenizer, set("/model/vocab/A", 36)},
-      {"key 'model.merges': merge 0: expected two texts", tokenizer, set("/model/merges/0", json::array({"a"}))},
-      {"key 'model.merges': merge 1: expected two texts without spaces", tokenizer, set("/model/merges/1", json::array({"a b", "c"}))},
-      {"key 'model.merges': expected an array", tokenizer, [](json& j) { j["model"].erase("merges"); }},
-      {"tokenizer.json: merge", tokenizer, set("/model/merges/0", json::array({"no", "token"}))},
-      {"key 'model.ignore_merges': found false; expected true with the pre-tokenizer 'llama-bpe'", tokenizer,
-       set("/model/ignore_merges", false)},
-      {"key 'added_tokens': found a token without content or id", tokenizer, set("/added_tokens/0", json::object())},
-      {"key 'added_tokens': tokens '<|begin_of_text|>' and 'A' have the same id 320", tokenizer,
-       set("/added_tokens/1", {{"id", 320}, {"content", "A"}})},
-      {"token '<think>': 'rstrip' is not supported", tokenizer,
-       [](json& j) {
-         for (json& token : j["added_tokens"]) {
-           if (token["content"] == "<think>") token["rstrip"] = true;
-         }
-       }},
-      {"key 'normalizer': found 'Lowercase'; supported: none, 'NFC'", tokenizer, set("/normalizer", {{"type", "Lowercase"}})},
-      {"key 'pre_tokenizer': the regular expression '\\x5cw+' is not known; known are those of Qwen2", tokenizer,
-       set("/pre_tokenizer/pretokenizers/0/pattern/Regex", "\\w+")},
-      {"key 'pre_tokenizer': the sequence 'Metaspace' is not known", tokenizer, set("/pre_tokenizer", {{"type", "Metaspace"}})},
-      {"expected a Split by a Regex with the behavior Isolated", tokenizer, set("/pre_tokenizer/pretokenizers/0/behavior", "Removed")},
-      {"key 'post_processor': found 'BertProcessing'", tokenizer, set("/post_processor", {{"type", "BertProcessing"}})},
-      {"key 'post_processor.single': adds the token '<|eot_id|>' after a text", tokenizer,
-       [](json& j) {
-         j["post_processor"]["processors"][1]["single"].push_back({{"SpecialToken", {{"id", "<|eot_id|>"}, {"type_id", 0}}}});
-       }},
-      {"tokenizer.json: has 1000 tokens, and config.json's vocab_size is 336", tokenizer, set("/model/vocab/zzz", 999)},
-      {"tokenizer_config.json: key 'bos_token': found '<s>', which is no token", special, set("/bos_token", "<s>")},
-      {"tokenizer_config.json: key 'eos_token': found '</s>', which is no token", special, set("/eos_token", {{"content", "</s>"}})},
-      {"generation_config.json: key 'eos_token_id': found 999; expected ids from 0 to 325", ends,
-       set("/eos_token_id", json::array({321, 999}))},
-      {"generation_config.json: key 'eos_token_id': found a string", ends, set("/eos_token_id", "x")},
-      {"generation_config.json: key 'eos_token_id': found an integer", ends, set("/eos_token_id", -1)},
-  };
-  for (const Case& c : cases) {
+  for (const RefusedEdit& c : refused_edits) {
     const fs::path folder = copy("llama");
     change(folder / c.file, c.edit);
     const std::string message = refusal(folder);

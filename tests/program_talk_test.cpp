@@ -4,6 +4,7 @@
 // and the model that is embedded in the program.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -258,14 +259,15 @@ TEST_F(ProgramTalk, ATerminalShowsThinkingDimAndObeysNoModel) {
   EXPECT_TRUE(contains(process.out, "loading"));
 }
 
+std::vector<std::string> words_of(const std::string& text) {
+  std::vector<std::string> words;
+  std::istringstream in(text);
+  for (std::string word; in >> word;) words.push_back(word);
+  return words;
+}
+
 // In a terminal of 50 columns, no line of the program's own messages is longer, none ends within a word, and no word is lost.
 TEST_F(ProgramTalk, MessagesWrapBetweenWords) {
-  const auto words_of = [](std::string text) {
-    std::vector<std::string> words;
-    std::istringstream in(text);
-    for (std::string word; in >> word;) words.push_back(word);
-    return words;
-  };
   const std::vector<std::string> refused = {"run", "-m", path("babbler.gguf"), "-p", "hi", "--kv", "no such type of cache"};
   const Finished piped = run_program(refused);
   ASSERT_GT(piped.err.size(), 70u) << "a message that one line of the terminal holds proves nothing";
@@ -279,6 +281,47 @@ TEST_F(ProgramTalk, MessagesWrapBetweenWords) {
   }
   EXPECT_GT(count, 1);
   EXPECT_EQ(words_of(process.out), words_of(piped.err));
+}
+
+// The help has lines of at most 49 characters in a terminal of 50 columns, and of at most 80 in a pipe. Only a single word may be
+// longer. The words are the same in both.
+TEST_F(ProgramTalk, HelpWrapsBetweenWords) {
+  const auto expect_narrow = [](const std::string& text, std::size_t columns) {
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+      if (line.ends_with('\r')) line.pop_back();
+      EXPECT_TRUE(line.size() <= columns || words_of(line).size() == 1) << line;
+    }
+  };
+  const std::vector<std::string> helps[] = {
+      {"--help"},         {"run", "--help"},          {"chat", "--help"},        {"bench", "--help"},
+      {"pack", "--help"}, {"inspect", "--help"},      {"export", "--help"},      {"logits", "--help"},
+      {"npu", "--help"},  {"npu", "check", "--help"}, {"npu", "test", "--help"}, {"tokenize", "--help"}};
+  for (const std::vector<std::string>& arguments : helps) {
+    const Finished piped = run_program(arguments);
+    EXPECT_EQ(piped.status, 0);
+    expect_narrow(piped.out, 80);
+    Process process(arguments, Process::Streams::terminal, program, 50);
+    EXPECT_EQ(process.finish(), 0);
+    expect_narrow(process.out, 49);
+    EXPECT_GT(std::count(process.out.begin(), process.out.end(), '\n'), std::count(piped.out.begin(), piped.out.end(), '\n'));
+    EXPECT_EQ(words_of(process.out), words_of(piped.out));
+  }
+  EXPECT_TRUE(contains(run_program({"run", "--help"}).out, "\n  --temp N                    Temperature (default 0.6,")) << "two columns";
+}
+
+// A question wraps as a message does. Its answer is typed behind it, in the same line.
+TEST_F(ProgramTalk, AQuestionWrapsBetweenWords) {
+  write_file("asked.txt", "mine");
+  Process process(speaker("logits", {"--ids", "65", "-o", path("asked.txt")}), Process::Streams::terminal, program, 50);
+  ASSERT_TRUE(process.wait_for("[y/N] ")) << process.out;
+  const std::string asked = process.out.substr(process.out.find("stilla: " + path("asked.txt").substr(0, 1)));
+  EXPECT_TRUE(contains(asked, "\r\n        ")) << asked;
+  EXPECT_EQ(words_of(asked), words_of("stilla: " + path("asked.txt") + " exists and is not a NumPy file; replace it? [y/N] "));
+  EXPECT_TRUE(asked.ends_with("[y/N] ")) << asked;
+  process.write_input("n\n");
+  EXPECT_EQ(process.finish(), 2);
+  EXPECT_EQ(read_file("asked.txt"), "mine");
 }
 
 TEST_F(ProgramTalk, ChatReadsAPipeLineByLine) {

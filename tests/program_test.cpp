@@ -25,6 +25,7 @@ namespace {
 
 using namespace stilla_test;
 
+// This function has more than 80 lines because it is a table of cases, whose paths exist only while the test runs.
 TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
   const std::string model = path("speaker.gguf");
   struct Case {
@@ -210,6 +211,7 @@ TEST_F(ProgramTest, HelpAndVersion) {
   EXPECT_EQ(nothing.status, 2);
   EXPECT_EQ(nothing.out, "");
   EXPECT_TRUE(contains(nothing.err, "Examples:"));
+  EXPECT_TRUE(contains(nothing.err, "\n   8 GB  DeepSeek-R1-Distill-Qwen-7B-Q4_K_M.gguf (4.7 GB)\n")) << nothing.err;
   const Finished help = run_program({"--help"});
   EXPECT_EQ(help.status, 0);
   EXPECT_EQ(help.out, nothing.err);

@@ -214,8 +214,7 @@ TEST(Candidates, ARowGivesWhatItsListDoes) {
       const std::uint32_t id = row().at(u).id;
       ASSERT_GT(row().weight({logits[id], id}, highest), 0.0);
       if (id == list().at(u).id) continue;
-      // A random number u draws the token in whose part of the total weight the place u * total lies. Here this place is at the border
-      // of two tokens, where rounding may choose either.
+      // The number u draws the token in whose part of the total weight u * total lies. Here this is near the border of two tokens.
       double place = u * total;
       for (std::uint32_t j = 0; j <= std::min(id, list().at(u).id); ++j) {
         if (!std::isnan(logits[j])) place -= row().weight({logits[j], j}, highest);

@@ -8,6 +8,8 @@
 // Returns the name of the first operation that is wrong on these numbers, or null.
 // numbers: 64 int32 of any value.
 // floats: 64 floats. Some are zeros and NaN; all others are at most 2^20 in magnitude.
+// This function has more than 80 lines because it is a list of cases, one for each operation. All of them need its arrays, and a
+// function that is not inlined would stay in the program (see above).
 STILLA_NOINLINE inline const char* wrong_operation(const std::int32_t* numbers, const float* floats) {
   constexpr std::size_t n = lanes;
   std::int32_t a[n], b[n], c[n], got[n], want[n];

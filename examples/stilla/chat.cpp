@@ -339,7 +339,7 @@ void add_chat(CLI::App& app, Command& chosen) {
                     "Obey /save and the other commands in a pipe too; without it they are said to the model there");
   command->footer(
       "Without -m: the tiny model in this program. /help in the chat lists its commands. When standard input is no "
-      "terminal,\n"
+      "terminal, "
       "each line is a turn.");
   command->callback([options, &chosen] { chosen = [options] { return Chat(*options).run(); }; });
 }

@@ -32,22 +32,33 @@ std::unique_ptr<stilla::ModelSource> open_source(const std::string& path, stilla
   return value_of(try_open_source(path, mode));
 }
 
+namespace {
+// Models that the program advises, the sizes of their files as they are published, and the memory that they need with a context of
+// a few thousand tokens.
+struct LargerModel {
+  std::string_view size;
+  double file_gb;
+  double memory_gb;
+  // Returns the file's name and size; a parenthesis stays open.
+  std::string text() const { return fmt::format("DeepSeek-R1-Distill-Qwen-{}-Q4_K_M.gguf ({:.1f} GB", size, file_gb); }
+};
+constexpr LargerModel larger_models[] = {{"1.5B", 1.12, 3}, {"7B", 4.68, 8}, {"14B", 8.99, 14}};
+}  // namespace
+
 std::string larger_models_text() {
-  // Models that the program advises, the sizes of their files as they are published, and the memory that they
-  // need with a context of a few thousand tokens.
-  struct Advice {
-    std::string_view name;
-    double file_gb;
-    double memory_gb;
-  };
-  constexpr Advice advice[] = {{"1.5B", 1.12, 3}, {"7B", 4.68, 8}, {"14B", 8.99, 14}};
   const double memory_gb = static_cast<double>(stilla::memory_bytes()) / 1e9;
   std::string out = "for a real one, download one of these and name it with -m:";
-  for (const Advice& a : advice) {
-    const bool fits = memory_gb == 0 || a.memory_gb <= memory_gb;
-    out += fmt::format("\nDeepSeek-R1-Distill-Qwen-{}-Q4_K_M.gguf ({:.1f} GB{})", a.name, a.file_gb,
-                       fits ? "" : fmt::format(", too large for this machine: it needs {:.0f} GB of memory", a.memory_gb));
+  for (const LargerModel& m : larger_models) {
+    const bool fits = memory_gb == 0 || m.memory_gb <= memory_gb;
+    out += fmt::format("\n{}{})", m.text(),
+                       fits ? "" : fmt::format(", too large for this machine: it needs {:.0f} GB of memory", m.memory_gb));
   }
+  return out;
+}
+
+std::string models_by_memory_text() {
+  std::string out = "Models to download, by the memory that they need:";
+  for (const LargerModel& m : larger_models) out += fmt::format("\n  {:2.0f} GB  {})", m.memory_gb, m.text());
   return out;
 }
 

@@ -146,7 +146,11 @@ void add_export(CLI::App& app, Command& chosen) {
       ->required();
   command->add_option("model,-m,--model", options->model, "The model, a GGUF file")->type_name("FILE")->required();
   command->add_option("-o,--output", options->output, "The folder to write")->type_name("FOLDER")->required();
-  add_weights_option(*command, options->request.weights, "Requantise the layers' matrices");
+  // examples/stilla/npu.md has the measurements behind this advice.
+  add_weights_option(*command, options->request.weights,
+                     "Requantise the layers' matrices.\n"
+                     "openvino, qnn: int4_channel (default), best with --rotate and --calibrate; qnn: lpbq64 loses less without these;\n"
+                     "onnx: q8_0 for the least loss, at 8.5 bits per weight (default: as the file has them, or else q4_0)");
   add_weight_change_options(*command, options->change);
   command
       ->add_option_function<std::string>(

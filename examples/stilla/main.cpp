@@ -2,6 +2,7 @@
 //
 // The program `stilla`: talk to a model, run a prompt, measure, look inside a file. Exit status: 0 success, 1 failed, 2 used
 // wrongly, 3 the file was refused, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+#include <memory>
 #include <new>
 #include <optional>
 #include <string>
@@ -13,6 +14,8 @@
 #include <stilla/base/version.hpp>
 
 #include "commands.hpp"
+#include "embedded_model.hpp"
+#include "help_formatter.hpp"
 #include "output.hpp"
 #include "platform.hpp"
 #include "unknown_options.hpp"
@@ -20,16 +23,19 @@
 namespace {
 
 constexpr const char* examples = R"(Examples:
-  stilla run -p "What is 347 + 589?"                 the tiny model in this program thinks
-  stilla chat -m model.gguf                          talk to a model
+  stilla run -p "What is 347 + 589?"                  the model in this program
+  stilla chat -m model.gguf                           talk to a model
   stilla run -m model.gguf -p "Why is the sky blue?"  one prompt
-  stilla run -m model.gguf -f task.txt > answer.txt   prompt from a file, answer to a file
+  stilla run -m model.gguf -f task.txt > answer.txt   a prompt from a file
   git diff | stilla run -m model.gguf --temp 0 --think hide
-  stilla bench -m model.gguf -t 1,2,4                tokens per second
-  stilla inspect model.gguf                          what a file holds and the memory it needs
-  stilla pack -m model.gguf                          writes model.stilla, which starts at once
-  stilla export --to onnx -m model.gguf -o folder     graphs for onnxruntime-genai
-  stilla npu check model.gguf                        whether it suits the NPUs of laptops
+  stilla bench -m model.gguf -t 1,2,4                 tokens per second
+  stilla inspect model.gguf                           what it holds and needs
+  stilla pack -m model.gguf                           makes it start at once
+  stilla export --to onnx -m model.gguf -o folder     for onnxruntime-genai
+  stilla npu check model.gguf                         whether it suits NPUs
+
+)";
+constexpr const char* last_words = R"(
 
 `stilla COMMAND --help` lists a command's options.
 Exit status: 0 fine, 1 failed, 2 used wrongly, 3 the file was refused, 130 Ctrl-C.)";
@@ -44,7 +50,9 @@ int run_program(const std::vector<std::string>& arguments) {
   CLI::App app("Runs Qwen2, Qwen3 and Llama models, such as the DeepSeek-R1 distills, on this machine's CPU.", "stilla");
   program::Command chosen;
   app.set_version_flag("--version", fmt::format("stilla {}.{}.{}", STILLA_VERSION_MAJOR, STILLA_VERSION_MINOR, STILLA_VERSION_PATCH));
-  app.footer(examples);
+  app.formatter(std::make_shared<program::HelpFormatter>(
+      program::help_columns(arguments.empty() ? program::stderr_columns() : program::stdout_columns())));
+  app.footer(examples + program::models_by_memory_text() + last_words);
   app.require_subcommand(1);
   // If an option is given several times, the last one counts, so that an option that is part of a shell alias can be
   // overridden.

@@ -179,7 +179,8 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
            options.kv_type = *type;
          },
          "Element type of the key/value cache: f16, bf16, f32, int8 (half of f16's memory) or int5 (a third). By default f16 below a "
-         "billion weights, int8 from there on")
+         "billion weights, int8 from there on. Choose int5 where a long text would not fit the memory otherwise: the answers get a "
+         "little worse. f16 continues a session that was saved with f16")
       ->type_name("TYPE");
   app.add_option_function<std::string>(
          "--activations",
@@ -193,8 +194,7 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
          "that need it; int8 throughout. By default int16 below a billion weights, mixed from there on")
       ->type_name("TYPE");
   add_pretokenizer_option(app, options.pretokenizer);
-  add_weights_option(app, options.weights,
-                     "Requantise the layers' matrices when they are loaded, to st4 for instance: 4.25 bits per weight");
+  add_weights_option(app, options.weights, fmt::format("Requantise the layers' matrices when they are loaded{}", weights_advice));
   add_imatrix_option(app, options.imatrix);
   add_device_options(app, options);
   add_number<std::size_t>(app, "--ctx,-c", options.context, 1, max_context,
@@ -278,8 +278,11 @@ void add_text_options(CLI::App& app, TextOptions& options) {
 }
 
 void add_threads_option(CLI::App& app, std::size_t& threads) {
-  add_number<std::size_t>(app, "-t,--threads", threads, 1, max_threads,
-                          fmt::format("Threads (default: one for each fast core, here {})", machine_cores().threads()));
+  add_number<std::size_t>(
+      app, "-t,--threads", threads, 1, max_threads,
+      fmt::format("Threads (default: one for each fast core, here {}). Take fewer to leave cores to other programs; the text is "
+                  "the same with any number",
+                  machine_cores().threads()));
 }
 
 void warn_of_threads(std::size_t threads) {

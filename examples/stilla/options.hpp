@@ -111,6 +111,11 @@ std::optional<stilla::ActivationBits> activations_named(std::string_view name);
 void add_draft_option(CLI::App& app, ModelOptions& options);
 void add_threads_option(CLI::App& app, std::size_t& threads);
 void add_weights_option(CLI::App& app, std::optional<stilla::FormatId>& weights, const std::string& help);
+// What the help of --weights advises for weights that this program runs. The measurements behind it are in
+// include/stilla/format/README.md and examples/stilla/npu.md.
+inline constexpr const char* weights_advice =
+    ".\nst4 for the best text at 4.25 bits per weight, q8_0 (8.5 bits) for the least loss;\n"
+    "int4_channel or lpbq64 (4.03 and 4.13 bits) for the weights that NPUs take";
 void add_pretokenizer_option(CLI::App& app, std::string& name);
 void add_no_mmap_option(CLI::App& app, stilla::LoadMode& mode);
 enum class ThreadOption { one, several };  // bench has its own -t, which takes several numbers

@@ -44,11 +44,11 @@ std::size_t line_length(std::string_view text, std::size_t columns) {
   return text.size();
 }
 
-}  // namespace
+constexpr std::size_t fewest_columns = 40;  // a narrower terminal breaks lines itself
 
-void message(std::string_view text) {
+// Writes "stilla: ", the text and `end` to standard error, as message() says.
+void write_text(std::string_view text, std::string_view end) {
   constexpr std::string_view name = "stilla: ", indent = "        ";
-  constexpr std::size_t fewest_columns = 40;  // a narrower terminal breaks lines itself
   const std::size_t found = stderr_columns();
   const std::size_t columns = found < fewest_columns ? text.size() : found - 1 - name.size();  // some terminals wrap when a line is full
   // The message is collected in a buffer and written at once as far as it fits, so that messages of several threads do not mix.
@@ -67,13 +67,48 @@ void message(std::string_view text) {
   for (;;) {
     const std::size_t length = line_length(text, columns);
     put(text.substr(0, length));
-    put("\n");
     if (length >= text.size()) break;
     text.remove_prefix(length + 1);
+    put("\n");
     put(indent);
   }
+  put(end);
   std::fwrite(buffer, 1, used, stderr);
   std::fflush(stderr);
+}
+
+}  // namespace
+
+void message(std::string_view text) { write_text(text, "\n"); }
+void question(std::string_view text) { write_text(text, " "); }
+
+std::size_t help_columns(std::size_t terminal_columns) {
+  constexpr std::size_t columns_without_terminal = 80;
+  return terminal_columns < fewest_columns ? columns_without_terminal : terminal_columns - 1;
+}
+
+std::string wrapped(std::string_view text, std::size_t columns) {
+  constexpr std::size_t deeper = 4;
+  std::string out;
+  for (;;) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    std::size_t indent = std::min(line.find_first_not_of(' '), line.size());
+    for (bool is_first = true;; is_first = false) {
+      line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
+      std::string_view piece = line.substr(0, line_length(line, columns - std::min(indent, columns)));
+      line.remove_prefix(piece.size());
+      piece = piece.substr(0, piece.find_last_not_of(' ') + 1);  // of several spaces, all but one can stand before the break
+      if (!piece.empty()) out.append(indent, ' ');
+      out += piece;
+      if (line.find_first_not_of(' ') == std::string_view::npos) break;
+      out += '\n';
+      if (is_first && indent != 0) indent += deeper;
+    }
+    if (end == text.size()) return out;
+    out += '\n';
+    text.remove_prefix(end + 1);
+  }
 }
 
 std::string one_line(std::string_view text) {

@@ -59,6 +59,17 @@ void write_note(std::string_view text);
 // the text. The function needs no memory, so it can also report that there is none.
 void message(std::string_view text);
 
+// Writes a question as message() writes a message, but with a space behind it instead of a line break, where the answer is typed.
+void question(std::string_view text);
+
+// Returns the number of characters that a line of a help text has at most, for a terminal of this width: one less than the width,
+// because some terminals wrap when a line is full, or 80 if the width is 0 (unknown, or no terminal) or less than 40.
+std::size_t help_columns(std::size_t terminal_columns);
+
+// Returns the text with lines of at most `columns` characters, which are broken between words. A word that is longer than a line
+// is not divided. A line that begins with spaces goes on with four more spaces.
+std::string wrapped(std::string_view text, std::size_t columns);
+
 // Turns text from outside into one line that is safe to print. Its words go through stilla::printable(), except that backslashes
 // stay as they are, because they may come from an earlier printable().
 std::string one_line(std::string_view text);

@@ -159,13 +159,12 @@ void add_pack(CLI::App& app, Command& chosen) {
       ->required();
   command->add_option("-o,--output", options->output, "The file to write (default: the model's name with .stilla)")->type_name("FILE");
   add_no_mmap_option(*command, options->load_mode);
-  add_weights_option(*command, options->weights,
-                     "Requantise the layers' matrices before they are packed, to st4 for instance: 4.25 bits per weight");
+  add_weights_option(*command, options->weights, fmt::format("Requantise the layers' matrices before they are packed{}", weights_advice));
   add_weight_change_options(*command, options->change);
   add_threads_option(*command, options->threads);
   command->add_flag("-v,--verbose", options->verbose, "Say of each matrix that is requantised how far it is from the file's");
   command->footer(
-      "The file holds all of the model and needs the GGUF file no more: give it to any command with -m. A version of\n"
+      "The file holds all of the model and needs the GGUF file no more: give it to any command with -m. A version of "
       "stilla with another layout refuses it; keep the GGUF file, or get it again, to pack again.");
   command->callback([options, &chosen] { chosen = [options] { return pack(*options); }; });
 }

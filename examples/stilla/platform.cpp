@@ -135,11 +135,13 @@ std::tm local_time() {
 bool stdin_is_terminal() { return is_console(STD_INPUT_HANDLE); }
 bool stdout_is_terminal() { return is_console(STD_OUTPUT_HANDLE); }
 bool stderr_is_terminal() { return is_console(STD_ERROR_HANDLE); }
-std::size_t stderr_columns() {
+static std::size_t columns_of(DWORD id) {
   CONSOLE_SCREEN_BUFFER_INFO info;
-  if (!GetConsoleScreenBufferInfo(GetStdHandle(STD_ERROR_HANDLE), &info)) return 0;
+  if (!GetConsoleScreenBufferInfo(GetStdHandle(id), &info)) return 0;
   return static_cast<std::size_t>(info.srWindow.Right - info.srWindow.Left + 1);
 }
+std::size_t stdout_columns() { return columns_of(STD_OUTPUT_HANDLE); }
+std::size_t stderr_columns() { return columns_of(STD_ERROR_HANDLE); }
 
 // Reads a line as UTF-16, because bytes read from a console lose all characters outside ASCII on Windows 10, whatever its code
 // page. Ctrl-Z and Enter end the input.
@@ -300,10 +302,12 @@ std::tm local_time() {
 bool stdin_is_terminal() { return isatty(STDIN_FILENO) != 0; }
 bool stdout_is_terminal() { return isatty(STDOUT_FILENO) != 0; }
 bool stderr_is_terminal() { return isatty(STDERR_FILENO) != 0; }
-std::size_t stderr_columns() {
+static std::size_t columns_of(int stream) {
   winsize size{};
-  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+  return ioctl(stream, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }
+std::size_t stdout_columns() { return columns_of(STDOUT_FILENO); }
+std::size_t stderr_columns() { return columns_of(STDERR_FILENO); }
 
 bool read_line(std::string& line) { return static_cast<bool>(std::getline(std::cin, line)); }
 std::FILE* open_file(const std::string& path, const char* mode) { return std::fopen(path.c_str(), mode); }

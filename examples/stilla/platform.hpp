@@ -23,8 +23,9 @@ std::vector<std::string> arguments(int argc, char** argv);
 bool stdin_is_terminal();
 bool stdout_is_terminal();
 bool stderr_is_terminal();
-// Returns the number of characters in a line of the terminal that standard error goes to, or 0 if it is no terminal or does not
-// tell.
+// Return the number of characters in a line of the terminal that standard output or standard error goes to, or 0 if it is no
+// terminal or does not tell.
+std::size_t stdout_columns();
 std::size_t stderr_columns();
 // Whether standard output is a terminal that can show dim text and wants it (NO_COLOR and TERM=dumb are honoured).
 bool stdout_has_styles();

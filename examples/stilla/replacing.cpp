@@ -25,7 +25,7 @@ bool may_replace(const std::string& path, std::string_view magic, std::string_vi
   std::string begin(magic.size(), '\0');
   if (file && std::fread(begin.data(), 1, begin.size(), file.get()) == begin.size() && begin == magic) return true;
   if (!stdin_is_terminal() || !stderr_is_terminal()) return false;
-  write_note(fmt::format("stilla: {} exists and is not {}; replace it? [y/N] ", stilla::printable_path(path), kind));
+  question(fmt::format("{} exists and is not {}; replace it? [y/N]", stilla::printable_path(path), kind));
   std::string answer;
   return read_line(answer) && (answer == "y" || answer == "Y" || answer == "yes");
 }

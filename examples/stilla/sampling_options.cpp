@@ -35,9 +35,13 @@ void add_sampling_number(CLI::App& app, const char* name, T& value, T least, T m
 }
 
 void add_filters(CLI::App& app, stilla::SamplingOptions& s) {
-  add_sampling_number(app, "--temp", s.temperature, 0.0f, 100.0f, "Temperature; 0 always takes the likeliest token (default 0.6)");
+  add_sampling_number(app, "--temp", s.temperature, 0.0f, 100.0f,
+                      "Temperature (default 0.6, which DeepSeek advises for R1): higher for more varied text; 0 always takes the likeliest "
+                      "token");
   add_sampling_number(app, "--top-k", s.top_k, std::size_t{0}, max_count, "Keep the k likeliest tokens; 0: all (default 0)");
-  add_sampling_number(app, "--top-p", s.top_p, 0.0f, 1.0f, "Keep the likeliest tokens that together reach p (default 0.95)");
+  add_sampling_number(app, "--top-p", s.top_p, 0.0f, 1.0f,
+                      "Keep the likeliest tokens that together reach p (default 0.95, which DeepSeek advises for R1): lower to leave out "
+                      "unlikely words; 1: all");
   add_sampling_number(app, "--min-p", s.min_p, 0.0f, 1.0f, "Drop tokens less than p times as likely as the best (default 0)");
   add_sampling_number(app, "--typical", s.typical_p, 0.0f, 1.0f, "Keep the most typical tokens that together reach p; 1: all (default)");
   add_sampling_number(app, "--xtc-probability", s.xtc_probability, 0.0f, 1.0f,

@@ -363,6 +363,22 @@ LOSS = ["gives away {}", "loses {}", "sells {}", "eats {} of them", "gives {} to
 HAS = ["{n} has {a} {t}.", "{n} has {a} {t}.", "{n} had {a} {t}.", "There are {a} {t} on the table and {n} takes them all.", "{n} starts with {a} {t}."]
 ASK = ["How many {t} does {p} have now?", "How many {t} does {n} have now?", "How many {t} are left?", "How many {t} does {n} have in the end?",
        "How many {t} does {p} have?", "How many does {p} have now?", "What is the number of {t} now?"]
+GROUPS = ["{n} buys {g} {k} of {e} {t}.", "{n} has {g} {k} with {e} {t} each.", "There are {g} {k} with {e} {t} in each {k1}.",
+          "{n} has {g} {k} of {e} {t} each.", "A shop has {g} {k} of {e} {t}.", "{n} fills {g} {k} with {e} {t} each."]
+GAIN_GROUPS = ["{p} buys {g} {k} of {e} {t} each.", "{p} gets {g} {k} with {e} {t} each.", "{p} finds {g} {k} of {e} {t}."]
+LOSE_GROUPS = ["{p} gives {e} {t} to each of {g} friends.", "{p} sells {g} {k} of {e} {t} each.", "{p} puts {e} {t} into each of {g} {k} and gives them away."]
+TIMES_SUM = ["Each {k1} holds {a} red and {b} green {t}. How many {t} are in {c} {k}?",
+             "{n} reads {a} pages in the morning and {b} pages in the evening. How many pages does {p} read in {c} days?",
+             "A pen costs {a} cents and a ruler costs {b} cents. How much do {c} of each cost?",
+             "{n} walks {a} steps up and {b} steps down each day. How many steps is that in {c} days?"]
+TIMES_DIFFERENCE = ["{n} earns {a} dollars a day and spends {b}. How much does {p} save in {c} days?",
+                    "A {k1} has {a} {t}, but {b} of them are bad. How many good {t} are in {c} {k}?",
+                    "A ticket costs {a} dollars, but {n} pays {b} dollars less. How much do {c} tickets cost?",
+                    "Each day {n} makes {a} {t} and sells {b}. How many are left after {c} days?"]
+OTHER_HAS_MORE = ["{n} has {a} {t}. {o} has {b} more {t} than {n}. How many {t} do they have together?",
+                  "{n} has {a} {t} and {o} has {b} more. How many do they have together?"]
+OTHER_HAS_LESS = ["{n} has {a} {t}. {o} has {b} {t} less than {n}. How many {t} do they have together?",
+                  "{n} has {a} {t} and {o} has {b} less. How many do they have together?"]
 
 
 def word_problem(rng):
@@ -401,8 +417,7 @@ def word_problem(rng):
         total = groups * each
         up = form == "packs+"
         amount = big() if up else rng.randint(1, total - 1)
-        words = say(["{n} buys {g} {k} of {e} {t}.", "{n} has {g} {k} with {e} {t} each.", "There are {g} {k} with {e} {t} in each {k1}.",
-                     "{n} has {g} {k} of {e} {t} each.", "A shop has {g} {k} of {e} {t}.", "{n} fills {g} {k} with {e} {t} each."], g=groups, e=each)
+        words = say(GROUPS, g=groups, e=each)
         words += " " + rng.choice([f"{He} {change(up, amount)}.", f"Then {pronoun} {change(up, amount)}.", f"{name} {change(up, amount)}."])
         words += " " + say(ASK)
         steps = [("*", groups, each), ("+" if up else "-", total, amount)]
@@ -411,35 +426,26 @@ def word_problem(rng):
         up = rng.random() < 0.5
         total = rng.randint(1, 300) if up else groups * each + rng.randint(0, 200)
         words = say(HAS, a=total) + " " + (
-            say(["{p} buys {g} {k} of {e} {t} each.", "{p} gets {g} {k} with {e} {t} each.", "{p} finds {g} {k} of {e} {t}."], g=groups, e=each) if up else
-            say(["{p} gives {e} {t} to each of {g} friends.", "{p} sells {g} {k} of {e} {t} each.", "{p} puts {e} {t} into each of {g} {k} and gives them away."],
-                g=groups, e=each)).capitalize()
+            say(GAIN_GROUPS, g=groups, e=each) if up else
+            say(LOSE_GROUPS, g=groups, e=each)).capitalize()
         words += " " + say(ASK)
         steps = [("*", groups, each), ("+" if up else "-", total, groups * each)]
     elif form == "(a+b)*c":
         a, b, c = rng.randint(2, 60), rng.randint(2, 60), small()
-        words = say(["Each {k1} holds {a} red and {b} green {t}. How many {t} are in {c} {k}?",
-                     "{n} reads {a} pages in the morning and {b} pages in the evening. How many pages does {p} read in {c} days?",
-                     "A pen costs {a} cents and a ruler costs {b} cents. How much do {c} of each cost?",
-                     "{n} walks {a} steps up and {b} steps down each day. How many steps is that in {c} days?"], a=a, b=b, c=c)
+        words = say(TIMES_SUM, a=a, b=b, c=c)
         steps = [("+", a, b), ("*", a + b, c)]
     elif form == "(a-b)*c":
         a = rng.randint(5, 99)
         b, c = rng.randint(1, a - 2), small()
-        words = say(["{n} earns {a} dollars a day and spends {b}. How much does {p} save in {c} days?",
-                     "A {k1} has {a} {t}, but {b} of them are bad. How many good {t} are in {c} {k}?",
-                     "A ticket costs {a} dollars, but {n} pays {b} dollars less. How much do {c} tickets cost?",
-                     "Each day {n} makes {a} {t} and sells {b}. How many are left after {c} days?"], a=a, b=b, c=c)
+        words = say(TIMES_DIFFERENCE, a=a, b=b, c=c)
         steps = [("-", a, b), ("*", a - b, c)]
     else:
         a, b = rng.randint(3, 99), rng.randint(2, 60)
         if rng.random() < 0.5 or b >= a:
-            words = say(["{n} has {a} {t}. {o} has {b} more {t} than {n}. How many {t} do they have together?",
-                         "{n} has {a} {t} and {o} has {b} more. How many do they have together?"], a=a, b=b)
+            words = say(OTHER_HAS_MORE, a=a, b=b)
             steps = [("+", a, b), ("+", a, a + b)]
         else:
-            words = say(["{n} has {a} {t}. {o} has {b} {t} less than {n}. How many {t} do they have together?",
-                         "{n} has {a} {t} and {o} has {b} less. How many do they have together?"], a=a, b=b)
+            words = say(OTHER_HAS_LESS, a=a, b=b)
             steps = [("-", a, b), ("+", a, a - b)]
     text, keys = "", [("words", form, tuple(steps))]
     for op, a, b in steps:

@@ -38,12 +38,22 @@ inline Status check_room(std::string_view op, const ActivationBuffer* rounded, c
 }  // namespace detail
 
 // Three ops in one pass over the rows: x += residual (add_inplace; skipped if `residual` is null), h = rms_norm(x), and `rounded` = h
-// rounded (quantise; skipped if `rounded` is null). `residual` may be h. The caller has resized `rounded` to the shape of h.
+// rounded (quantise; skipped if `rounded` is null).
+//
+// h, x and `residual` have the same shape, M rows of K floats with K > 0, and `weight` holds K floats. h may be x, or lies apart from
+// it; it lies apart from `weight`. `residual` may be h or x, or lies apart from both. Before the call, the caller resizes `rounded` to the
+// shape of h, whose K must then be a multiple of 32. The function checks shapes, null pointers and `rounded`, and with STILLA_CHECK
+// (base/check.hpp) also where h, x, `residual` and `weight` lie. If something is wrong, it returns an error and changes nothing.
 inline Status add_norm_quantise(Matrix h, Matrix x, const Matrix* residual, const float* weight, float epsilon, ActivationBuffer* rounded,
                                 Parallel parallel = {}) {
   if (Status s = rms_norm_check({h, x, weight, epsilon}); !s) return s;
   if (residual != nullptr) {
-    if (Status s = detail::check_shape("add_norm_quantise", "residual", *residual, x.rows, x.cols); !s) return s;
+    constexpr const char* op = "add_norm_quantise";
+    if (Status s = detail::check_shape(op, "residual", *residual, x.rows, x.cols); !s) return s;
+    if (checks_everything()) {
+      if (Status s = detail::check_same_or_apart(op, "x", x, "residual", *residual); !s) return s;
+      if (Status s = detail::check_same_or_apart(op, "h", h, "residual", *residual); !s) return s;
+    }
   }
   if (Status s = detail::check_room("add_norm_quantise", rounded, h); !s) return s;
   const TargetId target = active_target();

@@ -2,8 +2,8 @@
 //
 // Contract of the ops between the matrix products on an NPU whose vectors have integers only: RMSNorm, RoPE, softmax, SwiGLU and
 // the Hadamard transform, all of int16 values. Each op is defined to the last bit by integer steps that such vectors have. The
-// code in `scalar` is the definition. The table gives the errors against real arithmetic that tests/npu_test.cpp allows, in units
-// of the last place of the result.
+// code in `scalar` is the definition. The table gives the errors against real arithmetic that tests/npu_contract_test.cpp allows,
+// in units of the last place of the result.
 //
 // "Qf" says that an int16 stands for itself times 2^-f. In the table, wf and of are the fraction bits of weights and results
 // (NormFormat), y is a result, a and b are the values of a pair, and s is a shift. The two basic steps are:

@@ -301,7 +301,8 @@ STILLA_INLINE void store_tile(const Float (&acc)[MT][sweep_vectors], const Matmu
 // Computes a tile over one chunk of k: `sweep_rows` rows of the set of panels from p0 on, times MT tokens from m0 on. `set_row` is the
 // tile's first row in the set. The running sums are loaded from y and stored to y. With activations of 16 bits the two planes use the
 // same accumulators one after the other, because twice as many would not fit the registers. `tokens` has what was computed of the tokens'
-// scales and sums; it is read with activations of 8 bits, and where groups of 16 have minimums.
+// scales and sums; it is read with activations of 8 bits, and where groups of 16 have minimums. This function has
+// more than 80 lines because a function for one block would need the accumulators and all pointers that move on as its arguments.
 template <class F, std::size_t MT, std::size_t Planes>
 STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, MT>& tokens, const MatmulArgs<F>& a, std::size_t p0,
                                 std::size_t m0, std::size_t k_begin, std::size_t k_end, [[maybe_unused]] std::size_t set_row) {
