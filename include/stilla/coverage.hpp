@@ -44,7 +44,8 @@ STILLA_KERNEL_LINKAGE std::vector<CoverageEntry> coverage();
 #if STILLA_COMPILE_KERNELS
 namespace detail {
 
-// Calls f(kernel, op, variant) for every kernel of one target.
+// Calls f(kernel, op, variant) for every kernel of one target. `op` is the name of the op; `variant` names the format of the weights or
+// the type of the cache that the kernel is for, and is empty for ops that have neither.
 template <class Target, class F>
 void for_each_kernel(F&& f) {
   for_each_type(Formats{}, [&](auto format) {

@@ -163,7 +163,8 @@ class Model {
  private:
   explicit Model(std::unique_ptr<ModelSource> source) : source_(std::move(source)) {}
 
-  // What is kept from one tensor to the next while a model is read.
+  // The state of reading a model, which goes from one tensor to the next: the threads, the progress that is reported, the memory that
+  // is still free for packed matrices, and whether the embedding is the head too.
   struct Reading {
     Parallel parallel;
     const Progress& progress;

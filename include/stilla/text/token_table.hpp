@@ -48,7 +48,7 @@ class TokenTable {
     return Added::yes;
   }
 
-  // The findable token that has exactly these bytes, or none.
+  // The token that has exactly these bytes, among those for which make_findable() was called; `none` if there is none.
   std::uint32_t find(std::string_view text) const { return places_[place_of(text)]; }
 
   std::string_view text(std::uint32_t id) const {

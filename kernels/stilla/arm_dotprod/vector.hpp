@@ -42,9 +42,9 @@ struct Budget {
   static constexpr std::size_t few_tokens = 2;
   static constexpr std::size_t few_panels = 1, few_panels_tokens = 1;
   static constexpr std::size_t few_ahead(std::size_t tokens) { return tokens == 1 ? few_ahead_of_one : few_ahead_of_several; }
-  // By LLVM's models (bench/port_limits.py, Q4_0, GCC 12), two tokens together take 9.4 to 10.2 cycles for 256 products of each
-  // token in the kernel for few tokens, and a sweep takes 5.0. 8 tokens share the unpacking that comes before the sweep. From how
-  // many tokens on a sweep is faster was not measured.
+  // By LLVM's models (bench/port_limits.py, Q4_0, GCC 12), 256 products of one token take 9.4 to 10.2 cycles
+  // in the kernel for few tokens, which computes two tokens together, and 5.0 cycles in a sweep. Unpacking comes before a sweep, and
+  // all its tokens share that work, so a sweep begins at 8 tokens. From how many tokens on it is faster was not measured.
   static constexpr std::size_t fewest_to_sweep = 8;
   // The tile of a sweep, 3 tokens x 4 vectors of rows, has 12 products, as many as hide a latency of 3 cycles on 4 pipes, and 12 sums;
   // with 3 activations and 4 operands they take 31 registers. By LLVM's models (bench/port_limits.py, Q4_0, GCC 12), tiles of 12 rows

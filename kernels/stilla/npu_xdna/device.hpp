@@ -72,7 +72,7 @@ struct XdnaEmulated {
   }
 
   // Computes y[M, N] = x[M, K] * W^T for weights W[N, K]. It is an error if the shapes do not fit each other, if an activation is not
-  // finite and the form cannot hold that, or if memory is short.
+  // finite and the numbers of the core tiles (int8 or bfp16) cannot hold that, or if memory is short.
   static Status multiply(Matrix y, const Weights& w, ConstMatrix x) {
     const xdna::ProductLayout& layout = w.layout;
     if (x.cols != layout.K || y.cols != layout.N || y.rows != x.rows) {

@@ -44,7 +44,8 @@ struct Schedule {
 // columns are used.
 constexpr std::size_t rows_fed(std::size_t columns) { return detail::quotient_up(core_rows, columns); }
 
-// The schedule for weights W[N, K] on a partition of `columns` columns.
+// The schedule by which `columns` columns of the NPU's cores multiply by weights W[N, K]: which buffers a core and a
+// memory tile hold, and how many bytes they take. `tile` gives the sizes of the core tiles.
 constexpr Schedule schedule(Form form, CoreTile tile, std::size_t columns, std::size_t K) {
   Schedule s;
   s.tile = tile;
