@@ -71,7 +71,9 @@ class Product {
   void run(dnnl::stream& stream, std::byte* weights) {
     w_.set_data_handle(weights);
     std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, x_}, {DNNL_ARG_WEIGHTS, w_}, {DNNL_ARG_DST, y_}};
+#if DNNL_VERSION_MAJOR >= 3
     if (scales_) arguments.emplace(DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS, scales_);
+#endif
     matmul_.execute(stream, arguments);
   }
 
@@ -79,7 +81,7 @@ class Product {
   static constexpr float scale = 0.001f;
 
   dnnl::matmul matmul_;
-  memory x_, w_, y_, scales_;
+  memory x_, w_, y_, scales_;  // the scales are an argument from version 3 on
 };
 
 void run_onednn(benchmark::State& state, const Types& types, const std::vector<MatrixShape>& shapes, std::size_t M, std::size_t threads) {
