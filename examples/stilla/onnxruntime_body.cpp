@@ -74,7 +74,7 @@ std::optional<std::vector<LayerRange>> parts_of(const nlohmann::json& json, std:
 }
 
 Result<Manifest> read_manifest(const std::string& folder, const stilla::ModelConfig& c) {
-  const std::filesystem::path path = file_path(folder) / OutputFolder::manifest;
+  const std::filesystem::path path = file_path(concat(folder, "/", OutputFolder::manifest));
   std::ifstream file(path, std::ios::binary);
   const std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   const nlohmann::json json = nlohmann::json::parse(bytes, nullptr, false);

@@ -27,7 +27,7 @@ std::string utf8(const fs::path& path) {
 // Returns the files that a folder's manifest names, or nothing if the folder has no manifest that
 // can be read.
 std::set<std::string> manifest_files(const fs::path& folder) {
-  std::ifstream file(folder / OutputFolder::manifest, std::ios::binary);
+  std::ifstream file(file_path(utf8(folder / OutputFolder::manifest)), std::ios::binary);
   const auto json = nlohmann::json::parse(file, nullptr, false);
   std::set<std::string> names;
   if (!json.is_object() || !json.contains("files") || !json["files"].is_array()) return names;
@@ -74,8 +74,7 @@ OutputFolder::OutputFolder(const std::string& path) : path_(file_path(path)) {
     if (error) fail_with(path_, "cannot read", error);
   }
   remove_folders_left_behind(path_);
-  partial_ = path_;
-  partial_ += fmt::format(".{}.partial", process_id());
+  partial_ = file_path(fmt::format("{}.{}.partial", utf8(path_), process_id()));
   if (!fs::create_directory(partial_, error)) {
     const fs::path blamed = std::exchange(partial_, {});
     fail_with(blamed, "cannot create", error);
@@ -90,7 +89,7 @@ OutputFolder::~OutputFolder() {
 
 std::string OutputFolder::file(const std::string& name) {
   files_.insert(name);
-  return utf8(partial_ / file_path(name));
+  return utf8(partial_ / std::u8string(name.begin(), name.end()));
 }
 
 void OutputFolder::write(const std::string& name, std::string_view bytes) {
@@ -103,8 +102,7 @@ void OutputFolder::commit() {
   std::error_code error;
   fs::path old;
   if (fs::exists(path_, error)) {
-    old = path_;
-    old += fmt::format(".{}.old", process_id());
+    old = file_path(fmt::format("{}.{}.old", utf8(path_), process_id()));
     fs::rename(path_, old, error);
     if (error) fail_with(path_, "cannot replace", error);
   }
