@@ -46,7 +46,8 @@ namespace detail {
 inline volatile std::uint64_t sink = 0;
 
 #if STILLA_ARCH_X86
-__attribute__((target("avx2"))) inline void read_avx2(const std::byte* data, std::size_t bytes) {
+STILLA_TARGET_BEGIN("avx2")
+inline void read_avx2(const std::byte* data, std::size_t bytes) {
   __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
   for (std::size_t i = 0; i + 128 <= bytes; i += 128) {
     const auto* line = reinterpret_cast<const __m256i*>(data + i);
@@ -58,6 +59,7 @@ __attribute__((target("avx2"))) inline void read_avx2(const std::byte* data, std
   const __m256i all = _mm256_xor_si256(_mm256_xor_si256(a, b), _mm256_xor_si256(c, d));
   sink = static_cast<std::uint64_t>(_mm256_extract_epi64(all, 0) ^ _mm256_extract_epi64(all, 3));
 }
+STILLA_TARGET_END
 #endif
 
 inline void read_portable(const std::byte* data, std::size_t bytes) {

@@ -24,4 +24,7 @@ function(stilla_add_kernels headers folder)
   add_library(stilla::kernels ALIAS stilla_kernels)
   target_compile_definitions(stilla_kernels PUBLIC STILLA_SEPARATE_KERNELS=1)
   target_link_libraries(stilla_kernels PUBLIC stilla::stilla)
+  if(MSVC)
+    target_compile_options(stilla_kernels PRIVATE /bigobj)  # these objects have more sections than the usual form holds
+  endif()
 endfunction()

@@ -4,10 +4,18 @@
 find_package(Threads REQUIRED)
 
 # The library is included as an ordinary header and not as a system header, so its own warnings show.
+# Microsoft's compiler and clang-cl (MSVC) have options of their own. The sources are UTF-8, and kernels and tests have more sections
+# than an object file holds without /bigobj.
 add_library(stilla_warnings INTERFACE)
-target_compile_options(stilla_warnings INTERFACE
-  -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow
-  $<$<BOOL:${STILLA_WERROR}>:-Werror>)
+if(MSVC)
+  target_compile_options(stilla_warnings INTERFACE /W4 /permissive- /utf-8 /bigobj $<$<BOOL:${STILLA_WERROR}>:/WX>)
+  set(stilla_unoptimised /Od)
+else()
+  target_compile_options(stilla_warnings INTERFACE
+    -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow
+    $<$<BOOL:${STILLA_WERROR}>:-Werror>)
+  set(stilla_unoptimised -O0)
+endif()
 
 # All programs here use the compiled kernels, except those that show or test the library as headers alone.
 target_link_libraries(stilla_kernels PRIVATE stilla_warnings)
@@ -112,5 +120,5 @@ function(stilla_compile_headers library)
   add_library(${library} OBJECT ${sources})
   target_link_libraries(${library} PRIVATE stilla::stilla stilla_warnings $<TARGET_NAME_IF_EXISTS:nlohmann_json::nlohmann_json>)
   target_compile_definitions(${library} PRIVATE STILLA_SEPARATE_KERNELS=1)
-  target_compile_options(${library} PRIVATE -O0)
+  target_compile_options(${library} PRIVATE ${stilla_unoptimised})
 endfunction()

@@ -17,6 +17,7 @@
 #include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
 
+#include <stilla/io/mapped_file.hpp>
 #include <stilla/text/chat_template.hpp>
 
 #include "arrays.hpp"
@@ -46,7 +47,12 @@ std::string path_of(nb::handle given) {
 // Raises FileNotFoundError, as Python's open() does, if nothing exists at the path.
 void expect_path(const std::string& path, nb::handle given) {
   std::error_code error;
-  const std::filesystem::path as_path(std::u8string(path.begin(), path.end()));
+#if defined(_WIN32)
+  const stilla::Result<std::wstring> wide = stilla::detail::wide_path(path);
+  const std::filesystem::path as_path = wide ? *wide : std::wstring();
+#else
+  const std::filesystem::path as_path = path;
+#endif
   if (std::filesystem::status(as_path, error).type() != std::filesystem::file_type::not_found) return;
   errno = ENOENT;
   PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, given.ptr());

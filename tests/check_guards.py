@@ -14,6 +14,7 @@ Compiling once for each name would take many minutes; the whole script must stay
 import argparse
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,8 @@ CASES = [
     ("/fp:fast", ["-D_M_FP_FAST=1"], None, "/fp:fast"),
     ("a big-endian CPU", BIG_ENDIAN, None, "little-endian"),
     ("C++17", ["-std=c++17"], None, "C++20"),
+    ("MSVC's traditional preprocessor", [*MSVC, "-D_MSVC_TRADITIONAL=1"], None, "/Zc:preprocessor"),
+    ("MSVC with /Zc:preprocessor", [*MSVC, "-D_MSVC_TRADITIONAL=0"], "true", None),
     ("no flags", [], "!STILLA_FLAGS_GIVE_AVX2", None),
     ("-mavx2 alone", ["-mavx2"], "!STILLA_FLAGS_GIVE_AVX2", None),
     ("-march=haswell", ["-march=haswell"], "STILLA_FLAGS_GIVE_AVX2", None),
@@ -41,6 +44,11 @@ CASES = [
 # from push_macros-inl.hpp is still tested.
 PROMISED = """abs B0 bit Bool check D E emit F far I interface K M major max min minor N near None radians round S signals slots small
 Status Success T""".split()
+# The same for a compiler for Arm. Microsoft's compiler for Arm defines no __ARM_NEON.
+ARM_CASES = [
+    ("Arm", [], "STILLA_HAS_PORTABLE && STILLA_HAS_DOTPROD", None),
+    ("Arm without __ARM_NEON", ["-U__ARM_NEON"], "!STILLA_HAS_PORTABLE && !stilla::Portable::is_compiled", None),
+]
 STANDARD = """algorithm array atomic bit charconv chrono cmath complex concepts condition_variable cstddef cstdint cstdlib cstring
 deque fstream functional limits map memory mutex new numeric optional queue random set span sstream string string_view
 system_error thread tuple type_traits unordered_map utility variant vector immintrin.h cpuid.h"""
@@ -62,13 +70,16 @@ def compiled(compiler, folder, flags, source, *more):
     return subprocess.run(command, input=source, capture_output=True, text=True, check=False)
 
 
-def failures(compiler, folder):
-    for name, flags, holds, words in CASES:
+def case_failures(compiler, folder, cases):
+    for name, flags, holds, words in cases:
         done = compiled(compiler, folder, flags, SOURCE.format(holds or "true"), "-fsyntax-only")
         if holds and done.returncode != 0:
             yield f"{name}: not true or not compiled: {holds}\n{done.stderr[-600:]}"
         if words and (done.returncode == 0 or words not in done.stderr):
             yield f"{name}: not refused with '{words}'\n{done.stderr[-600:]}"
+
+
+def namespace_failures(compiler, folder):
     # Objects that are compiled for different instruction sets must not share names.
     names = {}
     for flags in ([*MSVC, "-mno-avx"], [*MSVC, "-mavx"], [*MSVC, "-mavx2"], [*MSVC, "-mavx512f"]):
@@ -126,10 +137,15 @@ def macro_failures(compiler, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("compiler", nargs="?", default="g++")
+    parser.add_argument("--arm", default="aarch64-linux-gnu-g++", help="a compiler for Arm; its cases are skipped where it is missing")
     with tempfile.TemporaryDirectory() as folder:
         (pathlib.Path(folder) / "intrin.h").write_text("#include <immintrin.h>\nextern void __cpuidex(int*, int, int);\n", encoding="utf-8")
-        compiler = parser.parse_args().compiler
-        found = [*failures(compiler, folder), *macro_failures(compiler, folder)]
+        compiler, arm = parser.parse_args().compiler, parser.parse_args().arm
+        found = [*case_failures(compiler, folder, CASES), *namespace_failures(compiler, folder), *macro_failures(compiler, folder)]
+        if shutil.which(arm):
+            found += case_failures(arm, folder, ARM_CASES)
+        else:
+            print(f"check_guards: the cases for Arm are skipped, because {arm} is not installed")
     for line in found:
         print(line)
     print(f"check_guards: {len(found)} findings")

@@ -98,6 +98,38 @@ def findings():
                 yield f"{name}:{number}: always defined, as 0 or 1: write #if"
 
 
+# What only some compilers know, and the macros that tell compilers and systems apart. __GNUC__ stands for GCC and for clang, but
+# clang-cl does not define it.
+OF_SOME_COMPILERS = re.compile(r"__builtin_\w+|__attribute__|__asm__|\basm\b")
+COMPILERS_AND_SYSTEMS = re.compile(r"\b(__GNUC__|__clang__|_MSC_VER|__MINGW32__|__hexagon__|__HVX__|__linux__|__APPLE__|_WIN32)\b")
+
+
+def outside_branches(lines):
+    """The numbers and texts of lines with an extension of a compiler that stand in no preprocessor branch for certain compilers or
+    systems. An #else or #elif belongs to the branches before it: its lines are read where their conditions do not hold."""
+    depends = []  # for each open #if: whether a condition of it names a compiler or system
+    for number, line in enumerate(lines, 1):
+        code = line.split("//")[0]
+        if directive := re.match(r"\s*#\s*(if|ifdef|ifndef|elif|endif)\b(.*)", code):
+            if directive[1] == "endif":
+                depends.pop()
+            elif directive[1] == "elif":
+                depends[-1] |= bool(COMPILERS_AND_SYSTEMS.search(directive[2]))
+            else:
+                depends.append(bool(COMPILERS_AND_SYSTEMS.search(directive[2])))
+        elif not any(depends) and (match := OF_SOME_COMPILERS.search(code)):
+            yield number, match[0]
+
+
+def compiler_findings():
+    """Extensions of a compiler in code that every compiler reads."""
+    folders = [ROOT / folder for folder in ("include", "kernels", "c_api", "examples/stilla")]
+    for path in sorted([p for folder in folders for p in folder.rglob("*.[hc]*") if p.suffix in {".h", ".hpp", ".cpp"}]
+                       + [ROOT / "bench/roofline.hpp"]):
+        for number, what in outside_branches(path.read_text(encoding="utf-8").splitlines()):
+            yield f"{path.relative_to(ROOT)}:{number}: {what} outside a branch for compilers that have it (#if defined(__GNUC__))"
+
+
 # Words of which this project has a better one, for comments, messages and pages. kernels/README.md has the words that it uses.
 WORDS = {"times the time": "per cent more or less", "likewise": "what is the same", "but for": "except", "none but": "only",
          "thereof": "of it", "anew": "again", "tokeniser": "tokenizer", "superblock": "super-block", "zero-point": "zero point",
@@ -164,7 +196,7 @@ def long_functions():
 
 
 def main():
-    found = [*findings(), *broken_links(), *words(), *long_functions()]
+    found = [*findings(), *compiler_findings(), *broken_links(), *words(), *long_functions()]
     print(*found, sep="\n", end="\n" if found else "")
     print(f"check_tree: {len(found)} findings")
     return 1 if found else 0

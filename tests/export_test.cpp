@@ -392,7 +392,8 @@ TEST_F(ExportTest, PartsHaveRoomForKeysAndValues) {
   const Finished checked = run_program({"npu", "check", path("wide.gguf"), "--json", "--ctx", "100000"});
   ASSERT_EQ(checked.status, 0) << checked.err;
   nlohmann::json parts = nlohmann::json::array();
-  for (const auto& part : nlohmann::json::parse(checked.out)["families"][0]["forms"][0]["parts"]) {
+  const nlohmann::json report = nlohmann::json::parse(checked.out);
+  for (const auto& part : report["families"][0]["forms"][0]["parts"]) {
     const std::size_t first = part["first_layer"], layers = part["layers"];
     parts.push_back({first, first + layers});
   }

@@ -8,9 +8,11 @@
 
 #include <cstring>
 #include <fstream>
+#include <span>
 #include <string>
 #include <vector>
 
+#include <stilla/io/atomic_file.hpp>
 #include <stilla/io/gguf.hpp>
 #include <stilla/io/mapping_guard.hpp>
 
@@ -83,6 +85,67 @@ TEST(MappedFile, EmptyFileIsZeroBytesAndNoModel) {
   }
   std::remove(path.c_str());
 }
+
+// Windows takes paths of more than 259 characters, and folders of more than 247, only in an absolute form of their own.
+TEST(MappedFile, LongPathsCanBeWrittenAndRead) {
+#if defined(_WIN32)
+  const auto make_folder = [](const std::string& path) { return ::CreateDirectoryW(detail::wide_path(path)->c_str(), nullptr) != 0; };
+  const auto remove_folder = [](const std::string& path) { return ::RemoveDirectoryW(detail::wide_path(path)->c_str()) != 0; };
+  const auto remove_file = [](const std::string& path) { return ::DeleteFileW(detail::wide_path(path)->c_str()) != 0; };
+  const auto process = ::GetCurrentProcessId();
+#else
+  const auto make_folder = [](const std::string& path) { return ::mkdir(path.c_str(), 0700) == 0; };
+  const auto remove_folder = [](const std::string& path) { return ::rmdir(path.c_str()) == 0; };
+  const auto remove_file = [](const std::string& path) { return ::unlink(path.c_str()) == 0; };
+  const auto process = ::getpid();
+#endif
+  std::vector<std::string> folders;
+  for (std::string path = temporary_path(concat("long_", process)); path.size() < 600; path += "/" + std::string(20, 'n')) {
+    ASSERT_TRUE(make_folder(path)) << path;
+    folders.push_back(path);
+    // A file in each folder, so that lengths around every limit are met. The second time there are a file to replace and the rest
+    // of a writer that was killed to remove.
+    const std::string name = path + "/./file", left_behind = path + "/file.4294967295.partial";
+    for (const std::string text : {"first", "second"}) {
+      Result<AtomicFile> left = AtomicFile::create(left_behind);
+      ASSERT_TRUE(left) << left.error().message;
+      ASSERT_TRUE(left->commit());
+      Result<AtomicFile> written = AtomicFile::create(name);
+      ASSERT_TRUE(written) << written.error().message;
+      EXPECT_FALSE(MappedFile::open(left_behind)) << "it was left behind: " << left_behind;
+      ASSERT_TRUE(written->write(0, std::as_bytes(std::span(text))));
+      const Status committed = written->commit();
+      ASSERT_TRUE(committed) << committed.error().message;
+      for (const LoadMode mode : {LoadMode::map, LoadMode::read}) {
+        const Result<MappedFile> file = MappedFile::open(name, mode);
+        ASSERT_TRUE(file) << file.error().message;
+        EXPECT_EQ(file->path(), name);
+        EXPECT_EQ(std::string(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size()), text);
+      }
+    }
+    EXPECT_FALSE(MappedFile::open(path));
+    EXPECT_TRUE(remove_file(name));
+  }
+  EXPECT_GT(folders.back().size(), 500u);
+  for (; !folders.empty(); folders.pop_back()) EXPECT_TRUE(remove_folder(folders.back())) << folders.back();
+}
+
+#if defined(_WIN32)
+TEST(MappedFile, OnlyLongPathsGetTheFormOfWindowsForThem) {
+  const std::string deep = std::string(120, 'a') + "\\" + std::string(120, 'b');
+  const std::wstring wide_deep = std::wstring(120, L'a') + L"\\" + std::wstring(120, L'b');
+  const auto form = [](const std::string& path) -> std::wstring { return *detail::wide_path(path); };
+  EXPECT_EQ(form("C:\\" + deep.substr(2)), L"C:\\" + wide_deep.substr(2)) << "242 characters";
+  EXPECT_EQ(form("C:\\abc\\" + deep), L"\\\\?\\C:\\abc\\" + wide_deep) << "248 characters";
+  EXPECT_EQ(form("C:/abc/./x/../" + deep), L"\\\\?\\C:\\abc\\" + wide_deep);
+  EXPECT_EQ(form("\\\\server\\share\\" + deep), L"\\\\?\\UNC\\server\\share\\" + wide_deep);
+  EXPECT_EQ(form("\\\\?\\C:\\abc\\" + deep), L"\\\\?\\C:\\abc\\" + wide_deep);
+  EXPECT_TRUE(form(deep + "\\" + std::string(20, 'c')).starts_with(L"\\\\?\\")) << "a relative path";
+  EXPECT_EQ(form("../file"), L"../file");
+  EXPECT_EQ(form(""), L"");
+  EXPECT_EQ(form("NUL"), L"NUL");
+}
+#endif
 
 TEST(MappedFile, DroppedPagesComeBack) {
   const std::string path = temporary_path("pages.bin");

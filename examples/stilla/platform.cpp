@@ -161,6 +161,15 @@ bool read_line(std::string& line) {
   return true;
 }
 
+namespace {
+std::wstring to_utf16(const std::string& text) { return std::filesystem::path(std::u8string(text.begin(), text.end())).wstring(); }
+}  // namespace
+
+std::filesystem::path file_path(const std::string& path) {
+  stilla::Result<std::wstring> wide = stilla::detail::wide_path(path);
+  return wide ? std::move(*wide) : to_utf16(path);
+}
+
 std::FILE* open_file(const std::string& path, const char* mode) {
   return _wfopen(file_path(path).c_str(), std::wstring(mode, mode + std::strlen(mode)).c_str());
 }
@@ -171,7 +180,7 @@ namespace {
 // Quotes an argument so that the Windows function CommandLineToArgvW reads it back: in quotes, with backslashes before a quote
 // doubled.
 std::wstring quoted(const std::string& argument) {
-  const std::wstring text = file_path(argument).wstring();
+  const std::wstring text = to_utf16(argument);
   std::wstring out = L"\"";
   std::size_t backslashes = 0;
   for (const wchar_t c : text) {
@@ -196,9 +205,12 @@ std::string program_folder() {
 }
 
 void* open_library(const std::string& path, std::string& reason) {
-  // If the path is absolute, the other libraries that this library needs are looked for in its folder.
-  const std::filesystem::path file = file_path(path);
-  HMODULE library = file.is_absolute() ? LoadLibraryExW(file.c_str(), nullptr, LOAD_WITH_ALTERED_SEARCH_PATH) : LoadLibraryW(file.c_str());
+  // If the path is absolute, the other libraries that this library needs are looked for in its folder. Otherwise it may be a name that
+  // Windows looks for in several folders.
+  const std::wstring text = to_utf16(path);
+  HMODULE library = std::filesystem::path(text).is_absolute()
+                        ? LoadLibraryExW(file_path(path).c_str(), nullptr, LOAD_WITH_ALTERED_SEARCH_PATH)
+                        : LoadLibraryW(text.c_str());
   if (library == nullptr) reason = std::system_category().message(static_cast<int>(GetLastError()));
   return reinterpret_cast<void*>(library);
 }
@@ -310,6 +322,7 @@ std::size_t stdout_columns() { return columns_of(STDOUT_FILENO); }
 std::size_t stderr_columns() { return columns_of(STDERR_FILENO); }
 
 bool read_line(std::string& line) { return static_cast<bool>(std::getline(std::cin, line)); }
+std::filesystem::path file_path(const std::string& path) { return std::u8string(path.begin(), path.end()); }
 std::FILE* open_file(const std::string& path, const char* mode) { return std::fopen(path.c_str(), mode); }
 
 unsigned long process_id() { return static_cast<unsigned long>(getpid()); }

@@ -33,8 +33,9 @@ bool stdout_has_styles();
 // Reads the next line of standard input, without its end. Returns false if there is none.
 bool read_line(std::string& line);
 
-// Converts a path in UTF-8 to the type that std::filesystem wants.
-inline std::filesystem::path file_path(const std::string& path) { return std::u8string(path.begin(), path.end()); }
+// Converts a path in UTF-8 to the type that std::filesystem wants. On Windows the result of a long path is absolute, in the form in
+// which Windows takes it (mapped_file.hpp). So a name is added to a path before it is converted, and not afterwards.
+std::filesystem::path file_path(const std::string& path);
 // Opens a file like fopen, with a path in UTF-8.
 std::FILE* open_file(const std::string& path, const char* mode);
 

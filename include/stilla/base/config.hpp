@@ -34,6 +34,11 @@
 #endif
 #endif
 
+// Microsoft's older preprocessor passes __VA_ARGS__ on as one argument, so the macros below would paste other names.
+#if defined(_MSVC_TRADITIONAL) && _MSVC_TRADITIONAL
+#error "Stilla needs the standard's preprocessor: add /Zc:preprocessor to the flags of Microsoft's compiler."
+#endif
+
 #ifndef STILLA_HIGHWAY
 #define STILLA_HIGHWAY 1
 #endif

@@ -95,21 +95,19 @@ namespace detail {
 // Removes the partial files of `target` that no process writes any more. Windows does not delete a partial file that is still
 // being written, because its writer opened it without sharing.
 inline void remove_partials_left_behind(const std::string& target) {
-  const std::size_t slash = target.find_last_of("/\\:");
-  const std::string folder = slash == std::string::npos ? std::string() : target.substr(0, slash + 1);
-  const std::string name = target.substr(folder.size());
+  constexpr std::wstring_view any_partial = L".*.partial";
   const Result<std::wstring> pattern = wide_path(concat(target, ".*.partial"));
-  const Result<std::wstring> wide_folder = wide_path(folder), wide_name = wide_path(name);
-  if (!pattern || !wide_folder || !wide_name) return;
+  if (!pattern) return;
+  const std::size_t folder_size = pattern->find_last_of(L"/\\:") + 1;  // 0 if there is no folder in the path
+  const std::size_t name_size = pattern->size() - folder_size - any_partial.size();
   WIN32_FIND_DATAW found;
   const HANDLE search = ::FindFirstFileW(pattern->c_str(), &found);
   if (search == INVALID_HANDLE_VALUE) return;
   do {
-    const std::wstring_view middle =
-        std::wstring_view(found.cFileName).substr(std::min(wide_name->size() + 1, std::wcslen(found.cFileName)));
+    const std::wstring_view middle = std::wstring_view(found.cFileName).substr(std::min(name_size + 1, std::wcslen(found.cFileName)));
     const std::size_t digits = middle.find_first_not_of(L"0123456789");
     if (digits != 0 && digits != std::wstring_view::npos && middle.substr(digits) == L".partial") {
-      ::DeleteFileW((*wide_folder + found.cFileName).c_str());
+      ::DeleteFileW((pattern->substr(0, folder_size) + found.cFileName).c_str());
     }
   } while (::FindNextFileW(search, &found));
   ::FindClose(search);

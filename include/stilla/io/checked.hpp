@@ -36,6 +36,32 @@ constexpr bool checked_mul(std::uint64_t a, std::uint64_t b, std::uint64_t& prod
   return true;
 }
 
+// checked_add, checked_sub and checked_mul of signed numbers return false, and do not change the result, if the true value is
+// beyond std::int64_t. Nothing in them overflows, because a signed overflow is undefined behaviour.
+constexpr bool checked_add(std::int64_t a, std::int64_t b, std::int64_t& sum) {
+  using Limits = std::numeric_limits<std::int64_t>;
+  if (b < 0 ? a < Limits::min() - b : a > Limits::max() - b) return false;
+  sum = a + b;
+  return true;
+}
+
+constexpr bool checked_sub(std::int64_t a, std::int64_t b, std::int64_t& difference) {
+  using Limits = std::numeric_limits<std::int64_t>;
+  if (b < 0 ? a > Limits::max() + b : a < Limits::min() + b) return false;
+  difference = a - b;
+  return true;
+}
+
+constexpr bool checked_mul(std::int64_t a, std::int64_t b, std::int64_t& product) {
+  const auto magnitude = [](std::int64_t x) { return x < 0 ? 0 - static_cast<std::uint64_t>(x) : static_cast<std::uint64_t>(x); };
+  const bool is_negative = (a < 0) != (b < 0);
+  const std::uint64_t most = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) + (is_negative ? 1u : 0u);
+  std::uint64_t size = 0;
+  if (!checked_mul(magnitude(a), magnitude(b), size) || size > most) return false;
+  product = static_cast<std::int64_t>(is_negative ? 0 - size : size);
+  return true;
+}
+
 // Rounds `value` up to a multiple of `alignment`, a power of two.
 constexpr bool checked_align_up(std::uint64_t value, std::uint64_t alignment, std::uint64_t& aligned) {
   std::uint64_t sum = 0;

@@ -180,7 +180,22 @@ class MappedFile {
 #if defined(_WIN32)
 
 namespace detail {
-// Converts a path from UTF-8 to UTF-16, the encoding of Windows.
+// The absolute form of a path, which Windows does not look at any further: \\?\C:\folder\file or \\?\UNC\server\share\file. It may
+// have 32767 characters. Other forms may have 259, or 247 if they name a folder to create. Empty if the path needs no such form, or
+// Windows cannot tell it.
+inline std::wstring long_path(const std::wstring& path) {
+  constexpr std::size_t longest_of_any = 247;
+  std::wstring full(::GetFullPathNameW(path.c_str(), 0, nullptr, nullptr), L'\0');
+  if (full.size() <= longest_of_any) return {};
+  const std::size_t length = ::GetFullPathNameW(path.c_str(), static_cast<DWORD>(full.size()), full.data(), nullptr);
+  if (length <= longest_of_any || length >= full.size()) return {};
+  full.resize(length);
+  if (full.starts_with(L"\\\\?\\") || full.starts_with(L"\\\\.\\")) return {};  // already in that form, or a device
+  return full.starts_with(L"\\\\") ? L"\\\\?\\UNC\\" + full.substr(2) : L"\\\\?\\" + full;
+}
+
+// Converts a path from UTF-8 to UTF-16, the encoding of Windows, in a form that Windows takes at any length. Every path that goes to
+// Windows goes through this function.
 inline Result<std::wstring> wide_path(const std::string& path) {
   if (path.find('\0') != std::string::npos || path.size() > 32767) {
     return Error{ErrorKind::bad_argument, concat(printable_path(path), ": a path holds no zero byte and at most 32767 bytes")};
@@ -192,7 +207,8 @@ inline Result<std::wstring> wide_path(const std::string& path) {
   }
   std::wstring wide(static_cast<std::size_t>(wide_length), L'\0');
   ::MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path.data(), path_bytes, wide.data(), wide_length);
-  return wide;
+  const std::wstring longer = long_path(wide);
+  return longer.empty() ? wide : longer;
 }
 }  // namespace detail
 

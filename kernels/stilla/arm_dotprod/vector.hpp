@@ -22,6 +22,9 @@
 
 #if STILLA_HAS_DOTPROD
 #include <arm_neon.h>
+#if !defined(__GNUC__) && !defined(__clang__)
+#include <intrin.h>  // __prefetch of Microsoft's compiler
+#endif
 
 STILLA_TARGET_BEGIN(STILLA_SETS_DOTPROD)
 namespace stilla { inline namespace STILLA_ABI { namespace dotprod {
@@ -64,7 +67,7 @@ STILLA_INLINE uint8x16_t as_u8(Int x) { return vreinterpretq_u8_s32(x); }
 STILLA_INLINE int16x8_t as_s16(Int x) { return vreinterpretq_s16_s32(x); }
 STILLA_INLINE uint16x8_t as_u16(Int x) { return vreinterpretq_u16_s32(x); }
 
-#if defined(__GNUC__)
+#if defined(__GNUC__) || defined(__clang__)
 STILLA_INLINE void prefetch_near(const void* at) { __builtin_prefetch(at, 0, 3); }
 STILLA_INLINE void prefetch_far(const void* at) { __builtin_prefetch(at, 0, 2); }
 #else

@@ -34,6 +34,7 @@ inline constexpr std::size_t mac_chains = 12;
 
 }}  // namespace stilla
 
+#if defined(__GNUC__)
 // Names a vector register as an operand of an asm statement that reads and writes it.
 #if STILLA_ARCH_ARM
 #define STILLA_MAC_OPERAND(x) "+w"(x)
@@ -57,5 +58,6 @@ inline constexpr std::size_t mac_chains = 12;
       }                                                            \
     }                                                              \
   }
+#endif
 
 #include <stilla/base/pop_macros-inl.hpp>

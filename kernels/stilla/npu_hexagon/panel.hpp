@@ -29,6 +29,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#if !defined(__GNUC__)
+#include <string.h>
+#endif
 
 #include <stilla/contract/npu.hpp>
 #include <stilla/npu_hexagon/hvx.hpp>
@@ -70,16 +73,24 @@ constexpr size_t block_scale_at(size_t row, size_t k) {
 }
 constexpr unsigned block_scale_shift(size_t row) { return row % 64 < 32 ? 0 : 4; }
 
+// Copies four bytes from a multiple of 4 to a multiple of 4.
+STILLA_HVX_INLINE void copy_four(void* to, const void* from) {
+#if defined(__GNUC__)
+  __builtin_memcpy(__builtin_assume_aligned(to, 4), __builtin_assume_aligned(from, 4), 4);
+#else
+  memcpy(to, from, 4);
+#endif
+}
 // Reads a number of four bytes at a multiple of 4. The host's memory and the DSP's are both little endian.
 template <class T>
 STILLA_HVX_INLINE T read_four(const uint8_t* from) {
   T value;
-  __builtin_memcpy(&value, __builtin_assume_aligned(from, 4), 4);
+  copy_four(&value, from);
   return value;
 }
 template <class T>
 STILLA_HVX_INLINE void write_four(uint8_t* to, T value) {
-  __builtin_memcpy(__builtin_assume_aligned(to, 4), &value, 4);
+  copy_four(to, &value);
 }
 
 // Writes the rows n0 to n0 + 127 of a matrix of N rows as a panel. Rows that the matrix does not have become zeros (code 8, block scale

@@ -10,10 +10,11 @@
 #include <stilla/scalar/target.hpp>
 
 // STILLA_HAS_PORTABLE is 1 where this translation unit compiles the portable kernels. With STILLA_SINGLE_TARGET, the compiler flags
-// must guarantee the instruction sets of these kernels.
+// must guarantee the instruction sets of these kernels. On Arm it is 0 if the compiler does not define __ARM_NEON, which Microsoft's
+// does not: there Highway 1.0.3 finds no NEON for these kernels.
 #if !STILLA_HIGHWAY
 #define STILLA_HAS_PORTABLE 0
-#elif STILLA_ARCH_ARM
+#elif STILLA_ARCH_ARM && defined(__ARM_NEON)
 #define STILLA_HAS_PORTABLE 1
 #elif STILLA_ARCH_X86 && (!STILLA_SINGLE_TARGET || STILLA_FLAGS_GIVE_AVX2)
 #define STILLA_HAS_PORTABLE 1

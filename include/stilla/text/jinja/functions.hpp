@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include <stilla/io/checked.hpp>
 #include <stilla/text/jinja/operators.hpp>
 #include <stilla/text/jinja/parameters.hpp>
 #include <stilla/text/jinja/print.hpp>
@@ -43,7 +44,7 @@ inline Value range_function(Rendering& run, const Arguments& arguments) {
     if (static_cast<std::int64_t>(out.size()) == most) return run.fail("range() of more than ", most, " numbers");
     if (!run.step()) return {};
     out.push_back(at);
-    if (__builtin_add_overflow(at, step, &at)) break;
+    if (!checked_add(at, step, at)) break;
   }
   return run.list(std::move(out), ListKind::range);
 }

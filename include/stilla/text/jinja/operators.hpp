@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include <stilla/io/checked.hpp>
 #include <stilla/text/jinja/marked_text.hpp>
 #include <stilla/text/jinja/print.hpp>
 #include <stilla/text/jinja/rendering.hpp>
@@ -353,7 +354,7 @@ inline std::optional<std::int64_t> integer_power(std::int64_t base, std::int64_t
   if (base == -1) return exponent % 2 == 0 ? 1 : -1;
   std::int64_t out = 1;
   for (; exponent > 0; --exponent) {
-    if (__builtin_mul_overflow(out, base, &out)) return std::nullopt;
+    if (!checked_mul(out, base, out)) return std::nullopt;
   }
   return out;
 }
@@ -364,9 +365,9 @@ inline Value integer_arithmetic(Rendering& run, Operator op, std::int64_t a, std
   const bool divides = op == Operator::divide || op == Operator::floor_divide || op == Operator::modulo;
   if (divides && b == 0) return run.fail("division by zero");
   switch (op) {
-    case Operator::add: overflows = __builtin_add_overflow(a, b, &out); break;
-    case Operator::subtract: overflows = __builtin_sub_overflow(a, b, &out); break;
-    case Operator::multiply: overflows = __builtin_mul_overflow(a, b, &out); break;
+    case Operator::add: overflows = !checked_add(a, b, out); break;
+    case Operator::subtract: overflows = !checked_sub(a, b, out); break;
+    case Operator::multiply: overflows = !checked_mul(a, b, out); break;
     case Operator::divide: return static_cast<double>(a) / static_cast<double>(b);
     case Operator::power: {
       if (b < 0) {
