@@ -21,10 +21,11 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "coverage"
 TESTS = ["gguf_test", "imatrix_test", "kv_cache_test", "mapped_file_test", "model_tests", "reading_tests"]
-# What reads bytes that somebody else wrote.
+# What reads bytes that somebody else wrote, less two headers that write files and catch signals.
 READERS = ["include/stilla/io/*.hpp", "include/stilla/model/config.hpp", "include/stilla/model/required_tensors.hpp",
            "include/stilla/model/session_file.hpp", "include/stilla/text/source_tokenizer.hpp", "include/stilla/text/token_table.hpp",
            "include/stilla/text/token_types.hpp", "include/stilla/text/chat_template.hpp", "include/stilla/text/jinja/*.hpp"]
+NO_READERS = {"atomic_file.hpp", "mapping_guard.hpp"}
 MUST = 95
 
 
@@ -53,7 +54,7 @@ def branches(programs):
     """Returns {header: {(line, column, end line, end column, outcome): how often it was taken}}."""
     objects = [part for program in programs[1:] for part in ("-object", program)]
     command = ["llvm-cov-19", "export", "-skip-expansions", "-instr-profile", BUILD / "counts.profdata", programs[0], *objects,
-               *sorted(path for pattern in READERS for path in ROOT.glob(pattern))]
+               *sorted(path for pattern in READERS for path in ROOT.glob(pattern) if path.name not in NO_READERS)]
     exported = json.loads(subprocess.run([str(part) for part in command], check=True, capture_output=True, cwd=ROOT).stdout)
     found = {}
     for file in exported["data"][0]["files"]:
