@@ -25,6 +25,7 @@ function(stilla_add_kernels headers folder)
   target_compile_definitions(stilla_kernels PUBLIC STILLA_SEPARATE_KERNELS=1)
   target_link_libraries(stilla_kernels PUBLIC stilla::stilla)
   if(MSVC)
-    target_compile_options(stilla_kernels PRIVATE /bigobj)  # these objects have more sections than the usual form holds
+    # The headers need the first (base/config.hpp); these objects have more sections than the usual form holds.
+    target_compile_options(stilla_kernels PRIVATE /Zc:preprocessor /bigobj)
   endif()
 endfunction()

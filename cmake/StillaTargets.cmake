@@ -8,7 +8,7 @@ find_package(Threads REQUIRED)
 # than an object file holds without /bigobj.
 add_library(stilla_warnings INTERFACE)
 if(MSVC)
-  target_compile_options(stilla_warnings INTERFACE /W4 /permissive- /utf-8 /bigobj $<$<BOOL:${STILLA_WERROR}>:/WX>)
+  target_compile_options(stilla_warnings INTERFACE /W4 /permissive- /Zc:preprocessor /utf-8 /bigobj $<$<BOOL:${STILLA_WERROR}>:/WX>)
   set(stilla_unoptimised /Od)
 else()
   target_compile_options(stilla_warnings INTERFACE
