@@ -4,6 +4,7 @@
 #include <stilla/dispatch.hpp>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 
 #include "test_util.hpp"
@@ -129,6 +130,23 @@ TEST(Dispatch, SmmlaIsTheDefaultWhereTheCoreIsFasterWithIt) {
   EXPECT_EQ(detail::best_target(WithoutDotprod{}, cpu), I8mm::id);
   cpu.hwcap2 = 0;
   EXPECT_EQ(detail::best_target(Both{}, cpu), Dotprod::id);
+}
+
+// The register MIDR_EL1 also has the core's variant and revision, which make no difference. A core of Qualcomm's that nobody has
+// measured yet may be faster with smmla.
+TEST(Dispatch, OnlyKnownCoresAreNotMeasured) {
+  const auto known = [](std::uint64_t midr) {
+    CpuInfo cpu;
+    cpu.midr = midr;
+    return i8mm::smmla_is_known_faster(cpu);
+  };
+  EXPECT_EQ(known(0x510f0010), false) << "Oryon in Snapdragon X";
+  EXPECT_EQ(known(0x512f0011), false) << "a later revision of it";
+  for (const std::uint64_t midr : {0x510f0020u, 0x511f0030u, 0x510f8000u, 0x610f0220u, 0x4e0f0040u, 0u}) {
+    EXPECT_EQ(known(midr), std::nullopt) << midr;
+  }
+  EXPECT_EQ(known(0x410fd490), true) << "Neoverse N2";
+  EXPECT_EQ(known(0x410f0010), true) << "the part's number belongs to its designer";
 }
 
 class MeasuredSmmla : public TargetTest<I8mm> {};

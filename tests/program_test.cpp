@@ -3,6 +3,8 @@
 // Tests that start the program `stilla`: what it says about mistakes and files, the numbers that it prints, and to which stream
 // it writes.
 #include <gtest/gtest.h>
+#include <pwd.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -481,6 +483,19 @@ TEST_F(ProgramTest, BenchReportsTheMachineAndNoPath) {
   ASSERT_EQ(facts["tests"].size(), 2u);
   EXPECT_EQ(facts["tests"][0]["checksum"].get<std::string>().size(), 16u);
   EXPECT_FALSE(contains(text, "speaker.gguf")) << "a path may name a person";
+  char host[256] = "";
+  ASSERT_EQ(::gethostname(host, sizeof host - 1), 0);
+  std::vector<std::string> names{host};
+  if (const passwd* user = ::getpwuid(::getuid())) names.emplace_back(user->pw_name);
+  for (const char* variable : {"USER", "LOGNAME", "HOSTNAME", "HOME"}) {
+    if (const char* found = std::getenv(variable)) names.emplace_back(found);
+  }
+  for (const auto& [place, value] : facts.flatten().items()) {
+    for (const std::string& name : names) {
+      if (!value.is_string() || name.size() < 2) continue;
+      EXPECT_FALSE(contains(value.get<std::string>(), name)) << place << ": " << name;
+    }
+  }
   const Finished again = run_program(arguments);
   EXPECT_EQ(again.status, 1);
   EXPECT_TRUE(contains(again.err, "report.json: is there already")) << again.err;

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Compiles and links the program for Windows on Arm with Zig's clang, and inspects it: it must hold sdot and smmla, and need no
-# DLL but the system's. Nothing of it is run. The default is a few formats and little optimisation; --all compiles what users get.
+# DLL but the system's. Then compiles and links the tests and examples, with a few formats. Nothing of all this is run. The default is
+# a few formats and little optimisation for the program too; --all compiles what users get.
 #
 #   tests/windows_arm.sh [--all] [FOLDER]        default: build/windows-arm64
 #
@@ -11,8 +12,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 few=(-D "STILLA_FORMATS=F32;F16;Q8_0;Q4_0;Q4_K;Q6_K" -D "CMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG")
+formats=("${few[@]}")
 if [ "${1:-}" = --all ]; then
-  few=(-D STILLA_FORMATS= -D "CMAKE_CXX_FLAGS_RELEASE=-O3 -DNDEBUG")
+  formats=(-D STILLA_FORMATS= -D "CMAKE_CXX_FLAGS_RELEASE=-O3 -DNDEBUG")
   shift
 fi
 out=${1:-build/windows-arm64}
@@ -31,8 +33,11 @@ for text in '#include <windows.h>\n#include <stilla/stilla.hpp>\n' '#include <st
   "${STILLA_ZIG:-zig}" c++ -target aarch64-windows-gnu -std=c++20 -Wall -Wextra -Werror -DSTILLA_SEPARATE_KERNELS=1 -idirafter /usr/include \
     -Iinclude -Ikernels -c "$out/windows_h.cpp" -o "$out/windows_h.o"
 done
-cmake -B "$out" --toolchain cmake/toolchain-windows-arm64.cmake -D CMAKE_BUILD_TYPE=Release -D STILLA_WERROR=ON \
-  -D STILLA_BUILD_TESTS=OFF -D STILLA_BUILD_BENCH=OFF "${few[@]}"
+configure() {  # FOLDER OPTION...
+  cmake -B "$1" --toolchain cmake/toolchain-windows-arm64.cmake -D CMAKE_BUILD_TYPE=Release -D STILLA_WERROR=ON \
+    -D STILLA_BUILD_BENCH=OFF "${@:2}"
+}
+configure "$out" -D STILLA_BUILD_TESTS=OFF "${formats[@]}"
 cmake --build "$out" --target stilla_program
 program=$out/bin/stilla.exe
 
@@ -52,4 +57,8 @@ while read -r dll; do
       ;;
   esac
 done < <(llvm-objdump-19 -p "$program" | sed -n 's/^ *DLL Name: //p')
+
+configure "$out/tests" -D STILLA_BUILD_TESTS=ON "${few[@]}"
+cmake --build "$out/tests"
+echo "windows_arm: the tests and examples are linked"
 exit $failed

@@ -91,14 +91,14 @@ extern "C" STILLA_IMPORTED long __stdcall RegGetValueW(HKEY__* key, const wchar_
 #undef STILLA_IMPORTED
 
 // Windows stores registers of each core in its registry, under the numbers that encode them in an instruction: "CP 4000" is
-// MIDR_EL1.
-inline std::uint64_t read_registry_midr() {
+// MIDR_EL1, "CP 4031" is ID_AA64ISAR1_EL1. Returns the register of the first core, or 0 if it is not there.
+inline std::uint64_t read_stored_register(const wchar_t* name) {
   HKEY__* const local_machine = reinterpret_cast<HKEY__*>(static_cast<std::intptr_t>(static_cast<std::int32_t>(0x80000002u)));
   constexpr unsigned long any_number = 0x48;  // RRF_RT_REG_QWORD
   std::uint64_t value = 0;
   unsigned long bytes = sizeof value;
   const long status =
-      RegGetValueW(local_machine, L"HARDWARE\\DESCRIPTION\\System\\CentralProcessor\\0", L"CP 4000", any_number, nullptr, &value, &bytes);
+      RegGetValueW(local_machine, L"HARDWARE\\DESCRIPTION\\System\\CentralProcessor\\0", name, any_number, nullptr, &value, &bytes);
   return status == 0 ? value : 0;
 }
 #elif STILLA_ARCH_ARM && defined(__APPLE__)
@@ -152,11 +152,13 @@ inline CpuInfo read_cpu() {
   if (CpuInfo::bit(info.hwcap, CpuInfo::hwcap_cpuid)) __asm__("mrs %0, MIDR_EL1" : "=r"(info.midr));
 #elif STILLA_ARCH_ARM && defined(_WIN32)
   // The numbers of PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE and PF_ARM_V82_I8MM_INSTRUCTIONS_AVAILABLE. The latter exists from Windows
-  // 11 24H2 on, and older headers lack it. A system that does not know a feature answers no.
+  // 11 24H2 on, and older headers lack it. A system that does not know a feature answers no, so the field I8MM of ID_AA64ISAR1_EL1,
+  // bits 52 to 55, is asked too.
   constexpr unsigned long dotprod = 43, i8mm = 66;
   if (IsProcessorFeaturePresent(dotprod) != 0) info.hwcap |= std::uint64_t{1} << CpuInfo::hwcap_dotprod;
-  if (IsProcessorFeaturePresent(i8mm) != 0) info.hwcap2 |= std::uint64_t{1} << CpuInfo::hwcap2_i8mm;
-  info.midr = read_registry_midr();
+  const bool register_has_i8mm = (read_stored_register(L"CP 4031") >> 52 & 0xfu) != 0;
+  if (IsProcessorFeaturePresent(i8mm) != 0 || register_has_i8mm) info.hwcap2 |= std::uint64_t{1} << CpuInfo::hwcap2_i8mm;
+  info.midr = read_stored_register(L"CP 4000");
 #elif STILLA_ARCH_ARM && defined(__APPLE__)
   if (has_feature("hw.optional.arm.FEAT_DotProd")) info.hwcap |= std::uint64_t{1} << CpuInfo::hwcap_dotprod;
   if (has_feature("hw.optional.arm.FEAT_I8MM")) info.hwcap2 |= std::uint64_t{1} << CpuInfo::hwcap2_i8mm;

@@ -4,9 +4,11 @@
 // Apple M2, Snapdragon X and later CPUs have it. This target has matmuls of many tokens; everything else comes from dotprod.
 //
 // Whether smmla is faster depends on the core. An smmla does the work of two sdot. In a cycle, Arm's own cores execute as many
-// smmla as sdot, and Qualcomm's Oryon executes half as many. So the choice depends on the core's designer. On other designers'
-// CPUs, and on systems that do not tell the designer, a measurement of some microseconds decides, once in a program.
+// smmla as sdot, and Qualcomm's Oryon in Snapdragon X executes half as many. So the choice depends on the core. On other cores, and on
+// systems that do not tell the core, a measurement of some microseconds decides, once in a program.
 #pragma once
+
+#include <optional>
 
 #include <stilla/arm_dotprod/target.hpp>
 #include <stilla/base/target.hpp>
@@ -47,6 +49,20 @@ namespace stilla { inline namespace STILLA_ABI {
 namespace i8mm {
 
 enum class Designer : unsigned { unknown = 0, arm = 0x41, qualcomm = 0x51, microsoft = 0x6d };
+inline constexpr unsigned oryon_of_snapdragon_x = 0x001;  // a part of Qualcomm's
+
+// Whether the kernels are faster with smmla on this core than with sdot. Empty if it has to be measured.
+constexpr std::optional<bool> smmla_is_known_faster(const CpuInfo& cpu) {
+  switch (static_cast<Designer>(cpu.implementer())) {
+    case Designer::arm:
+    case Designer::microsoft: return true;  // Microsoft's Cobalt 100 is a Neoverse N2
+    case Designer::qualcomm:
+      if (cpu.part() == oryon_of_snapdragon_x) return false;
+      break;
+    default: break;
+  }
+  return std::nullopt;
+}
 
 // Whether smmla, on registers, multiplies at least a quarter more bytes in a given time than sdot. The float operations of the
 // kernels are the same with both.
@@ -78,12 +94,7 @@ struct I8mm {
   static constexpr bool is_guaranteed = Dotprod::is_guaranteed && STILLA_HAS_SET(__ARM_FEATURE_MATMUL_INT8);
   static bool available(const CpuInfo& cpu) { return Dotprod::available(cpu) && cpu.has_i8mm(); }
   static bool is_faster(const CpuInfo& cpu) {
-    switch (static_cast<i8mm::Designer>(cpu.implementer())) {
-      case i8mm::Designer::qualcomm: return false;
-      case i8mm::Designer::arm:
-      case i8mm::Designer::microsoft: return true;  // Microsoft's Cobalt 100 is a Neoverse N2
-      default: break;
-    }
+    if (const std::optional<bool> known = i8mm::smmla_is_known_faster(cpu)) return *known;
     static const bool measured = i8mm::smmla_measures_faster();
     return measured;
   }
