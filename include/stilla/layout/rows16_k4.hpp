@@ -101,31 +101,16 @@ constexpr bool codes_fit() {
   return true;
 }
 
-// Whether sub-scales and sub-minimums fit into four bits each. The compiler tries blocks of all zeros, all ones and both patterns
-// of alternating bits.
+// Whether the sub-scales of a format are least_scale to highest_scale, and its sub-minimums least_minimum to highest_minimum. The compiler
+// tries blocks of all zeros, all ones and both patterns of alternating bits.
 template <QuantisedFormat F>
-constexpr bool nibbles_fit() {
+constexpr bool sub_numbers_fit(int least_scale, int highest_scale, int least_minimum, int highest_minimum) {
   for (const unsigned pattern : {0x00u, 0xffu, 0x55u, 0xaau}) {
     std::array<std::byte, F::block_bytes> block{};
     for (std::byte& b : block) b = static_cast<std::byte>(pattern);
     for (std::size_t g = 0; g < F::block_weights / F::group_weights; ++g) {
       const int scale = F::sub_scale(block.data(), g), minimum = F::sub_minimum(block.data(), g);
-      if (scale < 0 || scale > 15 || minimum < 0 || minimum > 15) return false;
-    }
-  }
-  return true;
-}
-
-// Whether sub-scales fit into a signed byte, and sub-minimums into six bits with either sign, for which the integer sums of the kernels
-// have room. The compiler tries blocks of all zeros, all ones and both patterns of alternating bits.
-template <QuantisedFormat F>
-constexpr bool sub_minimums_fit() {
-  for (const unsigned pattern : {0x00u, 0xffu, 0x55u, 0xaau}) {
-    std::array<std::byte, F::block_bytes> block{};
-    for (std::byte& b : block) b = static_cast<std::byte>(pattern);
-    for (std::size_t g = 0; g < F::block_weights / F::group_weights; ++g) {
-      const int scale = F::sub_scale(block.data(), g), minimum = F::sub_minimum(block.data(), g);
-      if (scale < -128 || scale > 127 || minimum < -63 || minimum > 63) return false;
+      if (scale < least_scale || scale > highest_scale || minimum < least_minimum || minimum > highest_minimum) return false;
     }
   }
   return true;
@@ -167,10 +152,10 @@ struct Rows16K4 {
     if constexpr (F::is_codebook) {  // a table of up to 16 signed bytes
       holds = holds && F::code_bits <= 4 && F::zero_point == 0 && F::codebook.size() == std::size_t{1} << F::code_bits;
     }
-    if constexpr (has_sub_minimums<F>) {  // RoundedSums hold sums for eight groups of 32
-      holds = holds && groups == 8 && F::group_weights == code_block && detail::sub_minimums_fit<F>();
+    if constexpr (has_sub_minimums<F>) {  // RoundedSums hold sums for eight groups of 32; integer sums have room for these numbers
+      holds = holds && groups == 8 && F::group_weights == code_block && detail::sub_numbers_fit<F>(-128, 127, -63, 63);
     } else if constexpr (has_nibble_minimums<F>) {  // one record holds 256 weights
-      holds = holds && groups == 16 && !F::is_codebook && F::code_bits < 8 && detail::nibbles_fit<F>();
+      holds = holds && groups == 16 && !F::is_codebook && F::code_bits < 8 && detail::sub_numbers_fit<F>(0, 15, 0, 15);
     } else if constexpr (F::has_minimum) {  // the minimum is multiplied by the sum of 32 activations
       holds = holds && F::group_weights == code_block;
     }
