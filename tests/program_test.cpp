@@ -490,7 +490,8 @@ TEST_F(ProgramTest, BenchReportsTheMachineAndNoPath) {
   for (const char* variable : {"USER", "LOGNAME", "HOSTNAME", "HOME"}) {
     if (const char* found = std::getenv(variable)) names.emplace_back(found);
   }
-  for (const auto& [place, value] : facts.flatten().items()) {
+  const nlohmann::json values = facts.flatten();  // items() refers to it, so it has to live as long as the loop
+  for (const auto& [place, value] : values.items()) {
     for (const std::string& name : names) {
       if (!value.is_string() || name.size() < 2) continue;
       EXPECT_FALSE(contains(value.get<std::string>(), name)) << place << ": " << name;
