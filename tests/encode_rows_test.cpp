@@ -6,7 +6,9 @@
 #include <stilla/format/encode_rows.hpp>
 #include <stilla/format/encoding_error.hpp>
 
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <string>
 
 #include "test_util.hpp"
@@ -62,6 +64,30 @@ TYPED_TEST(EncodeRows, GivesTheEncodersBytesAndTheirError) {
   EXPECT_NEAR(report.relative_rmse, std::sqrt(squared_error / squared_source), 1e-12 * report.relative_rmse);
   EXPECT_EQ(report.max_error, highest);
   EXPECT_LE(report.rmse, report.max_error);
+}
+
+// Encoders round by integer arithmetic. Here the results are compared with the definition, computed with std::round, near all
+// halves, and for numbers that are no codes.
+TEST(Rounding, NearestIntegerIsTheDefinition) {
+  const auto expected = [](float x) { return std::fabs(x) < 256.0f ? static_cast<int>(std::round(x)) : 0; };
+  for (int half = -515; half <= 515; ++half) {
+    float x = 0.5f * static_cast<float>(half);
+    for (int step = 0; step < 3; ++step) x = std::nextafter(x, -1000.0f);
+    for (int step = 0; step < 7; ++step, x = std::nextafter(x, 1000.0f)) EXPECT_EQ(detail::nearest_integer(x), expected(x)) << x;
+  }
+  std::uint32_t bits = 1;
+  for (int i = 0; i < 1'000'000; ++i) {
+    bits = bits * 1664525u + 1013904223u;
+    const auto x = std::bit_cast<float>(bits);
+    ASSERT_EQ(detail::nearest_integer(x), expected(x)) << x;
+  }
+}
+
+TEST(Rounding, LargestMagnitude) {
+  const float weights[] = {0.5f, -0.0f, -3.25f, 3.0f};
+  EXPECT_EQ(detail::largest_magnitude(weights, 4), 3.25f);
+  EXPECT_EQ(detail::largest_magnitude(weights, 1), 0.5f);
+  EXPECT_EQ(std::bit_cast<std::uint32_t>(detail::largest_magnitude(weights + 1, 1)), 0u) << "+0, so a scale is never -0";
 }
 
 TYPED_TEST(EncodeRows, IsTheSameForAnyNumberOfThreads) {

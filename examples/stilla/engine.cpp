@@ -242,7 +242,7 @@ std::uint64_t weight_bytes(const stilla::ModelSource& source, std::optional<stil
     if (tensor.n_dims < 2) {
       bytes += tensor.dims[0] * sizeof(float);
     } else if (!has_head || tensor.name != "token_embd.weight") {
-      stilla::with_format(stilla::requantised_format(tensor, weights), [&]<class Format>(Format) {
+      stilla::with_format(stilla::requantised_format(source, tensor, weights), [&]<class Format>(Format) {
         bytes += stilla::packed_bytes<Format>(static_cast<std::size_t>(tensor.dims[1]), static_cast<std::size_t>(tensor.dims[0]));
       });
     }

@@ -194,7 +194,8 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
          "that need it; int8 throughout. By default int16 below a billion weights, mixed from there on")
       ->type_name("TYPE");
   add_pretokenizer_option(app, options.pretokenizer);
-  add_weights_option(app, options.weights, fmt::format("Requantise the layers' matrices when they are loaded{}", weights_advice));
+  add_weights_option(app, options.weights,
+                     fmt::format("Requantise the layers' matrices when they are loaded, and a head of floats to q8_0{}", weights_advice));
   add_imatrix_option(app, options.imatrix);
   add_device_options(app, options);
   add_number<std::size_t>(app, "--ctx,-c", options.context, 1, max_context,

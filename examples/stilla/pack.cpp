@@ -92,7 +92,7 @@ std::string requantised_text(const stilla::ModelSource& source, std::optional<st
   for (std::size_t i = 0; i < source.tensor_count(); ++i) {
     const stilla::TensorInfo& tensor = source.tensor(i);
     matrices += tensor.is_matrix();
-    requantised += tensor.is_matrix() && stilla::requantised_format(tensor, weights) == *weights;
+    requantised += tensor.is_matrix() && stilla::requantised_format(source, tensor, weights) == *weights;
   }
   return fmt::format(", {} of {} matrices as {}", requantised, matrices, stilla::format_name(*weights));
 }
@@ -159,7 +159,8 @@ void add_pack(CLI::App& app, Command& chosen) {
       ->required();
   command->add_option("-o,--output", options->output, "The file to write (default: the model's name with .stilla)")->type_name("FILE");
   add_no_mmap_option(*command, options->load_mode);
-  add_weights_option(*command, options->weights, fmt::format("Requantise the layers' matrices before they are packed{}", weights_advice));
+  add_weights_option(*command, options->weights,
+                     fmt::format("Requantise the layers' matrices before they are packed, and a head of floats to q8_0{}", weights_advice));
   add_weight_change_options(*command, options->change);
   add_threads_option(*command, options->threads);
   command->add_flag("-v,--verbose", options->verbose, "Say of each matrix that is requantised how far it is from the file's");

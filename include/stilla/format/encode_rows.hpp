@@ -25,6 +25,7 @@
 #include <stilla/base/error.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
+#include <stilla/format/encoding_error.hpp>
 #include <stilla/format/format.hpp>
 #include <stilla/format/format_name.hpp>
 #include <stilla/format/importance.hpp>
@@ -70,25 +71,26 @@ struct EncodedRow {
   std::size_t bad_column;
 };
 
+// Encodes one row and compares it with its source.
 template <EncodableFormat F>
 EncodedRow encode_and_compare(std::byte* blocks, const float* weights, std::size_t K, const float* importance) {
-  EncodedRow row{0.0, 0.0, 0.0, K};
-  float decoded[F::block_weights];
   if (importance == nullptr) {
     encode_row<F>(weights, blocks, K);
   } else if constexpr (ImportanceFormat<F>) {
     encode_row<F>(weights, blocks, K, importance);
   }
-  for (std::size_t k0 = 0; k0 < K; k0 += F::block_weights) {
-    decode_block<F>(blocks, k0, decoded);
-    for (std::size_t k = 0; k < F::block_weights; ++k) {
-      const auto source = static_cast<double>(weights[k0 + k]);
-      const double error = std::fabs(static_cast<double>(decoded[k]) - source);
-      if (!std::isfinite(error) && row.bad_column == K) row.bad_column = k0 + k;
-      row.squared_error = std::fma(error, error, row.squared_error);
-      row.squared_source = std::fma(source, source, row.squared_source);
-      if (error > row.max_error) row.max_error = error;
-    }
+  ErrorSums sums;
+  float decoded[F::block_weights];
+  for (std::size_t k = 0; k < K; k += F::block_weights) {
+    decode_block<F>(blocks, k, decoded);
+    sums.add(decoded, weights + k, F::block_weights);
+  }
+  EncodedRow row{sums.squared_error(), sums.squared_source(), sums.max_error(), K};
+  if (is_finite(row.squared_error)) return row;
+  for (row.bad_column = 0; row.bad_column < K; ++row.bad_column) {
+    const std::size_t k = row.bad_column % F::block_weights;
+    if (k == 0) decode_block<F>(blocks, row.bad_column, decoded);
+    if (!is_finite(static_cast<double>(decoded[k]) - static_cast<double>(weights[row.bad_column]))) break;
   }
   return row;
 }

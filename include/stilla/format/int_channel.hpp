@@ -50,7 +50,7 @@ struct ChannelFormat {
 
   // The scale for a row of `count` weights. It is not negative.
   static float fit(const float* weights, std::size_t count, const float* importance = nullptr) {
-    const float extreme = magnitude(extreme_of(weights, count));
+    const float extreme = largest_magnitude(weights, count);
     ScaleFit best{0, 0};
     for (int step = 0; step <= cuts && extreme != 0.0f; ++step) {
       const float last = static_cast<float>(highest) * (1.0f + 0.125f * static_cast<float>(step));  // exact

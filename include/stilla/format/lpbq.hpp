@@ -107,7 +107,7 @@ struct BlockScaledRow {
   // The step between levels that a block wants: the best of several fits by least squares, if the step could be any number. It is
   // not negative.
   static double block_step(const float* weights, const float* importance) {
-    const float extreme = magnitude(extreme_of(weights, B));
+    const float extreme = largest_magnitude(weights, B);
     ScaleFit best{0, 0};
     for (int step = 0; step <= cuts && extreme != 0.0f; ++step) {
       const float last = static_cast<float>(highest) * (1.0f + 0.125f * static_cast<float>(step));  // exact

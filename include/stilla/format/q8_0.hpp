@@ -44,7 +44,7 @@ struct Q8_0 {
 
   // The largest magnitude becomes +-127. Codes are rounded with the scale as a float, before the scale is rounded to f16.
   static void encode(const float* weights, std::byte* block) {
-    const float d = detail::magnitude(detail::extreme_of(weights, block_weights)) / 127.0f;
+    const float d = detail::largest_magnitude(weights, block_weights) / 127.0f;
     const float inverse = detail::inverse_scale(d);
     store_as(block, to_f16(d));
     for (std::size_t k = 0; k < block_weights; ++k) {

@@ -8,8 +8,10 @@
 // do not need this: their products are exact in float, so fused and unfused results are the same.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 
 #include <stilla/base/config.hpp>
 
@@ -44,11 +46,14 @@ inline unsigned truncated_code(float x, unsigned highest) {
 
 // x rounded to an integer, ties away from zero. An x that is not a number between -256 and 256 becomes 0. Such an x comes from a
 // block so small that 1 / scale is infinite, or from weights that are not finite.
+//
+// The rounding is done in integers, on |x| in units of 2^-16: the multiplication by 2^16 is exact, and what the conversion cuts off
+// is less than a unit, which does not decide whether the fraction is at least one half. So there is no addition of floats that a
+// compiler could fuse with the multiplication that made x, and it can work on several weights at once.
 inline int nearest_integer(float x) {
-  const float size = rounded(magnitude(x));
-  if (!(size < 256.0f)) return 0;
-  const auto whole = static_cast<int>(size);
-  const int nearest = whole + (size - static_cast<float>(whole) >= 0.5f ? 1 : 0);
+  const float size = magnitude(x);
+  const auto units = static_cast<int>((size < 256.0f ? size : 0.0f) * 65536.0f);
+  const int nearest = (units + 32768) >> 16;
   return x < 0 ? -nearest : nearest;
 }
 
@@ -59,6 +64,17 @@ inline float extreme_of(const float* weights, std::size_t count) {
     if (magnitude(weights[k]) > magnitude(extreme)) extreme = weights[k];
   }
   return extreme;
+}
+
+// The largest |weight|. Magnitudes are compared as integers, which compilers do for several weights at once: bit patterns of floats
+// without a sign have the order of their values. If a weight is not a number, the result is none.
+inline float largest_magnitude(const float* weights, std::size_t count) {
+  std::int32_t largest = 0;
+  for (std::size_t k = 0; k < count; ++k) {
+    const std::int32_t bits = std::bit_cast<std::int32_t>(weights[k]) & 0x7fffffff;
+    largest = bits > largest ? bits : largest;
+  }
+  return std::bit_cast<float>(largest);
 }
 
 struct Range {

@@ -243,8 +243,6 @@ class HuggingFaceFolder final : public ModelSource {
     if (Status s = add_rope_factors(); !s) return s;
     if (Status s = index_tensors(); !s) return s;
     if (Status s = check_head(); !s) return s;
-    const std::string_view head = find("output.weight") != nullptr ? "output.weight" : "token_embd.weight";
-    for (Tensor& tensor : tensors_) tensor.info.is_original_head = tensor.name == head;
     return success();
   }
 

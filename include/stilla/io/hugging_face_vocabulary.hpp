@@ -19,7 +19,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -168,17 +167,23 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // Gives each id without a token an unused token, and notes in ids_ the id of every other token.
+  // Gives each id without a token an unused token.
   Status fill_holes() {
     for (std::size_t i = 0; i < out_.tokens.size(); ++i) {
-      if (out_.types[i] == no_token) {
-        out_.tokens[i] = concat("[PAD", i, "]");
-        out_.types[i] = TokenType::unused;
-      } else {
-        ids_.emplace(out_.tokens[i], static_cast<std::uint32_t>(i));
-      }
+      if (out_.types[i] != no_token) continue;
+      out_.tokens[i] = concat("[PAD", i, "]");
+      out_.types[i] = TokenType::unused;
     }
     return success();
+  }
+
+  // The first id of a token of tokenizer.json. It looks at all tokens, since it is asked for a few tokens only; a map of all tokens
+  // took longer to make than everything else that this class does.
+  std::optional<std::uint32_t> id_of_token(std::string_view text) const {
+    for (std::size_t i = 0; i < out_.tokens.size(); ++i) {
+      if (out_.tokens[i] == text && out_.types[i] != TokenType::unused) return static_cast<std::uint32_t>(i);
+    }
+    return std::nullopt;
   }
 
   // Reads the merges of tokenizer.json. Each is a string "left right" or an array ["left", "right"].
@@ -295,9 +300,9 @@ class HuggingFaceVocabularyReader {
     for (const Token& token : tokens) {
       const std::string* text = special_token(token.key);
       if (text == nullptr) continue;
-      const auto found = ids_.find(*text);
-      if (found != ids_.end()) {
-        token.id = found->second;
+      const std::optional<std::uint32_t> found = id_of_token(*text);
+      if (found) {
+        token.id = *found;
       } else if (token.is_needed) {
         return refuse_in("tokenizer_config.json", token.key, "found '", printable(*text), "', which is no token");
       }
@@ -327,13 +332,13 @@ class HuggingFaceVocabularyReader {
           has_text = true;
           continue;
         }
-        const auto found = ids_.find(*id);
-        const bool is_bos = !has_text && !out_.add_bos && found != ids_.end() && (!out_.bos || *out_.bos == found->second);
+        const std::optional<std::uint32_t> found = id_of_token(*id);
+        const bool is_bos = !has_text && !out_.add_bos && found && (!out_.bos || *out_.bos == *found);
         if (!is_bos) {
           return refuse("post_processor.single", "adds the token '", printable(*id), "' ", has_text ? "after" : "before",
                         " a text; supported: BOS before it");
         }
-        out_.bos = found->second;
+        out_.bos = *found;
         out_.add_bos = true;
       }
     }
@@ -384,7 +389,6 @@ class HuggingFaceVocabularyReader {
   HuggingFaceTexts texts_;
   std::uint64_t max_id_ = 0;
   Vocabulary out_;
-  std::map<std::string_view, std::uint32_t> ids_;  // views of out_.tokens, which does not change after this
 };
 
 }  // namespace detail

@@ -52,9 +52,6 @@ struct TensorInfo {
   std::uint64_t offset;  // of the first byte in its file, for messages
   bool is_packed;        // its bytes are panels (layout/pack.hpp), not rows of blocks
   std::uint32_t file = 0;  // which of the source's files contains it, from 0
-  // Whether this tensor is the model's head in floats, as the model was trained, and not in a format that somebody chose for
-  // running it.
-  bool is_original_head = false;
 
   std::uint64_t columns() const { return dims[0]; }
   std::uint64_t rows() const { return dims[1] * dims[2] * dims[3]; }
@@ -261,16 +258,24 @@ inline Result<const TensorInfo*> ModelSource::require_tensor(std::string_view na
   return tensor;
 }
 
+// True if the tensor multiplies the last vectors to logits: output.weight, or the embedding of a model that has no output.weight.
+inline bool is_head(const ModelSource& source, const TensorInfo& tensor) {
+  return tensor.name == "output.weight" || (tensor.name == "token_embd.weight" && source.find_tensor("output.weight") == nullptr);
+}
+
 // The format of a tensor when the layers of a model are requantised to `format`, if given. The matrices of the layers get
-// `format` if their rows are whole blocks of it. Embedding, head and vectors stay as the source has them, with one exception: the
-// head of an original release then becomes q8_0, because in 16 bits it would be most of what a small model reads for each token.
-inline FormatId requantised_format(const TensorInfo& tensor, std::optional<FormatId> format) {
-  const bool is_of_layer = tensor.is_matrix() && tensor.name.starts_with("blk.");
-  if (!format || tensor.format == no_format || !(is_of_layer || tensor.is_original_head)) return tensor.format;
-  if (tensor.is_original_head) {
-    bool is_float = true;
-    with_format(*format, [&]<class F>(F) { is_float = F::block_weights == 1; });
-    if (is_float) return tensor.format;
+// `format` if their rows are whole blocks of it. Embedding, head and vectors stay as the source has them, with one exception: a
+// head of floats becomes q8_0 unless `format` is one of floats too, because in 16 bits the head would be most of what a small model
+// reads for each token.
+inline FormatId requantised_format(const ModelSource& source, const TensorInfo& tensor, std::optional<FormatId> format) {
+  if (!format || tensor.format == no_format || !tensor.is_matrix()) return tensor.format;
+  if (!tensor.name.starts_with("blk.")) {
+    const auto is_of_floats = [](FormatId id) {
+      bool result = false;
+      with_format(id, [&]<class F>(F) { result = F::block_weights == 1; });
+      return result;
+    };
+    if (tensor.is_packed || !is_head(source, tensor) || !is_of_floats(tensor.format) || is_of_floats(*format)) return tensor.format;
     format = id_of<Q8_0>;
   }
   return packed_bytes(*format, tensor.rows(), tensor.columns()) ? *format : tensor.format;

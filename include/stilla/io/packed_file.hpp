@@ -19,7 +19,7 @@
 //   tensor record of a packed matrix: shape as in the original, type number | 0x80000000, packed_bytes(type, N, K) bytes.
 //
 // Matrices are packed if kernels can multiply their format. If another format is asked for, the matrices of the layers are
-// requantised to it first (requantised_format in model_source.hpp). These tensors are stored as they were: vectors, tensors of
+// requantised to it first, and a head of floats to q8_0 (requantised_format in model_source.hpp). These tensors are stored as they were: vectors, tensors of
 // other types, and the embedding of a model that has a head of its own, because this embedding is read by rows.
 //
 // Opening a GGUF file opens a packed file too: gguf_parser.hpp checks it like any other file, then its layout and the checksum of
@@ -144,9 +144,9 @@ inline Result<std::uint64_t> source_identity(const ModelSource& source) {
 
 // Returns the format that a tensor has in a packed file. Vectors (norms and biases) whose values options.change alters, a rotation for
 // example, become floats.
-inline FormatId packed_format(const TensorInfo& tensor, const PackOptions& options) {
+inline FormatId packed_format(const ModelSource& source, const TensorInfo& tensor, const PackOptions& options) {
   const bool is_changed_vector = options.change != nullptr && !tensor.is_matrix() && options.change->changes(tensor);
-  return is_changed_vector ? format_id("f32") : requantised_format(tensor, options.format);
+  return is_changed_vector ? format_id("f32") : requantised_format(source, tensor, options.format);
 }
 
 // True if `packed` was packed from exactly the bytes of `source` and with `options`.
@@ -164,7 +164,7 @@ inline bool is_packed_from(const GgufFile& packed, const ModelSource& source, co
     const TensorInfo& tensor = source.tensor(i);
     const GgufTensor* found = packed.find_tensor(tensor.name);
     if (found == nullptr) return false;
-    const FormatId expected = packed_format(tensor, options);
+    const FormatId expected = packed_format(source, tensor, options);
     if (found->format != expected || (expected == no_format && found->type != source.foreign_type_number(tensor))) return false;
   }
   const Result<std::uint64_t> found = packed.get_uint(packed_source_key), expected = source_identity(source);
@@ -230,7 +230,7 @@ class PackedFileWriter {
   struct Placed {
     const TensorInfo* tensor;
     bool is_packed;
-    FormatId format;       // in the packed file
+    FormatId format;  // in the packed file
     std::uint64_t offset;  // from the start of the tensor data
     std::uint64_t bytes;
   };
@@ -251,7 +251,7 @@ class PackedFileWriter {
     std::uint64_t offset = 0;
     for (std::size_t i = 0; i < source_.tensor_count(); ++i) {
       const TensorInfo& tensor = source_.tensor(i);
-      Placed placed{&tensor, is_to_be_packed(tensor), packed_format(tensor, options_), offset, tensor.size_bytes};
+      Placed placed{&tensor, is_to_be_packed(tensor), packed_format(source_, tensor, options_), offset, tensor.size_bytes};
       if (placed.format != tensor.format && !placed.is_packed) {
         placed.bytes = tensor.columns() * sizeof(float);  // a changed vector
       } else if (placed.is_packed) {

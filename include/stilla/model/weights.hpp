@@ -223,7 +223,7 @@ class Model {
       const TensorInfo& tensor = source_->tensor(i);
       const bool goes_to_device = (!device_.empty() || !has_layers_) && tensor.name.starts_with("blk.");
       if (!tensor.is_matrix() || tensor.is_packed || goes_to_device || &tensor == embedding_) continue;
-      const auto bytes = packed_bytes(requantised_format(tensor, layer_format_), tensor.rows(), tensor.columns());
+      const auto bytes = packed_bytes(requantised_format(*source_, tensor, layer_format_), tensor.rows(), tensor.columns());
       if (bytes) bytes_to_pack += *bytes;  // other tensors are refused where they are read
     }
     if (!memory_.resize(bytes_to_pack)) return out_of_memory("packed weights", bytes_to_pack);
@@ -344,7 +344,7 @@ class Model {
   Result<StoredMatrix> stored_matrix(const std::string& name, std::size_t rows, std::size_t cols) const {
     const Result<const TensorInfo*> tensor = source_->require_tensor(name, {cols, rows});
     if (!tensor) return tensor.error();
-    const FormatId format = requantised_format(**tensor, layer_format_);
+    const FormatId format = requantised_format(*source_, **tensor, layer_format_);
     if ((*tensor)->is_packed && format != (*tensor)->format) {
       return source_->tensor_error(**tensor, "is packed; only the file it was packed from can be requantised");
     }
