@@ -7,10 +7,10 @@
     bench/port_limits.py --cpus oryon-1,neoverse-v2 --tiles sweep_tile,pair_tile      with aarch64-linux-gnu-g++ and clang++-19
 
 The script compiles the tiles and takes from each the loop that has most dot products. It prints, per 256 multiply-adds (256 weights
-for one token), the cycles of the simulation (front end, latencies and ports; every load hits L1) beside two limits: `ports`, the
-cycles that the busiest port needs for all instructions of the loop, and `dot`, the cycles that the dot products alone need. `of dot`
-is dot / cycles. `stack` counts the loop's loads from and stores to the stack: where a tile itself keeps nothing on the stack, they are
-registers that the compiler spills.
+for one token), the cycles of the simulation (front end, latencies and ports; every load hits L1) beside three limits: `ports`, the
+cycles that the busiest port needs for all instructions of the loop, `loads`, those that the loads alone need, and `dot`, those that the
+dot products alone need. `of dot` is dot / cycles. `stack` counts the loop's loads from and stores to the stack for each dot product:
+where a tile itself keeps nothing on the stack, they are registers that the compiler spills.
 
 Targets of Arm are compiled by cross compilers. For them `dot` counts sdot instructions, or in pair_tile smmla instructions, each of
 which does twice the work of an sdot; so compare the cycles of the two, not `dot`. LLVM 19's model of Oryon knows neither an sdot that
@@ -177,21 +177,29 @@ class Cpu:
         self.is_flawed = of_registers[2][0] > of_memory[2][0]
 
     def measure(self, loop):
-        """Cycles, port limit and dot limit per 256 multiply-adds."""
+        """Cycles, port limit, load limit and dot limit per 256 multiply-adds, and the number of dot products in the loop."""
         dots = [line for line in loop if self.instruction in line]
         products = sum(PRODUCTS[self.instruction if is_arm(self.target) else re.search(r"%([xyz]mm)\d+\s*$", line)[1]] for line in dots)
         if self.is_flawed:
             loop = [re.sub(rf"({self.instruction}\s+)%\w+", r"\1(%rsp)", line) for line in loop]
         cycles, ports, _, _ = simulate(self.mca, loop, self.name)
-        return [value * 256 / products for value in (cycles, ports, self.dot_cycles * len(dots))]
+        loads = simulate(self.mca, loads_of(loop), self.name)[1]
+        return [value * 256 / products for value in (cycles, ports, loads, self.dot_cycles * len(dots))], len(dots)
+
+
+def loads_of(loop):
+    """The loads of a loop. On x86, where other instructions have memory operands, a load of the operand stands for each of them."""
+    arm = [line for line in loop if re.match(r"\s*ld", line)]
+    operand = re.compile(r"([-\w]*\(%[^()]*\))(?:, *%([xyz]mm)\d+)?")
+    x86 = [match for line in loop if "lea" not in line and (match := operand.search(line)) and not line.rstrip().endswith(")")]
+    return arm or [f"\tvmovups {match[1]}, %{match[2]}0" if match[2] else f"\tmovq {match[1]}, %rax" for match in x86] or ["\tnop"]
 
 
 def stack_accesses(loop):
-    """How many of a loop's instructions load vectors from the stack or store vectors there, and how many of these are stores."""
+    """How many of a loop's instructions load vectors from the stack or store vectors there."""
     x86 = [line for line in loop if re.search(r"\(%r[sb]p[,)]", line) and re.search(r"%[xyz]mm", line)]
     arm = [line for line in loop if re.search(r"\s(ld[rpu]|ldur|st[rpu]|stur)\s+[qdv]\d+,.*\[sp\b", line)]
-    stores = sum(bool(re.search(r"\(%r[sb]p[^()]*\)\s*$", line)) for line in x86) + sum("\tst" in line for line in arm)
-    return len(x86) + len(arm), stores
+    return len(x86) + len(arm)
 
 
 def main():
@@ -229,13 +237,13 @@ def main():
     for (model, target), same in groups.items():
         note = ", dot products with memory operands" if same[0].is_flawed else ""
         print(f"\n{', '.join(cpu.name for cpu in same)}: model {model}{note}, target {target}")
-        print(f"{'tile':36}{'compiler':13}{'cycles':>8}{'ports':>8}{'dot':>8}{'of dot':>8}{'stack loads, stores':>22}")
+        print(f"{'tile':36}{'compiler':13}{'cycles':>8}{'ports':>8}{'loads':>8}{'dot':>8}{'of dot':>8}{'stack':>8}")
         for (of, tile, compiler), loop in sorted(loops.items()):
             if of != target:
                 continue
-            cycles, ports, dot = same[0].measure(loop)
-            stack, stores = stack_accesses(loop)
-            print(f"{tile:36}{compiler:13}{cycles:8.2f}{ports:8.2f}{dot:8.2f}{dot / cycles:8.0%}{stack - stores:14d},{stores:7d}")
+            (cycles, ports, loads, dot), dots = same[0].measure(loop)
+            print(f"{tile:36}{compiler:13}{cycles:8.2f}{ports:8.2f}{loads:8.2f}{dot:8.2f}{dot / cycles:8.0%}"
+                  f"{stack_accesses(loop) / dots:8.2f}")
     return 0
 
 
