@@ -33,10 +33,14 @@ TEST_F(ProgramTest, NpuListNamesEachNumbersSource) {
   }
 }
 
+// The tables of Hexagon and XDNA2 hold the numbers of kernels/README.md. NPU4 has no table, which is said.
 TEST_F(ProgramTest, NpuScheduleIsATable) {
   const Finished table = run_program({"npu", "schedule"});
   ASSERT_EQ(table.status, 0) << table.err;
   EXPECT_TRUE(contains(table.out, "| 7B | down | 3584 x 18944 | bf16 | 64 x 64 x 64 | 1 | 52480 | 12 | 524288 |")) << table.out;
+  EXPECT_TRUE(contains(table.out, "| 4 MiB | 7B | down | 3584 x 18944 | 64 | 2 | 1 | 28 | 1332.0 KiB | 2444.0 KiB | 32.0 KiB | 93 % |"))
+      << table.out;
+  EXPECT_TRUE(contains(table.out, "Intel NPU4: the size")) << table.out;
 }
 
 // `npu check` is tested with the model that is embedded in the program, and with a packed and an unpacked file, whose weights

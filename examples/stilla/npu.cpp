@@ -13,6 +13,7 @@
 #include <stilla/io/model_source.hpp>
 #include <stilla/model/npu.hpp>
 #include <stilla/model/npu_check.hpp>
+#include <stilla/npu_hexagon/schedule.hpp>
 #include <stilla/npu_xdna/schedule.hpp>
 
 #include "commands.hpp"
@@ -128,10 +129,37 @@ Json verdict_json(const stilla::NpuVerdict& verdict) {
   return out;
 }
 
+// Returns how R1-Distill-Qwen's matrices go through the memory of a Hexagon DSP, as a Markdown table.
+std::string hexagon_schedules() {
+  using namespace stilla::hexagon;
+  std::string out =
+      "| VTCM | model | matrix | N x K | tokens | passes | panels a step | steps | columns | weights, twice | results, twice | in all |\n"
+      "|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+  for (const std::size_t vtcm : vtcm_sizes) {
+    for (const ModelShapes& model : r1_layers) {
+      for (const MatrixShape& matrix : model.matrices) {
+        for (const std::size_t M : scheduled_tokens) {
+          const Schedule s = plan(matrix, WeightForm::lpbq, stilla::npu::Activations::int16, M, vtcm);
+          const auto kib = [](std::size_t bytes) { return static_cast<double>(bytes) / 1024; };
+          out += fmt::format("| {} MiB | {} | {} | {} x {} | {} | {} | {} | {} | {:.1f} KiB | {:.1f} KiB | {:.1f} KiB | {:.0f} % |\n",
+                             vtcm >> 20, model.name, matrix.name, matrix.N, matrix.K, M, s.passes, s.panels, s.steps, kib(s.column_bytes),
+                             kib(s.weight_bytes), kib(s.result_bytes), 100.0 * kib(s.bytes()) / kib(vtcm));
+        }
+      }
+    }
+  }
+  return out;
+}
+
 // Prints how matrix products fit the memories of NPUs whose memories are known.
 int schedule() {
-  write_output(
-      fmt::format("AMD XDNA2, core tiles of R1-Distill-Qwen's matrices on all columns; on paper\n\n{}", stilla::xdna::schedule_markdown()));
+  write_output(fmt::format(
+      "How R1-Distill-Qwen's matrices go through the memories of NPUs; on paper. The compiler has asserted that each of them fits.\n\n"
+      "Qualcomm Hexagon: LPBQ weights by int16 tokens in a DSP's VTCM\n\n{}\n"
+      "AMD XDNA2: core tiles on all columns\n\n{}\n"
+      "Intel NPU4: the size of its tiles' memory is not published, and OpenVINO's compiler divides a graph by itself, so there is no\n"
+      "schedule to state here. examples/stilla/npu.md says which graphs that compiler took.\n",
+      hexagon_schedules(), stilla::xdna::schedule_markdown()));
   return 0;
 }
 
@@ -179,7 +207,7 @@ void add_npu(CLI::App& app, Command& chosen) {
   list_command->add_flag("--json", options->json, "As JSON");
   list_command->callback([options, &chosen] { chosen = [options] { return list(*options); }; });
 
-  CLI::App* schedule_command = command->add_subcommand("schedule", "What NPUs' memories hold of R1-Distill-Qwen's matrices, a table");
+  CLI::App* schedule_command = command->add_subcommand("schedule", "How R1-Distill-Qwen's matrices go through NPUs' memories, tables");
   schedule_command->callback([&chosen] { chosen = [] { return schedule(); }; });
 
   add_device_test(*command, chosen);
