@@ -21,7 +21,8 @@ TEST_F(ProgramTest, PackSaysHowFarRequantisedWeightsAre) {
   const std::vector<std::string> pack{"pack", "-m", path("to-round.gguf"), "--weights", "int4_channel"};
   const Finished packed = run_program(pack);
   ASSERT_EQ(packed.status, 0) << packed.err;
-  EXPECT_TRUE(contains(packed.err, "28 matrices were requantised; relative error ")) << packed.err;
+  EXPECT_TRUE(contains(packed.err, "29 matrices were requantised; relative error ")) << packed.err;
+  EXPECT_TRUE(contains(packed.err, "28 of 30 matrices as int4_channel, the head as q8_0, in ")) << packed.err;
   EXPECT_FALSE(contains(packed.err, "blk.0.attn_q.weight from f16 to int4_channel\n")) << packed.err;
   fs::remove(path("to-round-int4_channel.stilla"));
   std::vector<std::string> verbose = pack;

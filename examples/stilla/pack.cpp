@@ -84,17 +84,21 @@ void check_space(std::uint64_t needed, const std::string& output) {
                                 bytes_text(static_cast<double>(space.available))));
 }
 
-// Describes how many matrices are requantised, for example ", 168 of 169 matrices as st4". Returns nothing if the weights
-// stay as they are.
+// Describes how many matrices are requantised, for example ", 168 of 169 matrices as st4, the head as q8_0". Returns nothing if the
+// weights stay as they are.
 std::string requantised_text(const stilla::ModelSource& source, std::optional<stilla::FormatId> weights) {
   if (!weights) return "";
   std::size_t matrices = 0, requantised = 0;
+  std::string head;
   for (std::size_t i = 0; i < source.tensor_count(); ++i) {
     const stilla::TensorInfo& tensor = source.tensor(i);
     matrices += tensor.is_matrix();
-    requantised += tensor.is_matrix() && stilla::requantised_format(source, tensor, weights) == *weights;
+    const stilla::FormatId format = stilla::requantised_format(source, tensor, weights);
+    requantised += tensor.is_matrix() && format == *weights;
+    if (stilla::is_head(source, tensor) && format != tensor.format && format != *weights)
+      head = fmt::format(", the head as {}", stilla::format_name(format));
   }
-  return fmt::format(", {} of {} matrices as {}", requantised, matrices, stilla::format_name(*weights));
+  return fmt::format(", {} of {} matrices as {}{}", requantised, matrices, stilla::format_name(*weights), head);
 }
 
 int pack(const Options& options) {
