@@ -311,6 +311,7 @@ class Interpreter {
       if (known == name) return value;
     }
     if (const Function* function = find_function(name)) return function;
+    if (is_unknown_function(name)) return run_.fail("the function '", name, "' is not supported");
     return Undefined{&name};
   }
 

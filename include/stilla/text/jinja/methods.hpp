@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -344,8 +346,7 @@ inline constexpr NamedOperation list_methods[] = {
 };
 inline constexpr NamedOperation loop_methods[] = {{"cycle", cycle_method}};
 
-template <std::size_t size>
-const NamedOperation* find_operation(const NamedOperation (&operations)[size], std::string_view name) {
+inline const NamedOperation* find_operation(std::span<const NamedOperation> operations, std::string_view name) {
   for (const NamedOperation& operation : operations) {
     if (operation.name == name) return &operation;
   }
@@ -370,13 +371,13 @@ std::string_view method_name(const Value& self, std::string_view name) {
 
 // Whether there is a type of values that has a method with this name.
 inline bool is_method_name(std::string_view name) {
-  return detail::find_operation(detail::text_methods, name) || detail::find_operation(detail::dict_methods, name) ||
-         detail::find_operation(detail::list_methods, name) || detail::find_operation(detail::loop_methods, name);
+  const std::span<const NamedOperation> types[] = {detail::text_methods, detail::dict_methods, detail::list_methods, detail::loop_methods};
+  return std::any_of(std::begin(types), std::end(types), [&](auto methods) { return detail::find_operation(methods, name) != nullptr; });
 }
 
 inline Value call_method(Rendering& run, const Method& method, const Arguments& arguments) {
-  const NamedOperation* found = detail::find_method_of(method.self, method.name);
-  return found != nullptr && run.step() ? found->operation(run, method.self, arguments) : Value();
+  const NamedOperation& found = *detail::find_method_of(method.self, method.name);  // method_name() has found it before
+  return run.step() ? found.operation(run, method.self, arguments) : Value();
 }
 
 }  // namespace jinja
