@@ -28,8 +28,6 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace jinja { namespace detail {
 
-inline bool is_safe(const Value& value) { return value.text() != nullptr && value.text()->is_safe; }
-
 inline Value default_filter(Rendering& run, const Value& value, const Arguments& arguments) {
   const Parameters parameters(run, "filter 'default'", arguments, {"default_value", "boolean"});
   const bool is_missing = value.is_undefined() || (parameters.flag(1, false) && !truth(value));
@@ -39,7 +37,8 @@ inline Value default_filter(Rendering& run, const Value& value, const Arguments&
 
 inline Value trim_filter(Rendering& run, const Value& value, const Arguments& arguments) {
   const Parameters parameters(run, "filter 'trim'", arguments, {"chars"});
-  return run.failed() ? Value() : strip_method<true, true>(run, run.text(str(run, value), is_safe(value)), arguments);
+  const Value text = run.text(str(run, value), is_safe(value));
+  return run.failed() ? Value() : strip_method<true, true>(run, text, arguments);
 }
 
 template <MarkedText (*changed)(const MarkedText&)>

@@ -422,8 +422,7 @@ class Interpreter {
   }
 
   Value call_macro(const Macro& macro, const Arguments& given, const Value& caller) {
-    const Level level(*this);
-    if (failed()) return {};
+    const Level level(*this);  // evaluating the callee was as deep, so there is room for it
     Captured captured(*this);
     const InScope scope(*this, macro.scope);
     if (!caller.is_undefined()) set("caller", caller);

@@ -235,7 +235,7 @@ class Lexer {
       return fail("numbers that are not decimal are not supported");
     }
     std::size_t end = digits_end(at_);
-    const bool is_member = at_ > 0 && source_[at_ - 1] == '.';  // x.0.1: two indices
+    const bool is_member = source_[at_ - 1] == '.';  // x.0.1: two indices
     bool is_real = false;
     if (!is_member && end + 1 < source_.size() && source_[end] == '.' && is_digit_char(source_[end + 1])) {
       is_real = true;
@@ -269,7 +269,7 @@ class Lexer {
     if (end >= source_.size()) return fail("a text has no closing quote");
     std::string text;
     const std::string_view inside = std::string_view(source_).substr(at_ + 1, end - at_ - 1);
-    for (std::size_t i = 0; i < inside.size() && error_.empty();) {
+    for (std::size_t i = 0; i < inside.size();) {
       if (inside[i] != '\\') {
         text.push_back(inside[i++]);
       } else {

@@ -318,6 +318,8 @@ inline MarkedText html_escaped(Rendering& run, const MarkedText& text) {
 
 namespace detail {
 
+inline bool is_safe(const Value& value) { return value.text() != nullptr && value.text()->is_safe; }
+
 inline Value repeated(Rendering& run, const Value& value, std::int64_t count) {
   const auto times = static_cast<std::size_t>(std::max(count, std::int64_t{0}));
   const Text* text = value.text();
