@@ -4,6 +4,7 @@
 // of lists, and the table of all filters.
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstddef>

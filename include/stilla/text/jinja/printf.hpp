@@ -5,6 +5,7 @@
 // Anything else is an error that names it.
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
