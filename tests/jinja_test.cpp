@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -104,6 +105,7 @@ TEST(Jinja, MarksWhatMessagesWrote) {
   EXPECT_EQ(marked("{% macro f(a) %}({{ a }}){% endmacro %}{{ f(m) }}"), "([a <b>])");
   EXPECT_EQ(marked("{% for c in m %}{{ c }}.{% endfor %}{{ m|list|join }}"), "[a].[ ].[<].[b].[>].[a <b>]");
   EXPECT_EQ(marked("{{ m|indent(2, true) }}{{ m|center(7) }}{{ m|truncate(3, true, '…', 0) }}"), "  [a <b>] [a <b>] [a ]…");
+  EXPECT_EQ(marked("{{ (m ~ 'x' ~ m)|upper }}{{ ('x' ~ m)|escape }}"), "[A <B>]X[A <B>]x[a &lt;b&gt;]");
   EXPECT_EQ(marked("{{ m|length }}{{ 'yes' if 'b' in m else 'no' }}"), "5yes");
 }
 
@@ -138,8 +140,117 @@ TEST(Jinja, WhatIsNotKnownIsRefusedByName) {
       {"\n{{ nobody.x }}", "ERROR: line 2: 'nobody' is undefined"},
       {"{{ ''.__class__ }}", ""},  // as in jinja2's sandbox, such an attribute does not exist
       {"{{ 9223372036854775807 + 1 }}", "ERROR: line 1: an integer beyond 64 bits"},
+      {"{{ f(**a) }}", "ERROR: line 1: arguments with ** are not supported"},
+      {"{{ lipsum is defined }}", "ERROR: line 1: the function 'lipsum' is not supported"},
+      {"{{ [joiner] }}", "ERROR: line 1: the function 'joiner' is not supported"},
+      {"\n{{ super() }}", "ERROR: line 2: the function 'super' is not supported"},
+      {"{{ self.x() }}", "ERROR: line 1: the method 'x' is not supported"},
+      {"{% macro m(caller) %}{% endmacro %}", "ERROR: line 1: a parameter named caller is not supported"},
+      {"{% for i in [1] %}{{ loop.changed }}{% endfor %}", "ERROR: line 1: loop.changed is not supported"},
+      {"{{ {(1, 2): 3}[1, 2] }}", "ERROR: line 1: a subscript of several values is not supported"},
+      {"{{ [1][] }}", "ERROR: line 1: expected an expression, found ']'"},
+      {"{{ [1][:'a'] }}", "ERROR: line 1: a slice with a str, expected an int"},
+      {"{{ é }}", "ERROR: line 1: unexpected 'é'"},
+      {"{{ 0x1f }}", "ERROR: line 1: numbers that are not decimal are not supported"},
+      {"{{ 0O17 }}", "ERROR: line 1: numbers that are not decimal are not supported"},
+      {"{{ 0b1 }}", "ERROR: line 1: numbers that are not decimal are not supported"},
+      {"{{ 9223372036854775808 }}", "ERROR: line 1: the number 9223372036854775808 is too large"},
+      {"{{ 1e999 }}", "ERROR: line 1: the number 1e999 is too large"},
+      {R"({{ '\N{BULLET}' }})", "ERROR: line 1: the escape \\N is not supported"},
+      {R"({{ '\ud800' }})", "ERROR: line 1: the escape \\x5cud800 is no character"},
+      {R"({{ '\é' }})", "ERROR: line 1: a \\ before a character outside ASCII is not supported"},
+      {"{{ strftime_now('%') }}", "ERROR: line 1: strftime_now() with '%' is not supported"},
+      {"{{ strftime_now('a%-') }}", "ERROR: line 1: strftime_now() with '%-' is not supported"},
+      {"{{ strftime_now('%_B') }}", "ERROR: line 1: strftime_now() with '%_B' is not supported"},
   };
   for (const auto& [source, expected] : cases) EXPECT_EQ(rendered(source), expected) << source;
+}
+
+// Values for which jinja2 gives a text, and which Stilla's filters, methods and operators refuse.
+TEST(Jinja, ValuesThatAreNotSupportedAreRefused) {
+  const std::pair<std::string_view, std::string_view> cases[] = {
+      {"{{ '%(a)s'|format(a=1) }}", "filter 'format' with named values is not supported"},
+      {"{{ '%(a)s' % {'a': 1} }}", "the format '%(' is not supported"},
+      {"{{ '%+d' % 1 }}", "the format '%+' is not supported"},
+      {"{{ '%e' % 1 }}", "the format '%e' is not supported"},
+      {"{{ '%.61f' % 1 }}", "%f with more than 60 digits"},
+      {"{{ '%.3d' % 1 }}", "%.3d is not supported"},
+      {"{{ '%d' % 1e19 }}", "%d of a number beyond 64 bits"},
+      {"{{ '%99999999999s' % 1 }}", "a text of more than 67108864 bytes"},
+      {"{{ '%2147483647d' % 1 }}", "a text of more than 67108864 bytes"},
+      {"{{ ('<%s>'|safe) % '<' }}", "% of a safe text is not supported"},
+      {"{{ ('<%s>'|safe)|format('<') }}", "% of a safe text is not supported"},
+      {"{{ ('<{}>'|safe).format('<') }}", "format() of a safe text is not supported"},
+      {"{{ '{:>5}'.format(1) }}", "the format field '{:>5}' is not supported"},
+      {"{{ '{0!r}'.format(1) }}", "the format field '{0!r}' is not supported"},
+      {"{{ {'a': 1}|urlencode }}", "filter 'urlencode' of a dict is not supported"},
+      {"{{ [('a', 1)]|urlencode }}", "filter 'urlencode' of a list is not supported"},
+      {"{{ '9223372036854775808'|int }}", "an integer beyond 64 bits"},
+      {"{{ '-0x8000000000000001'|int(base=16) }}", "an integer beyond 64 bits"},
+      {"{{ 1e30|int }}", "an integer beyond 64 bits"},
+      {"{{ '-1e30'|int }}", "an integer beyond 64 bits"},
+      {"{{ (-9223372036854775807 - 1)|abs }}", "an integer beyond 64 bits"},
+      {"{{ (-9223372036854775807 - 1) // -1 }}", "an integer beyond 64 bits"},
+      {"{{ -9223372036854775807 - 2 }}", "an integer beyond 64 bits"},
+      {"{{ 3037000500 * 3037000500 }}", "an integer beyond 64 bits"},
+      {"{{ 2 ** 63 }}", "an integer beyond 64 bits"},
+      {"{{ (-8) ** 0.5 }}", "a complex number is not supported"},
+      {"{{ '0b1'|int(base=0) }}", "filter 'int' with the base 0 is not supported"},
+      {"{{ '1'|int(base=37) }}", "filter 'int' with the base 37 is not supported"},
+      {"{{ 1234|round(-2) }}", "filter 'round' to -2 digits is not supported"},
+      {"{{ 1.5|round(16) }}", "filter 'round' to 16 digits is not supported"},
+      {"{{ [1, 2]|batch(0) }}", "filter 'batch' of 0"},
+      {"{{ [1]|map(attribute=none)|list }}", "an attribute is a None, expected a str"},
+      {"{{ {2: 'a', 10: 'b'}|tojson(sort_keys=true) }}", "tojson: sort_keys with a key of type int is not supported"},
+      {"{{ namespace({1: 2}) is defined }}", "namespace(): an attribute is no text or begins with _"},
+      {"{{ namespace(_a=1) is defined }}", "namespace(): an attribute is no text or begins with _"},
+      {"{% set n = namespace() %}{% set n._a = 1 %}", "an attribute of a namespace begins with _"},
+      {"{{ dict([('a', 1)]) }}", "dict() of a list is not supported"},
+      {"{{ 'a'.startswith('a', 0) }}", "startswith() takes at most 1 arguments, found 2"},
+      {"{{ 'a'.ljust(3, 'é') }}", "the fill character is not one of ASCII"},
+      {"{{ 1 is sameas 1 }}", "test 'sameas' of a int and a int is not supported"},
+      {"{{ 2.5 is odd }}", "odd and even are asked of a float"},
+      {"{{ [1.5, range(3)] }}", "a range printed; use the filter list"},
+      {"{{ [1]|map('string') }}", "a generator printed; use the filter list"},
+      {"{{ namespace() }}", "a namespace printed"},
+      {"{{ [range] }}", "a function printed"},
+      {"{{ {'a': 'b'.upper} }}", "a function printed"},
+      {"{% for i in [1] %}{{ loop }}{% endfor %}", "a loop printed"},
+      {"{% macro m() %}{% endmacro %}{{ m }}", "a function printed"},
+  };
+  for (const auto& [source, expected] : cases) EXPECT_EQ(rendered(source), concat("ERROR: line 1: ", expected)) << source;
+}
+
+// Other dates and times than that of the golden file. The texts are those of Python's strftime().
+TEST(Jinja, DatesAsInPython) {
+  const std::pair<jinja::LocalTime, std::string_view> cases[] = {
+      {{2024, 2, 29, 0, 5, 9}, "2024-02-29 060 Thu 4 4 12 AM 12  0"},   {{2024, 12, 31, 12, 0, 0}, "2024-12-31 366 Tue 2 2 12 PM 12 12"},
+      {{2023, 12, 31, 13, 1, 2}, "2023-12-31 365 Sun 0 7 01 PM  1 13"}, {{1900, 3, 1, 23, 59, 59}, "1900-03-01 060 Thu 4 4 11 PM 11 23"},
+      {{2000, 3, 1, 11, 0, 0}, "2000-03-01 061 Wed 3 3 11 AM 11 11"},   {{2000, 1, 1, 1, 0, 0}, "2000-01-01 001 Sat 6 6 01 AM  1  1"},
+  };
+  const auto parsed = jinja::Template::parse("{{ strftime_now('%F %j %a %w %u %I %p %l %k') }}");
+  for (const auto& [time, expected] : cases) EXPECT_EQ(parsed->render({}, time)->bytes(), expected);
+}
+
+// A byte that is no UTF-8 is a character by itself and stays as it is. The results are those of Python for the bytes that
+// decode(errors='surrogateescape') gives, except where Python writes an escape for such a character.
+TEST(Jinja, BytesThatAreNoUtf8AreCharacters) {
+  const std::tuple<std::string_view, std::string_view, std::string_view> cases[] = {
+      {"a\xff", "{{ m|upper }}{{ m|length }}{{ m[1] }}{{ m|capitalize }}",
+       "A\xff"
+       "2\xff"
+       "A\xff"},
+      {" \x80", "[{{ m.strip() }}] [{{ m.rstrip() }}]", "[\x80] [ \x80]"},
+      {"\x80", "{{ m.rstrip() }}{{ m.strip(m)|length }}{{ m.rsplit()|length }}",
+       "\x80"
+       "01"},
+      {"\xc3\xa9\xa9", "{{ m|length }}{{ m.rstrip('\xa9') }}{{ m.rstrip('é')|length }}{{ m.rsplit()[0]|length }}",
+       "2\xc3\xa9"
+       "22"},
+      {"a\x80\x80\x80\x80\x80 ", "{{ m.rstrip()|length }}{{ m.rsplit()[0]|length }}", "66"},
+      {"'\xff", "{{ [m] }}{{ m|tojson(ensure_ascii=true) }}", "[\"'\xff\"]\"'\xff\""},
+  };
+  for (const auto& [bytes, source, expected] : cases) EXPECT_EQ(rendered(source, {{"m", jinja::text_value(bytes)}}), expected) << source;
 }
 
 TEST(Jinja, RunsWithinItsLimits) {
@@ -180,12 +291,56 @@ TEST(Jinja, RunsWithinItsLimits) {
   std::string sum = "{{ 1";
   for (int i = 0; i < 5000; ++i) sum += "+1";
   EXPECT_TRUE(rendered(sum + " }}").starts_with("ERROR: line 1: more than 160 levels"));
-  std::string blocks;
-  for (int i = 0; i < 5000; ++i) blocks += "{% if 1 %}";
-  EXPECT_TRUE(rendered(blocks).starts_with("ERROR: line 1: more than 160 levels"));
+  for (const std::string_view begin : {"{% if 1 %}", "{% with %}", "{% set ("}) {
+    std::string blocks(begin);
+    for (int i = 0; i < 5000; ++i) blocks += begin.ends_with('(') ? "(" : begin;
+    const std::string end = begin.ends_with('(') ? concat("a", std::string(5001, ')'), " = 1 %}") : "";
+    EXPECT_TRUE(rendered(blocks + end).starts_with("ERROR: line 1: more than 160 levels")) << begin;
+  }
   jinja::Limits limits;
   limits.template_bytes = 3;
   EXPECT_EQ(rendered("abcd", {}, limits), "ERROR: it has 4 bytes, more than 3");
+}
+
+// Splits a template that is a row of outputs, so that each is a template.
+std::vector<std::string> pieces_of(const std::string& source) {
+  std::vector<std::string> out;
+  for (std::size_t at = 0; at < source.size();) {
+    const std::size_t end = source.find("{%") != std::string::npos ? std::string::npos : source.find("{{ ", at + 1);
+    out.push_back(source.substr(at, end - at));
+    at = end == std::string::npos ? source.size() : end;
+  }
+  return out;
+}
+
+// Wherever a rendering reaches a limit, it fails with the message of this limit: never with another one, and never with a text that
+// is not whole. Each limit begins at 0 and is raised until it is not reached.
+TEST(Jinja, ReachingALimitAnywhereIsAnError) {
+  const jinja::Variables variables = variables_of(golden().at("conversations").at(0));
+  const std::tuple<std::size_t jinja::Limits::*, std::size_t, std::string_view> limits[] = {
+      {&jinja::Limits::steps, 1, "more than"},
+      {&jinja::Limits::memory, 40, "more than"},
+      {&jinja::Limits::text, 8, "a text of more than"},
+      {&jinja::Limits::levels, 1, "more than"},
+      {&jinja::Limits::items, 1, "a list of more than"}};
+  std::size_t count = 0;
+  for (const Json& entry : golden().at("constructs")) {
+    for (const std::string& source : pieces_of(entry.at(0).get<std::string>())) {
+      const std::string whole = rendered(source, variables);
+      for (const auto& [limit, step, message] : limits) {
+        jinja::Limits few;
+        for (few.*limit = 0; few.*limit < 100000; few.*limit += step) {
+          const std::string found = rendered(source, variables, few);
+          if (found == whole) break;
+          ++count;
+          const std::string expected = concat(message, " ", few.*limit, " ");
+          ASSERT_TRUE(found.starts_with("ERROR: line ") && found.find(expected) != std::string::npos) << source << "\n" << found;
+        }
+        ASSERT_LT(few.*limit, 100000u) << source;
+      }
+    }
+  }
+  EXPECT_GT(count, 10000u);
 }
 
 // A chat of hundreds of long messages, which fills a large context, stays far below the limits that the template engine has for

@@ -11,7 +11,8 @@
 The file holds
     now            [year, month, day, hour, minute, second]: what strftime_now() tells
     conversations  [{messages, and what else a template may be given}]
-    constructs     [[template, text]]: one construct each, with the first conversation; null: an error is expected
+    constructs     [[template, text]]: one construct each, with the first conversation; null: an error is expected. They are those of
+                   CONSTRUCTS below and of template_details.py
     shapes         {name: [text of each conversation]}: tests/golden/templates/NAME.jinja, in the style of published ones, and
                    the built-in templates of include/stilla/text/builtin_templates.hpp; null: the template raises an error
 """
@@ -27,6 +28,8 @@ import sys
 import jinja2
 import jinja2.ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+import template_details
 
 HERE = pathlib.Path(__file__).resolve().parent
 GOLDEN = HERE / "templates.json"
@@ -198,7 +201,6 @@ end
 {{ '%d' % 'a' }}
 {{ '%s %s' % 'a' }}
 {{ none.x.y }}
-{{ [1][:'a'] }}
 {% if %}{% endif %}
 {% for x in %}{% endfor %}
 {{ }}
@@ -255,7 +257,8 @@ def render(template, conversation):
     variables = {"tools": None, "documents": None, "add_generation_prompt": False, "bos_token": BOS, "eos_token": EOS, **conversation}
     try:
         return environment().from_string(template).render(**variables)
-    except (jinja2.exceptions.TemplateError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError, SyntaxError):
+    except (jinja2.exceptions.TemplateError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError, SyntaxError,
+            AssertionError):
         return None
 
 
@@ -266,7 +269,8 @@ def constructs():
     out = [line for line in whole.strip("\n").splitlines()]
     spaces = out.index(next(line for line in out if line.startswith("{%- if true -%}")))
     multi = "\n".join(out[spaces:])
-    return [*out[:spaces], multi, *multi.split("\n\n"), *("{{ nothing.x }}" + errors).splitlines()]
+    return [*out[:spaces], multi, *multi.split("\n\n"), *("{{ nothing.x }}" + errors).splitlines(), *template_details.TEXTS,
+            *template_details.ERRORS, *template_details.LAYOUTS]
 
 
 def shapes():

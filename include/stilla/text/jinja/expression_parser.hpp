@@ -79,10 +79,7 @@ class ExpressionParser {
   std::string described() const {
     switch (current().kind) {
       case TokenKind::end: return "the end";
-      case TokenKind::data: return "text";
-      case TokenKind::block_begin: return "{%";
       case TokenKind::block_end: return "%}";
-      case TokenKind::variable_begin: return "{{";
       case TokenKind::variable_end: return "}}";
       default: return concat("'", printable(current().text), "'");
     }
@@ -274,8 +271,8 @@ class ExpressionParser {
     if (name == "none" || name == "None") return constant(std::move(node), None{});
     uses_varargs_ = uses_varargs_ || name == "varargs";
     uses_kwargs_ = uses_kwargs_ || name == "kwargs";
-    const bool is_unknown = name == "lipsum" || name == "cycler" || name == "joiner" || name == "self" || name == "super";
-    if (is_unknown && sees(TokenKind::sign, "(")) return fail("the function '", name, "' is not supported");
+    if ((is_unknown_function(name) || name == "super") && sees(TokenKind::sign, "("))
+      return fail("the function '", name, "' is not supported");
     node.kind = NodeKind::variable;
     node.name = std::move(name);
     return add(std::move(node));

@@ -4,6 +4,7 @@
 // of lists, and the table of all filters.
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstddef>
@@ -28,8 +29,6 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace jinja { namespace detail {
 
-inline bool is_safe(const Value& value) { return value.text() != nullptr && value.text()->is_safe; }
-
 inline Value default_filter(Rendering& run, const Value& value, const Arguments& arguments) {
   const Parameters parameters(run, "filter 'default'", arguments, {"default_value", "boolean"});
   const bool is_missing = value.is_undefined() || (parameters.flag(1, false) && !truth(value));
@@ -39,7 +38,8 @@ inline Value default_filter(Rendering& run, const Value& value, const Arguments&
 
 inline Value trim_filter(Rendering& run, const Value& value, const Arguments& arguments) {
   const Parameters parameters(run, "filter 'trim'", arguments, {"chars"});
-  return run.failed() ? Value() : strip_method<true, true>(run, run.text(str(run, value), is_safe(value)), arguments);
+  const Value text = run.text(str(run, value), is_safe(value));
+  return run.failed() ? Value() : strip_method<true, true>(run, text, arguments);
 }
 
 template <MarkedText (*changed)(const MarkedText&)>
@@ -86,7 +86,7 @@ inline Value replace_filter(Rendering& run, const Value& value, const Arguments&
 
 inline Value format_filter(Rendering& run, const Value& value, const Arguments& arguments) {
   if (!arguments.named.empty()) return run.fail("filter 'format' with named values is not supported");
-  const Value format = run.text(str(run, value));
+  const Value format = run.text(str(run, value), is_safe(value));
   return run.failed() ? Value() : format_percent(run, *format.text(), run.list(arguments.positional, ListKind::tuple));
 }
 
@@ -122,8 +122,9 @@ inline Value truncate_filter(Rendering& run, const Value& value, const Arguments
   const Parameters parameters(run, "filter 'truncate'", arguments, {"length", "killwords", "end", "leeway"});
   const MarkedText text = str(run, value), end = parameters.text(2, "...");
   const std::size_t length = parameters.count(0, 255), tail = char_count(end.bytes());
-  if (length < tail) return run.fail("filter 'truncate' to less than its end");
-  if (!run.read(text.size()) || char_count(text.bytes()) <= length + parameters.count(3, 5)) return run.text(text);
+  const std::int64_t leeway = parameters.integer(3, 5);
+  if (length < tail || leeway < 0) return run.fail("filter 'truncate' to less than its end, or with a leeway below 0");
+  if (!run.read(text.size()) || char_count(text.bytes()) <= length + static_cast<std::size_t>(leeway)) return run.text(text);
   std::size_t kept = byte_of_char(text.bytes(), length - tail);
   const std::size_t space = text.bytes().substr(0, kept).rfind(' ');
   if (!parameters.flag(1, false) && space != std::string_view::npos) kept = space;
@@ -166,47 +167,64 @@ inline Value urlencode_filter(Rendering& run, const Value& value, const Argument
   return run.text(std::move(out));
 }
 
-// The spelling of the number that Python's int() and float() read in a text: without white space around it, and without single
-// underscores between digits.
-inline std::optional<std::string> number_spelling(std::string_view text) {
+// Python's int() and float() read a number without white space around it, and without single underscores between digits.
+inline std::string_view without_space(std::string_view text) {
   const ByteRange range = stripped(text, nullptr, true, true);
-  text = text.substr(range.begin, range.end - range.begin);
-  if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
+  return text.substr(range.begin, range.end - range.begin);
+}
+inline std::optional<std::string> without_underscores(std::string_view text, bool (*is_digit)(char)) {
   std::string out;
-  const auto is_ascii_digit = [](char c) { return c >= '0' && c <= '9'; };
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '_') {
       out.push_back(text[i]);
-    } else if (i == 0 || i + 1 == text.size() || !is_ascii_digit(text[i - 1]) || !is_ascii_digit(text[i + 1])) {
+    } else if (i == 0 || i + 1 == text.size() || !is_digit(text[i - 1]) || !is_digit(text[i + 1])) {
       return std::nullopt;
     }
   }
   return out;
 }
+
+// Whether a number, which no double can hold, is too small for that. Otherwise it is too large. The power of ten of its first digit
+// that is not 0 tells which: the exponent, plus the number of digits between this digit and the decimal point.
+inline bool is_too_small(std::string_view number) {
+  const std::size_t e = std::min(number.find_first_of("eE"), number.size());
+  std::int64_t exponent = 0;
+  if (e < number.size()) {
+    const char* begin = number.data() + e + (number[e + 1] == '+' ? 2 : 1);
+    const std::from_chars_result read = std::from_chars(begin, number.data() + number.size(), exponent);
+    if (read.ec != std::errc()) return number[e + 1] == '-';
+  }
+  const std::string_view digits = number.substr(0, e);
+  const auto first = static_cast<std::int64_t>(digits.find_first_of("123456789"));
+  return exponent < first - static_cast<std::int64_t>(std::min(digits.find('.'), digits.size()));
+}
+
 inline std::optional<double> read_float(std::string_view text) {
-  const auto spelling = number_spelling(text);
-  if (!spelling || spelling->empty() || spelling->find_first_of("()xX") != std::string::npos) return std::nullopt;
+  text = without_space(text);
+  if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
+  const auto spelling = without_underscores(text, [](char c) { return c >= '0' && c <= '9'; });
+  if (!spelling || spelling->find_first_of("()xX") != std::string::npos) return std::nullopt;
   double value = 0;
   const char* end = spelling->data() + spelling->size();
   const std::from_chars_result read = std::from_chars(spelling->data(), end, value);
-  if (read.ptr != end) return std::nullopt;
-  if (read.ec == std::errc::result_out_of_range) {  // too large or too small; the sign of its exponent tells which
-    const bool is_small = spelling->find("e-") != std::string::npos || spelling->find("E-") != std::string::npos;
-    value = is_small ? 0.0 : std::numeric_limits<double>::infinity();
+  if (read.ptr != end || read.ec == std::errc::invalid_argument) return std::nullopt;
+  if (read.ec == std::errc::result_out_of_range) {
+    value = is_too_small(*spelling) ? 0.0 : std::numeric_limits<double>::infinity();
     return spelling->starts_with('-') ? -value : value;
   }
-  return read.ec == std::errc() ? std::optional(value) : std::nullopt;
+  return value;
 }
 
 inline std::optional<std::int64_t> read_integer(Rendering& run, std::string_view text, int base) {
-  const auto spelling = number_spelling(text);
-  if (!spelling || spelling->empty()) return std::nullopt;
-  std::string digits = *spelling;
-  const std::size_t sign = digits.starts_with('-') ? 1 : 0;
-  const std::string prefix = base == 16 ? "0x" : base == 8 ? "0o" : base == 2 ? "0b" : "";
-  if (!prefix.empty() && digits.size() > sign + 1 && digits[sign] == '0' && (digits[sign + 1] | 32) == prefix[1]) {
-    digits.erase(sign, 2);
-  }
+  text = without_space(text);
+  std::string digits;
+  if (text.starts_with('-')) digits = "-";
+  if (text.starts_with('-') || text.starts_with('+')) text.remove_prefix(1);
+  const char letter = base == 16 ? 'x' : base == 8 ? 'o' : base == 2 ? 'b' : '\0';  // as in 0xff
+  if (letter != '\0' && text.size() > 2 && text[0] == '0' && (text[1] | 32) == letter) text.remove_prefix(text[2] == '_' ? 3 : 2);
+  const auto rest = without_underscores(text, [](char c) { return c != '_'; });
+  if (!rest || rest->starts_with('-')) return std::nullopt;
+  digits += *rest;
   std::int64_t value = 0;
   const char* end = digits.data() + digits.size();
   const std::from_chars_result read = std::from_chars(digits.data(), end, value, base);
@@ -243,9 +261,8 @@ inline Value float_filter(Rendering& run, const Value& value, const Arguments& a
 
 inline Value abs_filter(Rendering& run, const Value& value, const Arguments& arguments) {
   const Parameters none(run, "filter 'abs'", arguments, {});
-  if (const auto integer = integer_of(value); integer && *integer != std::numeric_limits<std::int64_t>::min()) {
-    return *integer < 0 ? -*integer : *integer;
-  }
+  if (const auto integer = integer_of(value))
+    return *integer < 0 ? arithmetic(run, Operator::subtract, std::int64_t{0}, *integer) : *integer;
   const auto number = number_of(value);
   return number ? Value(std::fabs(*number)) : run.fail("filter 'abs' of a ", type_name(value));
 }
@@ -264,6 +281,7 @@ inline Value round_filter(Rendering& run, const Value& value, const Arguments& a
     if (std::isfinite(out)) std::from_chars(text.data(), text.data() + text.size(), out);
     return out;
   }
+  if (!std::isfinite(*number)) return run.fail("filter 'round' of ", float_text(*number), " to an integer");
   const double scale = std::pow(10.0, static_cast<double>(precision));
   if (method.bytes() == "ceil") return std::ceil(*number * scale) / scale;
   if (method.bytes() == "floor") return std::floor(*number * scale) / scale;
@@ -298,6 +316,7 @@ inline Value attr_filter(Rendering& run, const Value& value, const Arguments& ar
   const Parameters parameters(run, "filter 'attr'", arguments, {"name"}, 1);
   const MarkedText name = parameters.text(0);
   if (value.is_undefined()) return undefined_error(run, value);
+  if (value.loop() != nullptr && name.bytes() != "cycle") return loop_attribute(run, *value.loop(), name.bytes(), nullptr);
   const Value* found = value.name_space() != nullptr ? find_attribute(*value.name_space(), name.bytes()) : nullptr;
   if (found != nullptr) return *found;
   const std::string_view method = method_name(value, name.bytes());

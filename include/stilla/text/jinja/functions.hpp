@@ -4,9 +4,11 @@
 // raise_exception and strftime_now. The caller of a rendering gives the time that strftime_now uses.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -201,6 +203,12 @@ inline std::string time_text(Rendering& run, const LocalTime& time, std::string_
     out += part;
   }
   return out;
+}
+
+// Whether Jinja has a function or an object with this name, which Stilla does not know.
+inline bool is_unknown_function(std::string_view name) {
+  constexpr std::string_view names[] = {"cycler", "joiner", "lipsum", "self"};
+  return std::find(std::begin(names), std::end(names), name) != std::end(names);
 }
 
 // The function that templates call by this name; null if there is none.

@@ -311,6 +311,7 @@ class Interpreter {
       if (known == name) return value;
     }
     if (const Function* function = find_function(name)) return function;
+    if (is_unknown_function(name)) return run_.fail("the function '", name, "' is not supported");
     return Undefined{&name};
   }
 
@@ -421,8 +422,7 @@ class Interpreter {
   }
 
   Value call_macro(const Macro& macro, const Arguments& given, const Value& caller) {
-    const Level level(*this);
-    if (failed()) return {};
+    const Level level(*this);  // evaluating the callee was as deep, so there is room for it
     Captured captured(*this);
     const InScope scope(*this, macro.scope);
     if (!caller.is_undefined()) set("caller", caller);

@@ -67,9 +67,7 @@ class Lexer {
 
   std::string_view rest() const { return std::string_view(source_).substr(at_); }
   bool sees(std::string_view text) const { return rest().starts_with(text); }
-  void fail(std::string text) {
-    if (error_.empty()) error_ = std::move(text);
-  }
+  void fail(std::string text) { error_ = std::move(text); }
   Token& push(TokenKind kind, std::string_view text = {}) {
     tokens_.push_back({kind, line_, std::string(text)});
     return tokens_.back();
@@ -137,7 +135,7 @@ class Lexer {
   }
 
   // The number of bytes of a tag with this one word, for example "{%- endraw +%}", at the beginning of `text`. 0 if there is no
-  // such tag.
+  // such tag. As in Jinja, only endraw may have a + behind it.
   static std::size_t word_tag(std::string_view text, std::string_view word) {
     std::size_t at = sign_of(text) != 0 ? 3 : 2;
     const auto skip = [&] { at += stripped(text.substr(at), nullptr, true, false).begin; };
@@ -145,7 +143,7 @@ class Lexer {
     if (!text.substr(at).starts_with(word)) return 0;
     at += word.size();
     skip();
-    if (at < text.size() && (text[at] == '-' || text[at] == '+')) ++at;
+    if (at < text.size() && (text[at] == '-' || (text[at] == '+' && word == "endraw"))) ++at;
     return text.substr(at).starts_with("%}") ? at + 2 : 0;
   }
 
@@ -237,7 +235,7 @@ class Lexer {
       return fail("numbers that are not decimal are not supported");
     }
     std::size_t end = digits_end(at_);
-    const bool is_member = at_ > 0 && source_[at_ - 1] == '.';  // x.0.1: two indices
+    const bool is_member = source_[at_ - 1] == '.';  // x.0.1: two indices
     bool is_real = false;
     if (!is_member && end + 1 < source_.size() && source_[end] == '.' && is_digit_char(source_[end + 1])) {
       is_real = true;
@@ -271,7 +269,7 @@ class Lexer {
     if (end >= source_.size()) return fail("a text has no closing quote");
     std::string text;
     const std::string_view inside = std::string_view(source_).substr(at_ + 1, end - at_ - 1);
-    for (std::size_t i = 0; i < inside.size() && error_.empty();) {
+    for (std::size_t i = 0; i < inside.size();) {
       if (inside[i] != '\\') {
         text.push_back(inside[i++]);
       } else {
@@ -300,6 +298,8 @@ class Lexer {
     }
     if (letter == 'N') return fail("the escape \\N is not supported"), text.size();
     if (size == 0) {  // this is no escape: both characters stay
+      // Jinja writes a character outside ASCII as an escape first, of which only the backslash is left out then.
+      if (static_cast<unsigned char>(letter) >= 0x80) return fail("a \\ before a character outside ASCII is not supported"), text.size();
       out.append(text.substr(0, 2));
       return 2;
     }

@@ -170,7 +170,7 @@ inline Value join_filter(Rendering& run, const Value& value, const Arguments& ar
   if (parameters.is_given(1)) {
     for (Value& item : items) item = path_of(run, item, parameters[1]);
   }
-  return joined(run, parameters.has(0) ? str(run, parameters[0]) : MarkedText(), items, true);
+  return joined(run, parameters.has(0) ? str(run, parameters[0]) : MarkedText(), items, true, false);
 }
 
 inline Value items_filter(Rendering& run, const Value& value, const Arguments& arguments) {
@@ -201,6 +201,7 @@ inline Told told_operation(Rendering& run, const Arguments& arguments, std::size
 }
 
 inline Value map_filter(Rendering& run, const Value& value, const Arguments& arguments) {
+  if (!truth(value)) return run.list({}, ListKind::generator);  // also None and 0, as in Jinja
   std::vector<Value> items = iterate(run, value);
   if (arguments.positional.empty()) {
     const Parameters parameters(run, "filter 'map'", arguments, {"attribute", "default"}, 1);

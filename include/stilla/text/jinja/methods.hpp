@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -22,11 +24,11 @@
 namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 namespace detail {
 
-inline Value parts_list(Rendering& run, const MarkedText& text, const std::vector<ByteRange>& ranges, ListKind kind = ListKind::list) {
+inline Value parts_list(Rendering& run, const Text& text, const std::vector<ByteRange>& ranges, ListKind kind = ListKind::list) {
   std::vector<Value> out;
   for (const ByteRange& range : ranges) {
     if (!run.step()) return {};
-    out.push_back(run.text(text.part(range.begin, range.end)));
+    out.push_back(run.text(text.marked.part(range.begin, range.end), text.is_safe));
   }
   return run.list(std::move(out), kind);
 }
@@ -49,10 +51,10 @@ Value split_method(Rendering& run, const Value& self, const Arguments& arguments
   const std::int64_t most = parameters.integer(1, -1);
   const std::size_t limit = most < 0 ? no_limit : static_cast<std::size_t>(most);
   if (!run.read(text.size())) return {};
-  if (!parameters.is_given(0)) return parts_list(run, text, split_at_space(text.bytes(), limit, from_right));
+  if (!parameters.is_given(0)) return parts_list(run, *self.text(), split_at_space(text.bytes(), limit, from_right));
   const MarkedText separator = parameters.text(0);
   if (separator.empty()) return run.fail("split() at an empty text");
-  return parts_list(run, text, split(text.bytes(), separator.bytes(), limit, from_right));
+  return parts_list(run, *self.text(), split(text.bytes(), separator.bytes(), limit, from_right));
 }
 
 template <bool from_right>
@@ -65,17 +67,17 @@ Value partition_method(Rendering& run, const Value& self, const Arguments& argum
   const std::size_t size = text.size();
   if (at == std::string_view::npos) {
     const std::size_t end = from_right ? 0 : size;
-    return parts_list(run, text, {{0, end}, {end, end}, {end, size}}, ListKind::tuple);
+    return parts_list(run, *self.text(), {{0, end}, {end, end}, {end, size}}, ListKind::tuple);
   }
   const std::size_t behind = at + separator.size();
-  return parts_list(run, text, {{0, at}, {at, behind}, {behind, size}}, ListKind::tuple);
+  return parts_list(run, *self.text(), {{0, at}, {at, behind}, {behind, size}}, ListKind::tuple);
 }
 
 inline Value splitlines_method(Rendering& run, const Value& self, const Arguments& arguments) {
   const Parameters parameters(run, "splitlines()", arguments, {"keepends"});
   const MarkedText& text = self.text()->marked;
   if (!run.read(text.size())) return {};
-  return parts_list(run, text, split_lines(text.bytes(), parameters.flag(0, false)));
+  return parts_list(run, *self.text(), split_lines(text.bytes(), parameters.flag(0, false)));
 }
 
 // Python's startswith() and endswith(), with one text or with a tuple of texts.
@@ -103,7 +105,7 @@ Value remove_affix_method(Rendering& run, const Value& self, const Arguments& ar
   const MarkedText& text = self.text()->marked;
   const bool has = at_end ? text.bytes().ends_with(affix.bytes()) : text.bytes().starts_with(affix.bytes());
   if (!has || !run.read(text.size())) return self;
-  return run.text(at_end ? text.part(0, text.size() - affix.size()) : text.part(affix.size(), text.size()));
+  return run.text(at_end ? text.part(0, text.size() - affix.size()) : text.part(affix.size(), text.size()), self.text()->is_safe);
 }
 
 // The characters [start, end) of a text that Python's find(), rfind(), index(), rindex() and count() search.
@@ -173,9 +175,11 @@ inline Value replace_method(Rendering& run, const Value& self, const Arguments& 
   const Parameters parameters(run, "replace()", arguments, {"old", "new", "count"}, 2);
   const MarkedText& text = self.text()->marked;
   const std::int64_t most = parameters.integer(2, -1);
-  const MarkedText old = parameters.text(0), by = parameters.text(1);
+  const MarkedText old = parameters.text(0), plain = parameters.text(1);
   if (!run.read(text.size())) return {};
-  return run.text(replaced(run, text, old.bytes(), by, most < 0 ? no_limit : static_cast<std::size_t>(most)));
+  const bool is_safe = self.text()->is_safe;
+  const MarkedText by = is_safe && !detail::is_safe(parameters[1]) ? html_escaped(run, plain) : plain;
+  return run.text(replaced(run, text, old.bytes(), by, most < 0 ? no_limit : static_cast<std::size_t>(most)), is_safe);
 }
 
 template <MarkedText (*changed)(const MarkedText&)>
@@ -214,20 +218,25 @@ Value is_case_method(Rendering& run, const Value& self, const Arguments& argumen
   return has_cased && in_case(text, wanted).bytes() == text.bytes();
 }
 
-// Python's str.join(). Jinja's filter join uses this function too; it sets `takes_any` and takes values of any type.
-inline Value joined(Rendering& run, const MarkedText& separator, const std::vector<Value>& items, bool takes_any) {
+// Python's str.join(). Jinja's filter join uses this function too; it sets `takes_any` and takes values of any type. If `is_safe`, the
+// separator is a safe text, and so is the result.
+inline Value joined(Rendering& run, const MarkedText& separator, const std::vector<Value>& items, bool takes_any, bool is_safe) {
   MarkedText out;
   for (const Value& item : items) {
     if (&item != &items.front()) out.append(separator);
     if (item.text() == nullptr && !takes_any) return run.fail("join() of a ", type_name(item), ", expected a str");
-    append_str(run, out, item);
+    if (is_safe && !detail::is_safe(item)) {
+      out.append(html_escaped(run, str(run, item)));
+    } else {
+      append_str(run, out, item);
+    }
     if (!run.room(out.memory())) return {};
   }
-  return run.text(std::move(out));
+  return run.text(std::move(out), is_safe);
 }
 inline Value join_method(Rendering& run, const Value& self, const Arguments& arguments) {
   const Parameters parameters(run, "join()", arguments, {"iterable"}, 1);
-  return joined(run, self.text()->marked, iterate(run, parameters[0]), false);
+  return joined(run, self.text()->marked, iterate(run, parameters[0]), false, self.text()->is_safe);
 }
 
 enum class Side : std::uint8_t { left, right, both };
@@ -250,7 +259,7 @@ Value justify_method(Rendering& run, const Value& self, const Arguments& argumen
   const Parameters parameters(run, "this method", arguments, {"width", "fillchar"}, 1);
   const MarkedText fill = parameters.text(1, " ");
   if (fill.size() != 1) return run.fail("the fill character is not one of ASCII");
-  return run.text(justified(run, self.text()->marked, parameters.count(0, 0), side, fill.bytes()[0]));
+  return run.text(justified(run, self.text()->marked, parameters.count(0, 0), side, fill.bytes()[0]), self.text()->is_safe);
 }
 inline Value zfill_method(Rendering& run, const Value& self, const Arguments& arguments) {
   const Parameters parameters(run, "zfill()", arguments, {"width"}, 1);
@@ -261,7 +270,7 @@ inline Value zfill_method(Rendering& run, const Value& self, const Arguments& ar
   MarkedText out = text.part(0, has_sign ? 1 : 0);
   append_fill(run, out, width - size, '0');
   out.append(text, has_sign ? 1 : 0, text.size());
-  return run.text(std::move(out));
+  return run.text(std::move(out), self.text()->is_safe);
 }
 
 inline Value format_method(Rendering& run, const Value& self, const Arguments& arguments) {
@@ -344,8 +353,7 @@ inline constexpr NamedOperation list_methods[] = {
 };
 inline constexpr NamedOperation loop_methods[] = {{"cycle", cycle_method}};
 
-template <std::size_t size>
-const NamedOperation* find_operation(const NamedOperation (&operations)[size], std::string_view name) {
+inline const NamedOperation* find_operation(std::span<const NamedOperation> operations, std::string_view name) {
   for (const NamedOperation& operation : operations) {
     if (operation.name == name) return &operation;
   }
@@ -370,13 +378,13 @@ std::string_view method_name(const Value& self, std::string_view name) {
 
 // Whether there is a type of values that has a method with this name.
 inline bool is_method_name(std::string_view name) {
-  return detail::find_operation(detail::text_methods, name) || detail::find_operation(detail::dict_methods, name) ||
-         detail::find_operation(detail::list_methods, name) || detail::find_operation(detail::loop_methods, name);
+  const std::span<const NamedOperation> types[] = {detail::text_methods, detail::dict_methods, detail::list_methods, detail::loop_methods};
+  return std::any_of(std::begin(types), std::end(types), [&](auto methods) { return detail::find_operation(methods, name) != nullptr; });
 }
 
 inline Value call_method(Rendering& run, const Method& method, const Arguments& arguments) {
-  const NamedOperation* found = detail::find_method_of(method.self, method.name);
-  return found != nullptr && run.step() ? found->operation(run, method.self, arguments) : Value();
+  const NamedOperation& found = *detail::find_method_of(method.self, method.name);  // method_name() has found it before
+  return run.step() ? found.operation(run, method.self, arguments) : Value();
 }
 
 }  // namespace jinja

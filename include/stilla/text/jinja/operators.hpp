@@ -66,7 +66,13 @@ inline bool equal(Rendering& run, const Value& a, const Value& b) {
   if (number_of(a) && number_of(b)) return *number_of(a) == *number_of(b);
   if (const List *x = a.list(), *y = b.list(); x != nullptr && y != nullptr) {
     if (x == y) return true;
-    if (x->kind != y->kind || x->items.size() != y->items.size() || x->kind == ListKind::generator) return false;
+    if (x->kind != y->kind || x->items.size() != y->items.size()) return false;
+    if (x->kind == ListKind::generator || x->kind == ListKind::values) return false;
+    if (x->kind > ListKind::tuple && x->kind != ListKind::range) {  // keys and items of a dict, which are sets
+      return std::all_of(x->items.begin(), x->items.end(), [&](const Value& i) {
+        return std::any_of(y->items.begin(), y->items.end(), [&](const Value& j) { return equal(run, i, j); });
+      });
+    }
     return std::equal(x->items.begin(), x->items.end(), y->items.begin(), [&](const Value& i, const Value& j) { return equal(run, i, j); });
   }
   if (const Dict *x = a.dict(), *y = b.dict(); x != nullptr && y != nullptr) {
@@ -78,8 +84,9 @@ inline bool equal(Rendering& run, const Value& a, const Value& b) {
     return x->entries.size() == y->entries.size() && std::all_of(x->entries.begin(), x->entries.end(), is_in_y);
   }
   if (a.is_undefined() || a.is_none()) return a.is_undefined() ? b.is_undefined() : b.is_none();
-  if (a.name_space() != nullptr) return a.name_space() == b.name_space();
-  return a.macro() != nullptr && a.macro() == b.macro();
+  const auto are_one = [](const auto* x, const auto* y) { return x != nullptr && x == y; };
+  return are_one(a.name_space(), b.name_space()) || are_one(a.macro(), b.macro()) || are_one(a.function(), b.function()) ||
+         are_one(a.loop(), b.loop());
 }
 
 // Compares a with b. The result is below 0 if a is smaller, 0 if they are equal, and above 0 if a is larger. It is an error if the
@@ -97,7 +104,7 @@ inline int order(Rendering& run, const Value& a, const Value& b) {
     run.fail("'", type_name(a), "' and '", type_name(b), "' have no order");
     return 0;
   }
-  for (std::size_t i = 0; i < x->items.size() && i < y->items.size() && !run.failed(); ++i) {
+  for (std::size_t i = 0; i < x->items.size() && i < y->items.size(); ++i) {
     if (!equal(run, x->items[i], y->items[i])) return order(run, x->items[i], y->items[i]);
   }
   return sign(x->items.size(), y->items.size());
@@ -172,7 +179,8 @@ inline const Value* find_attribute(const Namespace& space, std::string_view name
   return nullptr;
 }
 
-inline Value loop_attribute(Rendering& run, const Loop& loop, const std::string& name) {
+// `kept` is the name in the syntax tree, for what is undefined. Null if it is not there.
+inline Value loop_attribute(Rendering& run, const Loop& loop, std::string_view name, const std::string* kept) {
   const auto number = [](std::size_t value) { return Value(static_cast<std::int64_t>(value)); };
   const std::size_t size = loop.items.size();
   if (name == "index") return number(loop.index + 1);
@@ -184,8 +192,8 @@ inline Value loop_attribute(Rendering& run, const Loop& loop, const std::string&
   if (name == "length") return number(size);
   if (name == "depth") return number(1);  // for recursive loops, which are not supported
   if (name == "depth0") return number(0);
-  if (name == "previtem") return loop.index > 0 ? loop.items[loop.index - 1] : Value(Undefined{&name});
-  if (name == "nextitem") return loop.index + 1 < size ? loop.items[loop.index + 1] : Value(Undefined{&name});
+  if (name == "previtem") return loop.index > 0 ? loop.items[loop.index - 1] : Value(Undefined{kept});
+  if (name == "nextitem") return loop.index + 1 < size ? loop.items[loop.index + 1] : Value(Undefined{kept});
   return run.fail("loop.", printable(name), " is not supported");
 }
 
@@ -215,9 +223,7 @@ inline Value item_of(Rendering& run, const Value& value, const Value& key, const
     const Value* found = find_attribute(*space, attribute);
     return found != nullptr ? *found : Value(Undefined{name});
   }
-  if (const Loop* loop = value.loop(); loop != nullptr && name != nullptr && attribute != "cycle") {
-    return loop_attribute(run, *loop, *name);
-  }
+  if (const Loop* loop = value.loop(); loop != nullptr && attribute != "cycle") return loop_attribute(run, *loop, attribute, name);
   const std::string_view method = method_name(value, attribute);
   return method.empty() ? Value(Undefined{name}) : run.method(value, method);
 }
@@ -232,12 +238,12 @@ inline Value attribute_of(Rendering& run, const Value& value, const Value& name_
 // The result of value[start:stop:step]. `parts` are start, stop and step; one that is missing is undefined or None.
 inline Value slice_of(Rendering& run, const Value& value, const Value (&parts)[3]) {
   if (value.is_undefined()) return undefined_error(run, value);
-  const auto length = length_of(run, value);
   const List* list = value.list();
   const bool is_sliced = value.text() != nullptr || (list != nullptr && list->kind <= ListKind::range);
-  if (!is_sliced || !length) return Undefined{};
+  if (!is_sliced) return run.fail("a slice of a ", type_name(value));
+  const auto length = length_of(run, value);
   for (const Value& part : parts) {
-    if (!integer_of(part) && !part.is_none()) return Undefined{};  // as Jinja does for Python's TypeError
+    if (!integer_of(part) && !part.is_none()) return run.fail("a slice with a ", type_name(part), ", expected an int");
   }
   const std::int64_t step = integer_of(parts[2]).value_or(1);
   if (step == 0) return run.fail("a slice with step 0");
@@ -312,6 +318,8 @@ inline MarkedText html_escaped(Rendering& run, const MarkedText& text) {
 
 namespace detail {
 
+inline bool is_safe(const Value& value) { return value.text() != nullptr && value.text()->is_safe; }
+
 inline Value repeated(Rendering& run, const Value& value, std::int64_t count) {
   const auto times = static_cast<std::size_t>(std::max(count, std::int64_t{0}));
   const Text* text = value.text();
@@ -359,6 +367,15 @@ inline std::optional<std::int64_t> integer_power(std::int64_t base, std::int64_t
   return out;
 }
 
+inline Value float_power(Rendering& run, double base, double exponent) {
+  if (base == 0.0 && exponent < 0) return run.fail("division by zero");
+  const double power = std::pow(base, exponent);
+  if (std::isfinite(base) && std::isfinite(exponent) && !std::isfinite(power)) {
+    return run.fail(std::isnan(power) ? "a complex number is not supported" : "a power that no float can hold");
+  }
+  return power;
+}
+
 inline Value integer_arithmetic(Rendering& run, Operator op, std::int64_t a, std::int64_t b) {
   std::int64_t out = 0;
   bool overflows = false;
@@ -370,18 +387,17 @@ inline Value integer_arithmetic(Rendering& run, Operator op, std::int64_t a, std
     case Operator::multiply: overflows = !checked_mul(a, b, out); break;
     case Operator::divide: return static_cast<double>(a) / static_cast<double>(b);
     case Operator::power: {
-      if (b < 0) {
-        if (a == 0) return run.fail("division by zero");
-        return std::pow(static_cast<double>(a), static_cast<double>(b));
-      }
+      if (b < 0) return float_power(run, static_cast<double>(a), static_cast<double>(b));
       const auto power = integer_power(a, b);
       overflows = !power;
       out = power.value_or(0);
       break;
     }
     default: {  // floor_divide, modulo: the quotient is rounded down
-      overflows = b == -1 && a == std::numeric_limits<std::int64_t>::min();
-      if (overflows) break;
+      if (b == -1) {  // the quotient of the smallest integer has more than 64 bits
+        if (op == Operator::floor_divide) overflows = !checked_sub(std::int64_t{0}, a, out);
+        break;
+      }
       const bool is_rounded = a % b != 0 && (a % b < 0) != (b < 0);
       out = op == Operator::modulo ? a % b + (is_rounded ? b : 0) : a / b - (is_rounded ? 1 : 0);
     }
@@ -398,13 +414,16 @@ inline Value float_arithmetic(Rendering& run, Operator op, double a, double b) {
     case Operator::subtract: return a - b;
     case Operator::multiply: return a * b;
     case Operator::divide: return a / b;
-    case Operator::power: return std::pow(a, b);
+    case Operator::power: return float_power(run, a, b);
     default: break;
   }
-  double remainder = std::fmod(a, b);
-  if (remainder != 0.0 && (remainder < 0) != (b < 0)) remainder += b;
+  double remainder = std::fmod(a, b), quotient = (a - remainder) / b;
+  if (remainder != 0.0 && (remainder < 0) != (b < 0)) {
+    remainder += b;
+    quotient -= 1.0;
+  }
   if (op == Operator::modulo) return remainder == 0.0 ? std::copysign(0.0, b) : remainder;
-  const double quotient = (a - remainder) / b;
+  if (quotient == 0.0) return std::copysign(0.0, a / b);
   return quotient - std::floor(quotient) > 0.5 ? std::floor(quotient) + 1.0 : std::floor(quotient);
 }
 

@@ -102,7 +102,7 @@ class Parser : private ExpressionParser {
   NodeId parse_for() {
     Node node = make(NodeKind::for_loop);
     take();
-    node.children.push_back(parse_target(false, "in"));
+    node.children.push_back(parse_target(false));
     expect(TokenKind::name, "in");
     node.children.push_back(parse_tuple(false));
     node.children.push_back(skip(TokenKind::name, "if") ? parse_expression() : no_node);
@@ -143,7 +143,7 @@ class Parser : private ExpressionParser {
   NodeId parse_set() {
     Node node = make(NodeKind::assignment);
     take();
-    node.children.push_back(parse_target(true, ""));
+    node.children.push_back(parse_target(true));
     if (skip(TokenKind::sign, "=")) {
       node.children.push_back(parse_tuple());
       end_tag();
@@ -250,7 +250,7 @@ class Parser : private ExpressionParser {
 
   // Parses the target of an assignment or loop: a name, several names in a tuple, or, where it is allowed, an attribute of a
   // namespace.
-  NodeId parse_target(bool takes_attribute, std::string_view end) {
+  NodeId parse_target(bool takes_attribute) {
     const Nesting nesting(*this);
     Node tuple = make(NodeKind::tuple);
     bool is_tuple = false;
@@ -258,14 +258,14 @@ class Parser : private ExpressionParser {
       tuple.children.push_back(parse_one_target(takes_attribute));
       if (!skip(TokenKind::sign, ",")) break;
       is_tuple = true;
-      if (sees(TokenKind::sign, ")") || sees(TokenKind::sign, "=") || (!end.empty() && sees(TokenKind::name, end))) break;
+      if (sees(TokenKind::sign, ")")) break;
     }
     return is_tuple ? add(std::move(tuple)) : tuple.children.empty() ? no_node : tuple.children[0];
   }
 
   NodeId parse_one_target(bool takes_attribute) {
     if (skip(TokenKind::sign, "(")) {
-      const NodeId inner = parse_target(false, "");
+      const NodeId inner = parse_target(false);
       expect(TokenKind::sign, ")");
       return inner;
     }

@@ -84,7 +84,7 @@ inline std::string json_escape(std::uint32_t c, bool is_ascii) {
   const std::size_t at = c < 0x80 ? known.find(static_cast<char>(c)) : std::string_view::npos;
   if (at != std::string_view::npos) return {'\\', letters[at]};
   if (c < 0x20) return hex_escape("\\u", c, 4);
-  if (c < 0x80 || !is_ascii || c == invalid_byte) return {};
+  if (c < 0x7f || !is_ascii || c == invalid_byte) return {};
   if (c < 0x10000) return hex_escape("\\u", c, 4);
   return hex_escape("\\u", 0xd7c0 + (c >> 10), 4) + hex_escape("\\u", 0xdc00 + (c & 0x3ff), 4);
 }
@@ -201,6 +201,11 @@ inline void append_json_text(Rendering& run, MarkedText& out, const MarkedText& 
   out.append("\"", from_template);
 }
 
+inline std::string json_number(double value) {
+  const std::string text = float_text(value);
+  return text == "nan" ? "NaN" : text == "inf" ? "Infinity" : text == "-inf" ? "-Infinity" : text;
+}
+
 inline void append_json_line(Rendering& run, MarkedText& out, const JsonStyle& style, std::size_t level) {
   if (!style.indent) return;
   out.append("\n", from_template);
@@ -210,21 +215,24 @@ inline void append_json_line(Rendering& run, MarkedText& out, const JsonStyle& s
 inline void append_json_dict(Rendering& run, MarkedText& out, const Dict& dict, const JsonStyle& style, std::size_t level) {
   std::vector<std::pair<MarkedText, const Value*>> entries;
   for (const auto& [key, entry] : dict.entries) {
-    if (key.text() == nullptr && key.list() != nullptr) return void(run.fail("tojson: a key of type ", type_name(key)));
+    if (key.list() != nullptr || key.is_undefined()) return void(run.fail("tojson: a key of type ", type_name(key)));
+    if (style.sorts_keys && key.text() == nullptr && dict.entries.size() > 1) {
+      return void(run.fail("tojson: sort_keys with a key of type ", type_name(key), " is not supported"));
+    }
     MarkedText name;
     if (key.text() != nullptr) {
       name = key.text()->marked;
     } else if (const bool* flag = key.as<bool>()) {
       name = MarkedText(*flag ? "true" : "false");
+    } else if (const double* real = key.as<double>()) {
+      name = MarkedText(json_number(*real));
     } else {
       name = key.is_none() ? MarkedText("null") : str(run, key);
     }
     entries.emplace_back(std::move(name), &entry);
   }
   if (style.sorts_keys) {
-    std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
-      return a.first.bytes() != b.first.bytes() ? a.first.bytes() < b.first.bytes() : a.second < b.second;
-    });
+    std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.first.bytes() < b.first.bytes(); });
   }
   out.append("{", from_template);
   for (std::size_t i = 0; i < entries.size() && !run.failed(); ++i) {
@@ -246,10 +254,7 @@ inline void append_json(Rendering& run, MarkedText& out, const Value& value, con
   if (value.is_none()) return plain("null");
   if (const bool* flag = value.as<bool>()) return plain(*flag ? "true" : "false");
   if (value.as<std::int64_t>() != nullptr) return append_str(run, out, value);
-  if (const double* real = value.as<double>()) {
-    const std::string text = float_text(*real);
-    return plain(text == "nan" ? "NaN" : text == "inf" ? "Infinity" : text == "-inf" ? "-Infinity" : text);
-  }
+  if (const double* real = value.as<double>()) return plain(json_number(*real));
   const List* list = value.list();
   if (list == nullptr || list->kind > ListKind::tuple) {
     return void(run.fail("tojson: a value of type ", type_name(value), " is no JSON"));

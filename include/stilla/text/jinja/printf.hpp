@@ -5,9 +5,11 @@
 // Anything else is an error that names it.
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -23,11 +25,11 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
-// A number as text, with `precision` digits behind the decimal point.
+// A number as text, with `precision` digits behind the decimal point; at most 60, so that there is always room.
 inline std::string fixed_text(double value, int precision) {
   std::string out(400, '\0');
   const auto end = std::to_chars(out.data(), out.data() + out.size(), value, std::chars_format::fixed, precision);
-  out.resize(end.ec == std::errc() ? static_cast<std::size_t>(end.ptr - out.data()) : 0);
+  out.resize(static_cast<std::size_t>(end.ptr - out.data()));
   return out;
 }
 
@@ -50,7 +52,7 @@ inline Conversion read_conversion(std::string_view format, std::size_t& at) {
     int value = 0;
     const std::from_chars_result read = std::from_chars(format.data() + at, format.data() + format.size(), value);
     at = static_cast<std::size_t>(read.ptr - format.data());
-    return read.ec == std::errc() ? std::min(value, 1000000) : 0;
+    return read.ec == std::errc::result_out_of_range ? std::numeric_limits<int>::max() : value;  // more than a text may have
   };
   if (at < format.size() && format[at] >= '1' && format[at] <= '9') out.width = static_cast<std::size_t>(number());
   if (at < format.size() && format[at] == '.') {
@@ -139,6 +141,7 @@ Value format_percent(Rendering& run, const Text& format, const Value& values) {
 
 // Python's str.format().
 inline Value format_braces(Rendering& run, const Text& format, const Arguments& arguments) {
+  if (format.is_safe) return run.fail("format() of a safe text is not supported");
   const MarkedText& marked = format.marked;
   const std::string_view bytes = marked.bytes();
   MarkedText out;

@@ -87,7 +87,6 @@ inline bool is_boolean(const Value& value) { return value.as<bool>() != nullptr;
 inline bool is_true(const Value& value) { return value.as<bool>() != nullptr && *value.as<bool>(); }
 inline bool is_false(const Value& value) { return value.as<bool>() != nullptr && !*value.as<bool>(); }
 inline bool is_float(const Value& value) { return value.as<double>() != nullptr; }
-inline bool is_escaped(const Value& value) { return value.text() != nullptr && value.text()->is_safe; }
 
 inline constexpr NamedOperation tests[] = {
     {"defined", type_test<is_defined>},
@@ -104,7 +103,7 @@ inline constexpr NamedOperation tests[] = {
     {"true", type_test<is_true>},
     {"false", type_test<is_false>},
     {"callable", type_test<is_callable>},
-    {"escaped", type_test<is_escaped>},
+    {"escaped", type_test<is_safe>},
     {"odd", parity_test<true>},
     {"even", parity_test<false>},
     {"divisibleby", divisible_test},

@@ -33,9 +33,7 @@ struct Meter {
 class Charge {
  public:
   Charge() = default;
-  Charge(Meter* meter, std::size_t bytes) : meter_(meter), bytes_(bytes) {
-    if (meter_ != nullptr) meter_->used += bytes_;
-  }
+  Charge(Meter* meter, std::size_t bytes) : meter_(meter), bytes_(bytes) { meter_->used += bytes_; }
   Charge(const Charge&) = delete;
   Charge& operator=(const Charge&) = delete;
   Charge(Charge&& other) noexcept : meter_(std::exchange(other.meter_, nullptr)), bytes_(other.bytes_) {}
