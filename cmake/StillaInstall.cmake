@@ -47,16 +47,20 @@ install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 # `cmake --build build/release --target package` makes a Debian package of all that is installed here and of the program.
 if(PROJECT_IS_TOP_LEVEL)
   set(CPACK_GENERATOR DEB)
-  set(CPACK_PACKAGE_CONTACT "The Stilla authors <stilla@localhost.localdomain>")
+  # Whoever publishes a package is its maintainer and says so: cmake -D CPACK_PACKAGE_CONTACT="Name <name@host>".
+  set(CPACK_PACKAGE_CONTACT "The Stilla authors <stilla@localhost.localdomain>" CACHE STRING "The maintainer of a package")
   set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "transformer inference kernels for CPUs and NPUs")
-  set(CPACK_DEBIAN_PACKAGE_DESCRIPTION "Stilla is a header-only C++20 library: products with weights of 2 to 8 bits, attention,
- norms, RoPE and sampling, with the same bits on every CPU. The package has the headers, the C library,
- the sources of the kernels, and the program stilla, which runs GGUF models of the architectures
- Qwen2, Qwen3 and Llama.")
+  set(CPACK_DEBIAN_PACKAGE_DESCRIPTION "Stilla is a header-only C++20 library: products with weights of
+ 2 to 8 bits, attention, norms, RoPE and sampling, with the same bits on
+ every CPU. The package has the headers, the C library, the sources of the
+ kernels, and the program stilla, which runs GGUF models of the
+ architectures Qwen2, Qwen3 and Llama.")
   set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
   set(CPACK_DEBIAN_PACKAGE_SECTION libdevel)
   set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
   set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
+  file(WRITE "${PROJECT_BINARY_DIR}/triggers" "activate-noawait ldconfig\n")  # Debian's policy for packages with shared libraries
+  set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA "${PROJECT_BINARY_DIR}/triggers")
   set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
   set(CPACK_STRIP_FILES ON)
   # What the headers include: Highway for the portable kernels, nlohmann's JSON for folders of Hugging Face.
