@@ -145,6 +145,7 @@ TEST(GgufVocabulary, PreTokenizerIsRecognised) {
   for (const char* pre : {static_cast<const char*>(nullptr), "default"}) {
     EXPECT_EQ(chosen(family("qwen2", {"<|im_start|>"}, pre)), "qwen2");
     EXPECT_EQ(chosen(family("qwen3", {}, pre)), "qwen2");
+    EXPECT_EQ(chosen(family("qwen35", {}, pre)), "qwen35");
     EXPECT_EQ(chosen(family("qwen2", {"<｜User｜>", "<｜Assistant｜>"}, pre)), "deepseek-r1-qwen");
     EXPECT_EQ(chosen(family("llama", {"100", "<|begin_of_text|>", "<|eot_id|>"}, pre)), "llama-bpe");
     EXPECT_EQ(chosen(family("llama", {"<|im_start|>", "<repo_name>", "<gh_stars>"}, pre)), "smollm");
@@ -153,7 +154,14 @@ TEST(GgufVocabulary, PreTokenizerIsRecognised) {
     // the token 100, but the second has none. So no pre-tokenizer is recognised.
     EXPECT_TRUE(chosen(family("qwen2", {"10"}, pre)).find("choose one by name") != std::string::npos);
     EXPECT_TRUE(chosen(family("llama", {"<|begin_of_text|>", "<|eot_id|>"}, pre)).find("choose one by name") != std::string::npos);
+    EXPECT_TRUE(chosen(family("llama", {"100"}, pre)).find("choose one by name") != std::string::npos);
   }
+  GgufBuilder unnamed;
+  unnamed.string("tokenizer.ggml.model", "gpt2").strings("tokenizer.ggml.tokens", {"a"}).strings("tokenizer.ggml.merges", {});
+  unnamed.number<std::uint32_t>("general.architecture", 1);
+  const std::string message = outcome_of(unnamed).message;
+  EXPECT_TRUE(message.starts_with("m.gguf: key 'general.architecture' at byte ")) << message;
+  EXPECT_TRUE(message.ends_with(": found uint32; expected a string")) << message;
   EXPECT_EQ(chosen(family("llama", {})),
             "m.gguf: key 'tokenizer.ggml.pre': no pre-tokenizer is named; choose one by name: qwen2, deepseek-r1-qwen, llama-bpe, smollm, "
             "gpt-2, qwen35");
