@@ -239,6 +239,7 @@ TEST(ChatTemplate, BosOnce) {
   EXPECT_EQ(encode_prompt(qwen, "hi"), qwen.encode("hi"));
   EXPECT_EQ(encode_prompt(r1, "hi").size(), r1.encode("hi").size() + 1);
   EXPECT_EQ(encode_prompt(r1, "hi").front(), *r1.bos());
+  EXPECT_EQ(encode_prompt(r1, ""), Ids{*r1.bos()});
 }
 
 // The chat template that a file holds is run as a program. In earlier versions Stilla compared it with a table of known
@@ -284,6 +285,12 @@ TEST(ChatTemplate, OpensAndClosesThoughts) {
   EXPECT_EQ(rendered(r1, chat), open);
   r1.thinking = Thinking::off;
   EXPECT_EQ(rendered(r1, chat), open + "\n</think>\n\n");
+  const ChatTemplate same_line = *read_chat_template("<think>");  // it opens a thought and begins no line for it
+  for (const auto& [thinking, expected] : {std::pair{Thinking::open, "<think>"}, {Thinking::off, "<think>\n\n</think>\n\n"}}) {
+    ChatTemplate changed = same_line;
+    changed.thinking = thinking;
+    EXPECT_EQ(rendered(changed, chat), expected);
+  }
   ChatTemplate asks = *read_chat_template(source_of("templates/chatml-thinking.jinja"));
   EXPECT_FALSE(rendered(asks, chat).ends_with("</think>\n\n"));
   asks.thinking = Thinking::off;
@@ -358,6 +365,9 @@ TEST(ChatTemplate, UnknownIsAnError) {
   EXPECT_EQ(rendered(*read_chat_template(source_of("templates/turns-model.jinja")), twice),
             "ERROR: chat template, line 1: the template says: Conversation roles must alternate "
             "user/assistant/user/assistant/...");
+  const Result<ChatPrompt> prompt = encode_chat(*read_tokenizer(open_golden("qwen2")), *read_chat_template("{{ 1 // 0 }}"), twice);
+  ASSERT_FALSE(prompt);
+  EXPECT_EQ(prompt.error().message, "chat template, line 1: division by zero");
   // If read_chat_template() is given the name of a file, its messages begin with this name.
   EXPECT_EQ(read_chat_template("{{", "dir/m.gguf").error().message, "dir/m.gguf: chat template, line 1: a tag has no end");
   EXPECT_TRUE(read_chat_template("", "m.gguf").error().message.starts_with("m.gguf: the file has no chat template"));

@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of io/damaged_weights.hpp, which finds weights that are NaN or infinite by looking at the scales alone. The tests
-// decode all weights and compare.
+// Tests of io/damaged_weights.hpp, which finds weights that are NaN or infinite: by looking at the scales alone, compared with decoding
+// all weights, and in the tensors of a source.
 #include <stilla/io/damaged_weights.hpp>
 
 #include <gtest/gtest.h>
 
 #include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string>
 #include <vector>
 
 #include <stilla/base/random.hpp>
 #include <stilla/format/format_name.hpp>
+#include <stilla/pack.hpp>
+
+#include "memory_source.hpp"
+#include "test_util.hpp"
 
 namespace {
 
@@ -38,6 +46,65 @@ TEST(DamagedWeights, ScalesTellOfEveryFormatWhatDecodingTells) {
       EXPECT_LT(finite, tries) << F::name;
     }
   });
+}
+
+stilla_test::MemorySource::Tensor floats(const std::vector<std::uint64_t>& dims, const std::vector<float>& values) {
+  const auto bytes = std::as_bytes(std::span(values));
+  return {dims, id_of<F32>, {bytes.begin(), bytes.end()}};
+}
+
+// The damaged weight is in the first or in the last row, and there are more rows than one task gets.
+TEST(DamagedWeights, TheFirstDamagedTensorIsNamed) {
+  constexpr std::size_t columns = 3, rows = 200;
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+    for (const std::size_t at : {std::size_t{0}, columns * rows - 1}) {
+      std::vector<float> values(columns * rows, 1.0f);
+      stilla_test::MemorySource source;
+      source.set("a", floats({columns, rows}, values));
+      source.set("b", {{4}, no_format, std::vector<std::byte>(4, std::byte{0xff})});  // skipped: nobody knows its weights
+      EXPECT_TRUE(check_weights_are_numbers(source));
+      values[at] = bad;
+      source.set("c", floats({columns, rows}, values));
+      source.set("d", floats({1}, {bad}));
+      const Status status = check_weights_are_numbers(source);
+      ASSERT_FALSE(status);
+      EXPECT_EQ(status.error().message, "memory: array 'c': holds weights that are not numbers (NaN or infinity); the file is damaged");
+      std::size_t most = 0;
+      const auto until = [&](std::size_t end) {
+        return find_damaged_tensor(source, {}, [&, end](std::size_t done, std::size_t all) {
+          EXPECT_EQ(all, 4u);
+          return (most = done) < end;
+        });
+      };
+      EXPECT_EQ(*until(2), nullptr) << "it was told to end before the damaged tensor";
+      EXPECT_EQ(*until(4), source.find_tensor("c"));
+      EXPECT_EQ(most, 2u);
+    }
+  }
+}
+
+// A row is longer than any memory.
+TEST(DamagedWeights, MemoryThatIsShortIsAnError) {
+  stilla_test::MemorySource source;
+  source.set("a", {{std::uint64_t{1} << 60, 200}, id_of<F32>, {}});
+  const Status status = check_weights_are_numbers(source);
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().kind, ErrorKind::system);
+  EXPECT_NE(status.error().message.find("a row of weights"), std::string::npos) << status.error().message;
+}
+
+// Packed tensors are searched too, and the columns of a panel belong to other rows than those of the file.
+TEST(DamagedWeights, AlsoInPanels) {
+  constexpr std::size_t N = 20, K = 8;
+  std::vector<float> values(N * K, 1.0f);
+  for (const bool is_damaged : {false, true}) {
+    if (is_damaged) values[N * K - 1] = std::numeric_limits<float>::infinity();
+    stilla_test::MemorySource source;
+    std::vector<std::byte> panels(packed_bytes<F32>(N, K));
+    pack<F32>(panels.data(), std::as_bytes(std::span(values)).data(), N, K);
+    source.set("a", {{K, N}, id_of<F32>, panels, true});
+    EXPECT_EQ(*find_damaged_tensor(source) != nullptr, is_damaged);
+  }
 }
 
 }  // namespace

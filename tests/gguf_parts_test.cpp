@@ -178,8 +178,9 @@ TEST(GgufPartNames, OnlyTheFormIsAPart) {
   EXPECT_EQ(name->stem, "a/b");
   EXPECT_EQ(name->number, 12u);
   EXPECT_EQ(name->count, 345u);
-  for (const char* other : {"", "b.gguf", "-00012-of-00345.gguf", "b-0012-of-00345.gguf", "b-00012-of-00345.GGUF", "b-+0012-of-00345.gguf",
-                            "b-00012_of-00345.gguf", "b-00012-of-00345.gguf.gguf"}) {
+  for (const char* other :
+       {"", "b.gguf", "-00012-of-00345.gguf", "b-0012-of-00345.gguf", "b-00012-of-00345.GGUF", "b-+0012-of-00345.gguf",
+        "b-00012_of-00345.gguf", "b-00012-of-00345.gguf.gguf", "b-0001x-of-00345.gguf", "b-00012-of-0034x.gguf", "b-x0012-of-00345.gguf"}) {
     EXPECT_FALSE(parse_gguf_part_path(other)) << other;
   }
 }

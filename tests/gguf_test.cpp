@@ -453,7 +453,9 @@ TEST(Gguf, OtherFilesAreNamed) {
       {"\n <!DOCTYPE html><html>"sv, "HTML"},
       {"<HTML>"sv, "HTML"},
       {"\x02\0\0\0\0\0\0\0{}"sv, "safetensors"},
+      {"\xff\xff\0\0\0\0\0\0{}"sv, "unknown: it starts with '\\xff\\xff\\x00\\x00'"},  // its header would be longer than the file
       {"{\"error\": 404}"sv, "JSON"},
+      {"not\tfound\r\n"sv, "text: 'not\\x09found'"},
       {"Repository not found\n"sv, "text: 'Repository not found'"},
       {"\0\0\0\0\0\0\0\0"sv, "zero bytes"},
       {"tjgg\1\0\0\0"sv, "GGJT file of 2023"},

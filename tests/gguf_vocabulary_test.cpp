@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -144,6 +145,7 @@ TEST(GgufVocabulary, PreTokenizerIsRecognised) {
   for (const char* pre : {static_cast<const char*>(nullptr), "default"}) {
     EXPECT_EQ(chosen(family("qwen2", {"<|im_start|>"}, pre)), "qwen2");
     EXPECT_EQ(chosen(family("qwen3", {}, pre)), "qwen2");
+    EXPECT_EQ(chosen(family("qwen35", {}, pre)), "qwen35");
     EXPECT_EQ(chosen(family("qwen2", {"<｜User｜>", "<｜Assistant｜>"}, pre)), "deepseek-r1-qwen");
     EXPECT_EQ(chosen(family("llama", {"100", "<|begin_of_text|>", "<|eot_id|>"}, pre)), "llama-bpe");
     EXPECT_EQ(chosen(family("llama", {"<|im_start|>", "<repo_name>", "<gh_stars>"}, pre)), "smollm");
@@ -152,7 +154,14 @@ TEST(GgufVocabulary, PreTokenizerIsRecognised) {
     // the token 100, but the second has none. So no pre-tokenizer is recognised.
     EXPECT_TRUE(chosen(family("qwen2", {"10"}, pre)).find("choose one by name") != std::string::npos);
     EXPECT_TRUE(chosen(family("llama", {"<|begin_of_text|>", "<|eot_id|>"}, pre)).find("choose one by name") != std::string::npos);
+    EXPECT_TRUE(chosen(family("llama", {"100"}, pre)).find("choose one by name") != std::string::npos);
   }
+  GgufBuilder unnamed;
+  unnamed.string("tokenizer.ggml.model", "gpt2").strings("tokenizer.ggml.tokens", {"a"}).strings("tokenizer.ggml.merges", {});
+  unnamed.number<std::uint32_t>("general.architecture", 1);
+  const std::string message = outcome_of(unnamed).message;
+  EXPECT_TRUE(message.starts_with("m.gguf: key 'general.architecture' at byte ")) << message;
+  EXPECT_TRUE(message.ends_with(": found uint32; expected a string")) << message;
   EXPECT_EQ(chosen(family("llama", {})),
             "m.gguf: key 'tokenizer.ggml.pre': no pre-tokenizer is named; choose one by name: qwen2, deepseek-r1-qwen, llama-bpe, smollm, "
             "gpt-2, qwen35");
@@ -177,6 +186,58 @@ TEST(GgufVocabulary, PreTokenizerOfTheWrongType) {
   EXPECT_EQ(outcome_of(builder).message, "m.gguf: key 'tokenizer.ggml.pre' at byte 68: found uint32; expected a string");
 }
 
+TEST(GgufVocabulary, OtherKindsAreNamed) {
+  for (const auto& [model, name] : {std::pair{"bert", "'bert' (WordPiece)"}, {"rwkv", "'rwkv'"}}) {
+    EXPECT_EQ(message_with([&, kind = model](Said& s) { s.model = kind; }),
+              concat("m.gguf: key 'tokenizer.ggml.model' at byte 24: found ", name,
+                     "; expected 'gpt2' (byte-level BPE) or 'llama' (SentencePiece of the BPE kind), the kinds that are supported"));
+  }
+}
+
+// Every key that a vocabulary may have, with a value of another type than the one that it must have.
+TEST(GgufVocabulary, KeysOfTheWrongType) {
+  GgufBuilder byte_level, sentencepiece;
+  byte_level.string("tokenizer.ggml.model", "gpt2").string("tokenizer.ggml.pre", "qwen2").strings("tokenizer.ggml.tokens", {"a"});
+  byte_level.strings("tokenizer.ggml.merges", {});
+  sentencepiece.string("tokenizer.ggml.model", "llama").strings("tokenizer.ggml.tokens", {"a"});
+  GgufBuilder without_scores = sentencepiece;
+  sentencepiece.array("tokenizer.ggml.scores", std::vector<float>{0});
+  EXPECT_EQ(outcome_of(byte_level).message, "");
+  const auto refused = [](GgufBuilder builder, const std::string& key, std::string_view message, bool is_text = false) {
+    is_text ? builder.string(key, "x") : builder.number<std::uint16_t>(key, 1);
+    const std::string found = outcome_of(builder).message;
+    EXPECT_TRUE(found.starts_with(concat("m.gguf: key '", key, "' at byte ")) && found.ends_with(message)) << found;
+  };
+  refused(byte_level, "tokenizer.ggml.token_type", ": found uint16; expected an array of integers");
+  refused(byte_level, "tokenizer.ggml.eos_token_ids", ": found uint16; expected an array of integers");
+  refused(byte_level, std::string(end_ids_key), ": found uint16; expected an array of integers");
+  refused(byte_level, "tokenizer.ggml.add_bos_token", ": found uint16; expected a boolean");
+  refused(byte_level, "tokenizer.ggml.add_eos_token", ": found uint16; expected a boolean");
+  refused(byte_level, std::string(nfc_key), ": found uint16; expected a boolean");
+  for (const char* name : {"bos", "eos", "eot", "eom", "padding", "unknown"}) {
+    refused(byte_level, concat("tokenizer.ggml.", name, "_token_id"), ": found string; expected an integer", true);
+  }
+  refused(without_scores, "tokenizer.ggml.scores", ": found uint16; expected an array of floats");
+  refused(sentencepiece, "tokenizer.ggml.add_space_prefix", ": found uint16; expected a boolean");
+  refused(sentencepiece, "tokenizer.ggml.remove_extra_whitespaces", ": found uint16; expected a boolean");
+}
+
+TEST(GgufVocabulary, ThePlaceHasWhatTheFileHas) {
+  const auto place = [](const GgufBuilder& builder) {
+    const std::vector<std::byte> bytes = builder.build();
+    const Result<GgufFile> file = GgufFile::parse(MappedFile::from_memory(bytes, "m.gguf"));
+    return file ? file->vocabulary_place() : file.error().message;
+  };
+  GgufBuilder builder;
+  EXPECT_EQ(place(builder), "m.gguf: keys 'tokenizer.ggml.*'");
+  builder.strings("tokenizer.ggml.tokens", {"a"});
+  EXPECT_EQ(place(builder), "m.gguf: keys 'tokenizer.ggml.*'");
+  GgufBuilder merges = builder;
+  EXPECT_EQ(place(merges.strings("tokenizer.ggml.merges", {})), "m.gguf: keys 'tokenizer.ggml.*', tokens at byte 24 and merges at byte 78");
+  EXPECT_EQ(place(builder.array("tokenizer.ggml.scores", std::vector<float>{0})),
+            "m.gguf: keys 'tokenizer.ggml.*', tokens at byte 24 and scores at byte 78");
+}
+
 TEST(GgufVocabulary, SentencePiece) {
   GgufBuilder builder;
   builder.string("tokenizer.ggml.model", "llama").strings("tokenizer.ggml.tokens", {"<unk>", "<s>", "a"});
@@ -187,7 +248,13 @@ TEST(GgufVocabulary, SentencePiece) {
   GgufBuilder few = builder;
   few.array("tokenizer.ggml.scores", std::vector<float>{0, 0});
   EXPECT_TRUE(message(few).ends_with("found 2 scores; expected 3")) << message(few);
-  builder.array("tokenizer.ggml.scores", std::vector<float>{0, 0, -1}).number<std::uint32_t>("tokenizer.ggml.bos_token_id", 1);
+  builder.array("tokenizer.ggml.scores", std::vector<float>{0, 0, -1});
+  {
+    const std::vector<std::byte> without_bos = builder.build();
+    const Result<GgufFile> unnamed = GgufFile::parse(MappedFile::from_memory(without_bos, "m.gguf"));
+    EXPECT_FALSE(read_tokenizer(*unnamed)->add_bos());
+  }
+  builder.number<std::uint32_t>("tokenizer.ggml.bos_token_id", 1);
   EXPECT_EQ(message(builder), "");
   const std::vector<std::byte> bytes = builder.build();
   const Result<GgufFile> file = GgufFile::parse(MappedFile::from_memory(bytes, "m.gguf"));

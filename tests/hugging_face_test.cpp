@@ -8,14 +8,18 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <iterator>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <stilla/io/open_model_source.hpp>
 #include <stilla/io/packed_file.hpp>
 #include <stilla/text/source_tokenizer.hpp>
 
@@ -226,6 +230,131 @@ TEST_F(HuggingFaceFiles, MissingOnesAreNamed) {
   EXPECT_NE(refusal(folder).find(": is a folder without a config.json"), std::string::npos);
 }
 
+// Whatever is wrong with one of the files, the message begins with its path.
+TEST_F(HuggingFaceFiles, BrokenOnesAreNamed) {
+  const auto expect_refused = [&](const fs::path& folder, const std::string& file, std::string_view message) {
+    const std::string found = refusal(folder);
+    EXPECT_TRUE(found.starts_with((folder / file).string() + ": ")) << found;
+    EXPECT_NE(found.find(message), std::string::npos) << found;
+  };
+  const std::string index = "model.safetensors.index.json";
+  fs::path folder = copy("qwen2");
+  write_file(folder / index, "{");
+  expect_refused(folder, index, "is not JSON");
+  for (const char* bad : {"{}", R"({"weight_map": null})", R"({"weight_map": []})"}) {
+    write_file(folder / index, bad);
+    expect_refused(folder, index, "key 'weight_map': expected an object of tensors and their files");
+  }
+  write_file(folder / index, json{{"weight_map", {{"a", std::string(250, 'n') + ".safetensors"}}}}.dump());
+  expect_refused(folder, index, "tensor 'a': found 'nnnn");
+  json many;
+  for (std::size_t i = 0; i <= HuggingFaceFolder::max_shards; ++i) many["weight_map"][concat("t", i)] = concat(i, ".safetensors");
+  write_file(folder / index, many.dump());
+  expect_refused(folder, index, "key 'weight_map': found 4097 files; expected at most 4096");
+
+  folder = copy("llama");
+  fs::remove(folder / "model.safetensors");
+  fs::create_directory(folder / "model.safetensors");
+  expect_refused(folder, "model.safetensors", "is a directory; expected a file");
+  folder = copy("llama");
+  write_file(folder / "chat_template.jinja", std::string((1 << 20) + 1, 'x'));
+  expect_refused(folder, "chat_template.jinja", "has 1048577 bytes; expected at most 1048576");
+  fs::remove(folder / "chat_template.jinja");
+  change(folder / "tokenizer_config.json", [](json& j) { j["chat_template"] = 7; });
+  expect_refused(folder, "tokenizer_config.json", "key 'chat_template': found an integer");
+}
+
+TEST_F(HuggingFaceFiles, TheFolderGivesTheNameOfTheModel) {
+  const fs::path before = fs::current_path(), folder = fs::absolute(copy("llama"));
+  const auto name = [](const std::string& path) {
+    const Result<HuggingFaceFolder> opened = HuggingFaceFolder::open(path);
+    EXPECT_TRUE(opened) << opened.error().message;
+    return opened ? std::string(*opened->get_string_or("general.name", "none")) : "";
+  };
+  EXPECT_EQ(name(folder.string()), "llama");
+  EXPECT_EQ(name(folder.string() + "//"), "llama");
+  EXPECT_EQ(name(folder.string() + "\\"), "llama");
+  fs::create_directory(folder / "inside");
+  fs::current_path(folder.parent_path());
+  EXPECT_EQ(name("llama"), "llama");
+  fs::current_path(folder);
+  EXPECT_EQ(name("."), "none");
+  fs::current_path(folder / "inside");
+  EXPECT_EQ(name(".."), "none");
+  fs::current_path(before);
+  for (const std::string empty : {"", "/"}) {  // these are no model
+    const Result<HuggingFaceFolder> opened = HuggingFaceFolder::open(empty);
+    ASSERT_FALSE(opened);
+    EXPECT_TRUE(opened.error().message.starts_with(empty + ": is a folder without a config.json")) << opened.error().message;
+  }
+}
+
+TEST_F(HuggingFaceFiles, PathsOfAnyKindOfModel) {
+  const Result<std::unique_ptr<ModelSource>> folder = open_model_source(copy("llama").string());
+  ASSERT_TRUE(folder) << folder.error().message;
+  EXPECT_EQ((*folder)->supported_types_text(), "BF16, F16, F32");
+  const std::string none = (root_ / "none").string();
+  EXPECT_FALSE(is_folder(none));
+  EXPECT_TRUE(open_model_source(none).error().message.starts_with(none + ": cannot open: "));
+}
+
+// Messages about GGUF keys and tensors name the key or the tensor of the folder.
+TEST_F(HuggingFaceFiles, PlacesAreThoseOfTheFolder) {
+  const fs::path folder = copy("llama");
+  const Result<HuggingFaceFolder> opened = HuggingFaceFolder::open(folder.string());
+  ASSERT_TRUE(opened) << opened.error().message;
+  const std::string config_place = (folder / "config.json").string() + ": key '";
+  EXPECT_EQ(opened->key_place("llama.block_count"), config_place + "num_hidden_layers'");
+  EXPECT_EQ(opened->key_place("llama.expert_count"), config_place + "expert_count'");
+  EXPECT_EQ(opened->key_place("general.file_type"), config_place + "general.file_type'");
+  EXPECT_EQ(opened->key_place("tokenizer.ggml.pre"), (folder / "tokenizer.json").string() + ": key 'pre_tokenizer'");
+  EXPECT_EQ(opened->tensor_place("rope_freqs.weight"), config_place + "rope_parameters'");
+  const std::string weights = (folder / "model.safetensors").string() + ": tensor '";
+  EXPECT_EQ(opened->tensor_place("output_norm.weight"), weights + "model.norm.weight'");
+  EXPECT_EQ(opened->tensor_place("blk.7.attn_q.weight"), weights + "model.layers.7.self_attn.q_proj.weight'");
+}
+
+// A folder without a tokenizer.json cannot be packed, since packed files hold the vocabulary too, and is the original of none. A folder
+// that says less than others can.
+TEST_F(HuggingFaceFiles, PackingNeedsTheVocabulary) {
+  const fs::path folder = copy("llama");
+  fs::remove(folder / "chat_template.jinja");
+  change(folder / "config.json", [](json& j) { j.erase("vocab_size"); });
+  const std::string path = (root_ / "m.stilla").string();
+  {
+    const Result<HuggingFaceFolder> opened = HuggingFaceFolder::open(folder.string());
+    ASSERT_TRUE(opened) << opened.error().message;
+    ASSERT_TRUE(write_packed_file(*opened, path));
+    const Result<GgufFile> packed = GgufFile::open(path);
+    ASSERT_TRUE(packed) << packed.error().message;
+    EXPECT_EQ(*packed->chat_template(), "");
+    EXPECT_TRUE(is_packed_from(*packed, *opened));
+  }
+  fs::remove(folder / "tokenizer.json");
+  const Result<HuggingFaceFolder> opened = HuggingFaceFolder::open(folder.string());
+  ASSERT_TRUE(opened) << opened.error().message;
+  const std::string message = folder.string() + ": has no tokenizer.json; expected one, as ";
+  EXPECT_TRUE(source_identity(*opened).error().message.starts_with(message)) << source_identity(*opened).error().message;
+  const Status status = write_packed_file(*opened, path);
+  ASSERT_FALSE(status);
+  EXPECT_TRUE(status.error().message.starts_with(message)) << status.error().message;
+  EXPECT_FALSE(is_packed_from(*GgufFile::open(path), *opened));
+}
+
+#if !defined(_WIN32)
+TEST_F(HuggingFaceFiles, AShardThatBecameShorterIsNamed) {
+  const fs::path folder = copy("qwen2"), shard = folder / "model-00003-of-00004.safetensors";
+  const Result<HuggingFaceFolder> opened = HuggingFaceFolder::open(folder.string());
+  ASSERT_TRUE(opened) << opened.error().message;
+  EXPECT_TRUE(opened->check_lengths());
+  fs::resize_file(shard, fs::file_size(shard) - 1);
+  const Status status = opened->check_lengths();
+  ASSERT_FALSE(status);
+  EXPECT_TRUE(status.error().message.starts_with(shard.string() + ": the file became shorter while it was in use"))
+      << status.error().message;
+}
+#endif
+
 // In a Hugging Face folder, attention_factor replaces the factor that YaRN's formula gives. In GGUF's metadata, both factors
 // are multiplied. So the folder's factor is divided by that of the formula.
 TEST_F(HuggingFaceFiles, AnAttentionFactorReplacesTheFormula) {
@@ -385,6 +514,35 @@ TEST_F(HuggingFaceFiles, TensorsMustBeTheModels) {
   const fs::path untied = copy("llama");
   change(untied / "config.json", [](json& j) { j["tie_word_embeddings"] = true; });
   EXPECT_EQ(refusal(untied), "");
+}
+
+// Adds a tensor of zeros behind the others of a safetensors file.
+void add_tensor(const fs::path& file, const std::string& name, const std::string& dtype, const std::vector<std::uint64_t>& shape,
+                std::size_t bytes) {
+  std::string content = read_file(file);
+  std::uint64_t length = load_as<std::uint64_t>(reinterpret_cast<const std::byte*>(content.data()));
+  json header = json::parse(content.substr(8, length));
+  const std::string data = content.substr(8 + length);
+  header[name] = {{"dtype", dtype}, {"shape", shape}, {"data_offsets", {data.size(), data.size() + bytes}}};
+  const std::string text = header.dump();
+  length = text.size();
+  write_file(file, std::string(reinterpret_cast<const char*>(&length), 8) + text + data + std::string(bytes, '\0'));
+}
+
+TEST_F(HuggingFaceFiles, MoreTensors) {
+  const auto with = [&](const std::string& name, const std::string& dtype, const std::vector<std::uint64_t>& shape, std::size_t bytes) {
+    const fs::path folder = copy("llama");
+    add_tensor(folder / "model.safetensors", name, dtype, shape, bytes);
+    return folder;
+  };
+  // Old folders hold RoPE's frequencies, which are computed from config.json.
+  EXPECT_EQ(refusal(with("model.layers.0.self_attn.rotary_emb.inv_freq", "F32", {8}, 32)), "");
+  const std::string bias = "model.layers.0.self_attn.q_proj.bias", place = "model.safetensors: tensor '" + bias + "': ";
+  EXPECT_NE(refusal(with(bias, "F16", {1, 1, 1, 1, 32}, 64)).find(place + "found 5 dimensions; expected at most 4"), std::string::npos);
+  EXPECT_NE(refusal(with(bias, "F16", {0, 32}, 0)).find(place + "shape [32, 0]; expected no dimension to be 0"), std::string::npos);
+  const Result<HuggingFaceFolder> folder = HuggingFaceFolder::open(with(bias, "F32", {32}, 128).string());
+  ASSERT_TRUE(folder) << folder.error().message;
+  EXPECT_EQ(folder->find_tensor("blk.0.attn_q.bias")->format, id_of<F32>);
 }
 
 // Configurations as transformers before version 5 wrote them give the same model as new ones.

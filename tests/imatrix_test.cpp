@@ -85,6 +85,17 @@ TEST(Imatrix, ReadsBothFormsOfTheFile) {
   }
 }
 
+// llama.cpp takes the sums of a matrix without calls for the means.
+TEST(Imatrix, NoCallsMeanThatTheValuesAreMeans) {
+  const Result<Imatrix> means = read(std::string_view(raw(std::int32_t{1}) + matrix("a", 0, {1.5f, 2.0f})));
+  ASSERT_TRUE(means) << means.error().message;
+  EXPECT_EQ(std::vector<float>(means->find("a").begin(), means->find("a").end()), (std::vector<float>{1.5f, 2.0f}));
+  const Result<Imatrix> missing = Imatrix::open(golden_path("none.dat"));
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().kind, ErrorKind::system);
+  EXPECT_TRUE(contains(missing.error().message, "none.dat: cannot open: ")) << missing.error().message;
+}
+
 TEST(Imatrix, TellsWhatItDoesNotUse) {
   EXPECT_TRUE(Imatrix::open(golden_path("imatrix.dat"))->notes().empty());
   const Result<Imatrix> golden = Imatrix::open(golden_path("imatrix.gguf"));
@@ -229,6 +240,19 @@ TEST(Imatrix, IsComparedWithTheModel) {
   EXPECT_TRUE((*notes)[0].starts_with("1 tensor ('blk.1.attn_q.weight') is of ")) << (*notes)[0];
   EXPECT_TRUE((*notes)[0].ends_with("imatrix.dat not in the model")) << (*notes)[0];
   EXPECT_TRUE((*notes)[1].starts_with("1 tensor ('blk.0.attn_k.weight') is of the model not in ")) << (*notes)[1];
+
+  // A file that has the matrices of the layers, and no others, gives no notes: neither vectors nor the embedding are requantised.
+  const auto small_bytes = GgufBuilder()
+                               .floats("token_embd.weight", {32, 2}, std::vector<float>(64))
+                               .floats("blk.0.attn_q.weight", {32, 2}, std::vector<float>(64))
+                               .floats("blk.0.attn_norm.weight", {32}, std::vector<float>(32))
+                               .build();
+  const Result<GgufFile> small = GgufFile::parse(MappedFile::from_memory(small_bytes, "m.gguf"));
+  const Result<Imatrix> whole =
+      read(std::string_view(raw(std::int32_t{1}) + matrix("blk.0.attn_q.weight", 1, std::vector<float>(32, 1.0f))));
+  ASSERT_TRUE(small && whole);
+  ASSERT_TRUE(whole->check_against(*small));
+  EXPECT_TRUE(whole->check_against(*small)->empty());
 
   const auto said = [&](const std::string& bytes) {
     const Result<Imatrix> imatrix = read(std::string_view(bytes));

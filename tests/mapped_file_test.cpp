@@ -162,6 +162,7 @@ TEST(MappedFile, DroppedPagesComeBack) {
     file->read_ahead(5000, 60'000);
     file->read_ahead(0, ~std::uint64_t{0});
     file->read_ahead(~std::uint64_t{0}, 1);
+    file->read_ahead(0, 0);
     file->drop_pages(5000, 60'000);
     file->drop_pages(0, ~std::uint64_t{0});
     file->drop_pages(~std::uint64_t{0}, 1);
@@ -179,6 +180,32 @@ TEST(MappedFile, ReadModeIsImmuneToTruncation) {
   EXPECT_EQ(*file->get_string("general.architecture"), "qwen2");
   EXPECT_EQ(load_as<float>(file->tensor_bytes(file->tensors()[0]).data() + 20), 6.0f);
   std::remove(path.c_str());
+}
+
+#if defined(__linux__)
+// Files of sysfs say that they have 4096 bytes, and end where their text ends. They cannot be mapped.
+TEST(MappedFile, FilesThatAreShorterThanTheySay) {
+  const std::string path = "/sys/kernel/mm/transparent_hugepage/enabled";
+  if (::access(path.c_str(), R_OK) != 0) GTEST_SKIP() << "there is no sysfs";
+  const auto message = [](const std::string& of, LoadMode mode) {
+    const Result<MappedFile> file = MappedFile::open(of, mode);
+    EXPECT_TRUE(file || file.error().kind == ErrorKind::system);
+    return file ? "" : file.error().message;
+  };
+  const std::string read = message(path, LoadMode::read);
+  EXPECT_TRUE(read.starts_with(path + ": the file became shorter while it was read: found ")) << read;
+  EXPECT_TRUE(read.ends_with(" of 4096 bytes")) << read;
+  const std::string mapped = message(path, LoadMode::map);
+  EXPECT_TRUE(mapped.starts_with(path + ": cannot map: ")) << mapped;
+}
+#endif
+
+TEST(MappedFile, PathsInMessagesKeepTheirFolders) {
+  EXPECT_EQ(printable_path("a/b\\c\n/d"), "a/b\\c\\x0a/d");
+  EXPECT_EQ(printable_path("/"), "/");
+  EXPECT_EQ(printable_path(""), "");
+  const std::string name(128, 'n');
+  EXPECT_EQ(printable_path(name + "/" + name), name + "/" + name);
 }
 
 #if !defined(_WIN32)

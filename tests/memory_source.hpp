@@ -29,6 +29,7 @@ class MemorySource final : public stilla::ModelSource {
     std::vector<std::uint64_t> dims;  // the size of the contiguous dimension comes first
     stilla::FormatId format;
     std::vector<std::byte> bytes;
+    bool is_packed = false;
   };
   std::map<std::string, Value, std::less<>> values;
   stilla::Vocabulary words;
@@ -63,7 +64,7 @@ class MemorySource final : public stilla::ModelSource {
                    stilla::format_name(tensor.format),
                    stored.bytes.size(),
                    0,
-                   false};
+                   tensor.is_packed};
     std::copy(tensor.dims.begin(), tensor.dims.end(), stored.info.dims.begin());
   }
   void remove(const std::string& name) { tensors_.erase(name); }

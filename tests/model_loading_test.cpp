@@ -116,7 +116,7 @@ TEST(ModelLoading, LayersInAnotherFormat) {
     const LoadedModel original(file), model(file, {}, id_of<ST4>);
     ASSERT_TRUE(original && model) << original.error() << model.error();
     const PackedView head = original->head().weight.view();
-    const bool becomes_q8_0 = head.K % Q8_0::block_weights == 0 && (head.format == id_of<F32> || head.format == id_of<F16>);
+    const bool becomes_q8_0 = head.cols % Q8_0::block_weights == 0 && (head.format == id_of<F32> || head.format == id_of<F16>);
     EXPECT_EQ(model->head().weight.view().format, becomes_q8_0 ? id_of<Q8_0> : head.format) << name;
     const auto expect_requantised = [&](const std::string& part, const PackedView& found, const PackedView& before) {
       ModelFile::Tensor tensor = file.tensor("blk.1." + part + ".weight");

@@ -80,6 +80,8 @@ TEST(ModelMetadata, BadMetadataIsNamed) {
                    {"longrope", "rope.scaling.type", value(std::string_view("longrope")), {"longrope", "linear, yarn"}},
                    {"control bytes", "rope.scaling.type", value(std::string_view("a\nb\x1b[31m")), {"\\x0a", "\\x1b", "not supported"}},
                    {"a number", "rope.scaling.type", u32(1), {"uint32", "string"}},
+                   {"0", "attention.value_length", u32(0), {"found 0", "expected 1 to 4096"}},
+                   {"NaN", "rope.scaling.attn_factor", value(nan), {"nan", "expected 0.001 to 1000"}},
                });
   for (const BadKey& bad : cases) {
     const std::string key = "qwen2." + std::string(bad.key);
@@ -140,9 +142,23 @@ TEST(ModelMetadata, RopeScaling) {
     EXPECT_NE(yarn->identity(), plain->identity());
   }
   file.set("qwen2.rope.scaling.attn_factor", 1.0f);
-  file.set("qwen2.rope.scaling.yarn_beta_slow", std::nanf(""));
-  expect_refused(file, {"'qwen2.rope.scaling.yarn_beta_slow'", "nan"});
-  file.remove_key("qwen2.rope.scaling.yarn_beta_slow");
+  for (const std::string name : {"yarn_attn_factor", "yarn_ext_factor", "yarn_beta_fast", "yarn_beta_slow"}) {
+    ModelFile bad = file;
+    bad.set("qwen2.rope.scaling." + name, std::nanf(""));
+    expect_refused(bad, {concat("'qwen2.rope.scaling.", name, "'"), "nan"});
+  }
+  ModelFile low_base = file;
+  low_base.set("qwen2.rope.freq_base", 1.0f);
+  expect_refused(low_base, {"'qwen2.rope.scaling.type'", "yarn needs a 'rope.freq_base' above 1; found 1"});
+  {
+    // The file's context takes the place of an original context that is missing, and -1 means that YaRN's formula is used.
+    ModelFile as_trained = file;
+    as_trained.set("qwen2.rope.scaling.original_context_length", std::uint32_t{512});
+    ModelFile without = file;
+    without.remove_key("qwen2.rope.scaling.original_context_length");
+    without.set("qwen2.rope.scaling.yarn_ext_factor", -1.0f);
+    EXPECT_EQ(LoadedModel(without)->identity(), LoadedModel(as_trained)->identity());
+  }
   file.set("qwen2.rope.scaling.type", "linear");
   const LoadedModel linear(file);
   ASSERT_TRUE(linear) << linear.error();
@@ -150,6 +166,38 @@ TEST(ModelMetadata, RopeScaling) {
   for (std::size_t i = 0; i < 16; ++i) {
     EXPECT_EQ(linear->rope_frequencies().radians(i), plain->rope_frequencies().radians(i) / 4);
   }
+}
+
+TEST(ModelMetadata, LinearScalingOfRope) {
+  const LoadedModel plain("tiny-qwen2");
+  ModelFile file = ModelFile::tiny("tiny-qwen2");
+  file.set("qwen2.rope.scaling.type", "linear");
+  ModelFile old = file;
+  old.set("qwen2.rope.scale_linear", 4.0f);  // the key that llama.cpp wrote before it wrote rope.scaling.factor
+  const LoadedModel scaled(old);
+  ASSERT_TRUE(scaled) << scaled.error();
+  EXPECT_EQ(scaled->rope_frequencies().radians(3), plain->rope_frequencies().radians(3) / 4);
+  file.set("qwen2.rope.scaling.factor", 1.0f);  // which is no scaling
+  const LoadedModel by_1(file);
+  ASSERT_TRUE(by_1) << by_1.error();
+  EXPECT_EQ(by_1->identity(), plain->identity());
+}
+
+// Keys that are not under the architecture's name.
+TEST(ModelMetadata, GeneralKeysOfTheWrongTypeAreNamed) {
+  for (const std::string_view key : {std::string_view("general.name"), half_split_key, packed_rotation_key}) {
+    ModelFile file = ModelFile::tiny("tiny-qwen2");
+    file.set(key, std::uint32_t{1});
+    expect_refused(file, {concat("'", key, "'"), "found uint32; expected a ", key == half_split_key ? "boolean" : "string"});
+  }
+}
+
+TEST(ModelMetadata, NumbersByLayerAreToldInRuns) {
+  EXPECT_EQ(detail::by_layer_text({}), "");
+  EXPECT_EQ(detail::by_layer_text({8}), "8 in layer 0");
+  EXPECT_EQ(detail::by_layer_text({8, 8, 8, 8, 4}), "8 in layers 0 to 3, 4 in layer 4");
+  EXPECT_EQ(detail::by_layer_text({1, 2, 1, 2, 1, 2, 1, 2}),
+            "1 in layer 0, 2 in layer 1, 1 in layer 2, 2 in layer 3, 1 in layer 4, 2 in layer 5, ...");
 }
 
 TEST(ModelMetadata, UnknownArchitecturesAreNamed) {
@@ -205,6 +253,9 @@ TEST(ModelMetadata, KeysThatChangeResultsAreNamed) {
       EXPECT_TRUE(LoadedModel(with(key.suffix, static_cast<std::uint32_t>(neutral))));
       if (key.suffix == "expert_count") continue;
       EXPECT_TRUE(LoadedModel(with(key.suffix, neutral != 0.0f)));
+      ModelFile negative = ModelFile::tiny(tiny);
+      negative.set_raw(concat(architecture, ".", key.suffix), GgufValueType::int32, GgufBuilder::raw<std::int32_t>(-1));
+      expect_refused(negative, {quoted, "found -1"});
       for (const float other : {0.5f, -1.0f, 2.0f, 1e-20f, 3e38f, std::nanf(""), HUGE_VALF})
         expect_refused(with(key.suffix, other), {quoted});
       expect_refused(with(key.suffix, neutral == 0.0f), {quoted, std::string(key.effect)});
@@ -307,6 +358,13 @@ TEST(ModelMetadata, RopeByChoice) {
   chosen(file, {.type = Type::none}, plain, 512);
   chosen(scaled, {.type = Type::yarn}, yarn, 512);
   chosen(file, {.factor = 1.0}, plain, 512);
+  ModelFile longer = scaled;
+  longer.set("qwen2.rope.scaling.original_context_length", 256u);
+  chosen(scaled, {.original_context = 256}, LoadedModel(longer), 1024);
+  ModelFile scaled_1 = scaled;  // a file may name yarn and scale by 1
+  scaled_1.set("qwen2.rope.scaling.factor", 1.0f);
+  chosen(scaled_1, {}, LoadedModel(scaled_1), 512);
+  chosen(file, {.type = Type::linear, .factor = 1.0}, LoadedModel(file, {}, {}, {.type = Type::linear, .factor = 1.0}), 512);
   ModelFile scaled_8 = scaled;
   scaled_8.set("qwen2.rope.scaling.factor", 8.0f);
   chosen(scaled, {.factor = 8.0}, LoadedModel(scaled_8), 1024);
@@ -329,6 +387,7 @@ TEST(ModelMetadata, RopeByChoice) {
       {{.factor = 2.0, .original_context = 0}, "0"},
       {{.factor = 2.0, .original_context = std::size_t{1} << 21}, "2097152"},
       {{.base = 0.5}, "0.5"},
+      {{.base = 1e31}, "1e+31"},
       {{.base = std::nan("")}, "nan"},
       {{.type = Type::yarn, .factor = 2.0, .base = 1.0}, "base above 1"},
   };

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -65,6 +66,46 @@ TEST(ModelSource, WhatIsWrongWithTensorsIsSaidInItsWords) {
             "memory: array 'blk.1.ffn_up.weight': type unknown is not supported; supported: all others");
   EXPECT_EQ(message_after([](MemorySource& s) { s.set("token_embd.weight", {{}, id_of<F32>, std::vector<std::byte>(4)}); }),
             "memory: array 'token_embd.weight': found shape []; expected [256, 1]");
+}
+
+TEST(ModelSource, ShapesHaveUpToFourDimensions) {
+  MemorySource source;
+  source.set("vector", {{32}, id_of<F32>, {}});
+  source.set("matrix", {{32, 2}, id_of<F32>, {}});
+  source.set("cube", {{32, 2, 3}, id_of<F32>, {}});
+  source.set("four", {{32, 2, 1, 3}, id_of<F32>, {}});
+  for (const char* name : {"vector", "matrix", "cube", "four"}) {
+    EXPECT_EQ(source.find_tensor(name)->is_matrix(), name == std::string_view("matrix")) << name;
+  }
+  EXPECT_EQ(source.find_tensor("four")->rows(), 6u);
+  EXPECT_TRUE(source.require_tensor("four", {32, 2, 1, 3}));
+  EXPECT_EQ(source.require_tensor("cube", {32, 6}).error().message, "memory: array 'cube': found shape [32, 2, 3]; expected [32, 6]");
+  EXPECT_EQ(source.require_tensor("four", {32, 2, 1, 3, 1}).error().message, "memory: array 'four': asked for with more than 4 dimensions");
+}
+
+// The format that each tensor gets if the layers are requantised.
+TEST(ModelSource, FormatsOfRequantisedTensors) {
+  MemorySource source;
+  source.set("output.weight", {{32, 2}, id_of<F32>, {}});
+  source.set("token_embd.weight", {{32, 2}, id_of<F32>, {}});
+  source.set("blk.0.ffn_up.weight", {{32, 2}, id_of<F32>, {}});
+  source.set("blk.0.ffn_down.weight", {{16, 2}, id_of<F32>, {}});
+  source.set("blk.0.ffn_norm.weight", {{32}, id_of<F32>, {}});
+  source.set("blk.0.foreign.weight", {{32, 2}, no_format, {}});
+  const auto format = [&](const char* name, std::optional<FormatId> asked) {
+    return requantised_format(source, *source.find_tensor(name), asked);
+  };
+  EXPECT_EQ(format("blk.0.ffn_up.weight", {}), id_of<F32>);
+  EXPECT_EQ(format("blk.0.ffn_up.weight", id_of<Q4_0>), id_of<Q4_0>);
+  EXPECT_EQ(format("blk.0.ffn_down.weight", id_of<Q4_0>), id_of<F32>);  // its rows are no whole blocks
+  EXPECT_EQ(format("blk.0.ffn_norm.weight", id_of<Q4_0>), id_of<F32>);
+  EXPECT_EQ(format("blk.0.foreign.weight", id_of<Q4_0>), no_format);
+  EXPECT_EQ(format("token_embd.weight", id_of<Q4_0>), id_of<F32>);
+  EXPECT_EQ(format("output.weight", id_of<Q4_0>), id_of<Q8_0>);
+  EXPECT_EQ(format("output.weight", id_of<F16>), id_of<F32>);
+  TensorInfo packed_head = *source.find_tensor("output.weight");
+  packed_head.is_packed = true;
+  EXPECT_EQ(requantised_format(source, packed_head, id_of<Q4_0>), id_of<F32>);
 }
 
 TEST(ModelSource, WhatIsWrongWithMetadataIsSaidInItsWords) {

@@ -159,7 +159,8 @@ TEST_F(PackedFileTest, RequantisesByImportanceAsLoadingDoes) {
 
 // For every matrix that was requantised, packing reports the distance of its weights from those of the file.
 TEST_F(PackedFileTest, TellsTheErrorOfWhatItEncodes) {
-  const GgufFile source = parsed(ModelFile::tiny("tiny-qwen2").builder().build());
+  const std::vector<std::byte> original = ModelFile::tiny("tiny-qwen2").builder().build();
+  const GgufFile source = parsed(original);
   std::size_t told = 0;
   PackOptions options{id_of<INT4_CHANNEL>};
   options.on_encoded = [&](const TensorInfo& tensor, FormatId format, double relative_rmse) {

@@ -20,7 +20,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "coverage"
-TESTS = ["gguf_test", "imatrix_test", "kv_cache_test", "mapped_file_test", "model_tests", "reading_tests"]
+TESTS = ["checked_test", "damaged_weights_test", "gguf_test", "imatrix_test", "kv_cache_test", "mapped_file_test", "model_tests",
+         "reading_tests"]
 # What reads bytes that somebody else wrote, less two headers that write files and catch signals.
 READERS = ["include/stilla/io/*.hpp", "include/stilla/model/config.hpp", "include/stilla/model/required_tensors.hpp",
            "include/stilla/model/session_file.hpp", "include/stilla/text/source_tokenizer.hpp", "include/stilla/text/token_table.hpp",

@@ -115,6 +115,11 @@ TEST(Safetensors, RefusesHostileFiles) {
        file_of(tensor(R"({"dtype":"F32","shape":[1152921504606846976],"data_offsets":[0,0]})"), 0)},
       {"tensor 'a': its 3 elements of F4 are not whole bytes", file_of(tensor(R"({"dtype":"F4","shape":[3],"data_offsets":[0,2]})"), 2)},
       {"tensor 'a': data_offsets: expected an array of two", file_of(tensor(R"({"dtype":"U8","shape":[1],"data_offsets":[0]})"), 1)},
+      {"tensor 'a': shape: expected an array", file_of(tensor(R"({"dtype":"U8","data_offsets":[0,1]})"), 1)},
+      {"tensor 'a': data_offsets: expected an array of two", file_of(tensor(R"({"dtype":"U8","shape":[1]})"), 1)},
+      {"tensor 'a': data_offsets: expected two integers", file_of(tensor(R"({"dtype":"U8","shape":[1],"data_offsets":[0,"1"]})"), 1)},
+      {"tensor 'a': data_offsets: found 0 and 18446744073709551615, which do not fit in 64 bits behind the header",
+       file_of(tensor(R"({"dtype":"U8","shape":[1],"data_offsets":[0,18446744073709551615]})"), 1)},
       {"tensor 'a': data_offsets: expected two integers", file_of(tensor(R"({"dtype":"U8","shape":[1],"data_offsets":[1,0]})"), 1)},
       {"tensor 'a': data_offsets: found 18446744073709551615",
        file_of(tensor(R"({"dtype":"U8","shape":[0],"data_offsets":[18446744073709551615,18446744073709551615]})"), 0)},
@@ -149,6 +154,7 @@ TEST(CheckedJson, HasLimits) {
   EXPECT_EQ(parse("[1,2,3,4]", {9, 5}), "[1,2,3,4]");
   EXPECT_EQ(parse("[1,2,3,4]", {8, 5}), "c.json: has 9 bytes of JSON; expected at most 8");
   EXPECT_EQ(parse("[1,2,3,4]", {9, 4}), "c.json: holds more values than any such file needs");
+  EXPECT_EQ(parse("[[1]]", {9, 1}), "c.json: holds more values than any such file needs");
   EXPECT_EQ(parse(std::string(max_json_depth, '[') + std::string(max_json_depth, ']')).size(), 2 * max_json_depth);
   EXPECT_EQ(parse(std::string(max_json_depth + 1, '[')), "c.json: arrays and objects are nested more than 32 deep");
   EXPECT_EQ(parse(R"({"a": {"b": 1, "c": 2, "b": 3}})"), "c.json: the name 'b' stands twice in one object");

@@ -7,10 +7,19 @@
 
 #include <gtest/gtest.h>
 
+#if !defined(_WIN32)
+#include <sys/resource.h>
+#endif
+
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <limits>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "model_util.hpp"
@@ -263,6 +272,65 @@ TEST_P(SessionOf, OtherSessionsFilesAreRefused) {
   const Result<std::string> found = missing.restore(path_ + ".none");
   ASSERT_FALSE(found);
   EXPECT_EQ(found.error().kind, ErrorKind::system);
+}
+
+// The kind and the cache of a small text, whose keys and values are all zeros.
+SessionKind small_kind() { return {.model = 5, .vocabulary = 100, .context = 600, .shape = {1, 1, 16, KvType::f32}}; }
+KvCache small_cache(std::size_t positions) {
+  KvCache cache = std::move(*KvCache::create(small_kind().shape));
+  EXPECT_TRUE(cache.reserve(positions));
+  const float row[16] = {};
+  for (std::size_t p = 0; p < positions; ++p) EXPECT_TRUE(cache.store(0, p, row, row));
+  cache.set_size(positions);
+  return cache;
+}
+
+#if !defined(_WIN32)
+// A limit for the size of files imitates a disk that gets full at each place of the file.
+TEST(SessionFile, AFullDiskLeavesNoFile) {
+  const std::string path = ::testing::TempDir() + "session_test." + std::to_string(::getpid()) + ".full";
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  getrlimit(RLIMIT_FSIZE, &before);
+  const auto message = [&](std::size_t positions, rlim_t most) {
+    const KvCache cache = small_cache(positions);
+    const std::vector<std::uint32_t> ids(positions, 1);
+    const rlimit limit{most, before.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    const Status status = write_session_file(path, small_kind(), ids, positions == 0 ? "" : "note", cache);
+    setrlimit(RLIMIT_FSIZE, &before);
+    EXPECT_EQ(std::filesystem::exists(path), static_cast<bool>(status));
+    return status ? "" : status.error().message;
+  };
+  const std::size_t ids_end = 72 + 300 * 4, chunk = small_kind().shape.chunk_bytes();
+  for (const std::size_t most : {std::size_t{0}, ids_end - 1, ids_end + 3, ids_end + 4 + chunk - 1, ids_end + 4 + 2 * chunk - 1}) {
+    EXPECT_TRUE(message(300, most).starts_with(path + ": cannot write: ")) << most << ": " << message(300, most);
+  }
+  EXPECT_TRUE(message(0, 71).starts_with(path + ": cannot write: ")) << message(0, 71);
+  EXPECT_EQ(message(300, ids_end + 4 + 2 * chunk), "");
+  EXPECT_EQ(message(256, before.rlim_cur), "");  // the last chunk is full
+  std::filesystem::remove(path);
+  const Status nowhere = write_session_file(path + ".none/s", small_kind(), {}, "", small_cache(0));
+  ASSERT_FALSE(nowhere);
+  EXPECT_TRUE(nowhere.error().message.starts_with(path + ".none/s: cannot write: ")) << nowhere.error().message;
+}
+#endif
+
+// A session that may hold any number of tokens reads a file that says that it holds nearly that many.
+TEST(SessionFile, SizesBeyond64BitsAreRefused) {
+  SessionKind kind = small_kind();
+  kind.context = std::numeric_limits<std::size_t>::max();
+  const std::uint64_t position_bytes = kind.shape.chunk_bytes() / kv_chunk;
+  for (const std::uint64_t tokens : {std::uint64_t{1} << 61, ~std::uint64_t{0} / position_bytes - kv_chunk}) {
+    std::vector<std::byte> bytes = detail::session_header(kind, tokens, 0);
+    bytes.resize(detail::session_header_bytes);
+    store_as(bytes.data() + 56, checksum({}));
+    store_as(bytes.data() + 64, checksum(std::span(bytes).first(64)));
+    const Result<SavedText> saved = read_session_file(MappedFile::from_memory(bytes, "some.session"), kind);
+    ASSERT_FALSE(saved) << tokens;
+    EXPECT_TRUE(saved.error().message.starts_with("some.session: has 72 bytes, expected ")) << saved.error().message;
+    EXPECT_TRUE(saved.error().message.ends_with(": it is cut off or damaged")) << saved.error().message;
+  }
 }
 
 }  // namespace

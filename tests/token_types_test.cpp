@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -173,6 +174,64 @@ TEST(TokenTypes, WhatTheTemplateWritesAndTheFileNames) {
   EXPECT_TRUE(tokenizer.is_control(259) && tokenizer.is_end_of_generation(259));
   EXPECT_EQ(tokenizer.notes()[0],
             "token 256 '<im_user>' is taken for a control token, though the file gives it type 4 (the first of 2 such tokens)");
+}
+
+// The type of one token behind those of single bytes, if the file gives it the type `given`.
+TokenType type_of(const std::string& token, TokenType given, const std::vector<std::string>& merges = {}) {
+  Vocabulary vocabulary = byte_vocabulary({token}, given);
+  vocabulary.merges = merges;
+  std::vector<std::string> notes;
+  return token_types(vocabulary, notes).back();
+}
+
+TEST(TokenTypes, OnlyNamesBetweenBarsAreMarkup) {
+  for (const char* markup : {"<|a|>", "<|2|>", "<|-a|>", "<|:a|>", "<|_x|>", "<|é|>", "<|~Z|>", "[|9|]", "<｜User｜>", "\n<|a|> "}) {
+    EXPECT_EQ(type_of(markup, TokenType::normal), TokenType::control) << markup;
+  }
+  for (const char* word : {"<|x>", "<|a|", "<|x]>", "<||>", "<|-|>", "<|~|>", "<|a b|>", "<|a|b|>", "<|<a>|>", "x<|a|>", "[|a|>"}) {
+    EXPECT_EQ(type_of(word, TokenType::normal), TokenType::normal) << word;
+  }
+}
+
+// A name in brackets is markup where a template writes it. Brackets that do not belong together are none.
+TEST(TokenTypes, BracketsMustBelongTogether) {
+  for (const auto& [token, is_markup] : {std::pair{"<im_user>", true},
+                                         {"[im_user]", true},
+                                         {"<im_user]", false},
+                                         {"[im_user>", false},
+                                         {"im_user>", false},
+                                         {"<>", false}}) {
+    Vocabulary vocabulary = byte_vocabulary({token}, TokenType::user_defined);
+    vocabulary.chat_template = concat("{{ '", token, "' }}");
+    std::vector<std::string> notes;
+    EXPECT_EQ(token_types(vocabulary, notes).back(), is_markup ? TokenType::control : TokenType::user_defined) << token;
+  }
+}
+
+// If merges make a token, it can occur in every text, and is a word. Merges of other words do not matter.
+TEST(TokenTypes, WhatMergesMakeIsAWord) {
+  for (const char* name : {"<s>", "[INST]", "<think>"}) {
+    const std::string text = name, merge = text.substr(0, 1) + " " + text.substr(1);
+    const TokenType without = text == "<think>" ? TokenType::user_defined : TokenType::control;
+    EXPECT_EQ(type_of(text, TokenType::normal), without) << text;
+    EXPECT_EQ(type_of(text, TokenType::normal, {"", "a >", "a ]", "a b"}), without) << text;
+    EXPECT_EQ(type_of(text, TokenType::normal, {"a >", merge}), TokenType::normal) << text;
+    EXPECT_EQ(type_of(text, TokenType::unused), TokenType::unused) << text;
+  }
+}
+
+TEST(TokenTypes, NamesOfBytes) {
+  for (const auto& [name, byte] : {std::pair{"<0x00>", 0}, {"<0x09>", 9}, {"<0xAF>", 0xaf}, {"<0xaf>", 0xaf}, {"<0xFf>", 0xff}}) {
+    EXPECT_EQ(detail::byte_of_name(name), byte) << name;
+  }
+  for (const char* other : {"", "<0x0>", "<0x000>", "<abcd>", "<0x00]", "<0x/0>", "<0x0:>", "<0x@0>", "<0x0G>", "<0x`0>", "<0x0g>"}) {
+    EXPECT_EQ(detail::byte_of_name(other), -1) << other;
+  }
+}
+
+TEST(TokenTypes, EndsMayHaveSpaceAround) {
+  for (const char* end : {"</s>", " </s>\n", "\t<|im_end|>\r\n"}) EXPECT_TRUE(is_end_markup(end)) << end;
+  for (const char* other : {"", " \n", "</ s>", "s"}) EXPECT_FALSE(is_end_markup(other)) << other;
 }
 
 TEST(TokenTypes, NoTypesAtAll) {

@@ -344,24 +344,22 @@ class GgufParser {
 
   // Reads which part of a split model this file is. It then has only some of the model's tensors.
   Status read_split() {
-    const auto number_of = [&](std::string_view name, std::uint64_t least, std::uint64_t most, std::uint64_t& value) -> Status {
+    const auto number_of = [&](std::string_view name, std::uint64_t most, std::uint64_t& value) -> Status {
       const GgufKey* key = find_by_name(out_.keys, out_.keys_by_name, name);
       if (!key) return refuse("key '", name, "' is missing, though this is a part of a split model");
       const std::optional<std::uint64_t> found = integer_of(*key);
       if (!found) {
         return refuse(subject_of("key", *key), ": found ", name_of(key->type), "; expected an integer, not negative");
       }
-      if (*found < least || *found > most) {
-        return refuse(subject_of("key", *key), ": found ", *found, "; expected ", least, " to ", most);
-      }
+      if (*found > most) return refuse(subject_of("key", *key), ": found ", *found, "; expected 0 to ", most);
       value = *found;
       return success();
     };
     if (!find_by_name(out_.keys, out_.keys_by_name, "split.count")) return success();
-    if (Status s = number_of("split.count", 0, max_gguf_parts, out_.split.count); !s) return s;
+    if (Status s = number_of("split.count", max_gguf_parts, out_.split.count); !s) return s;
     if (out_.split.count <= 1) return success();
-    if (Status s = number_of("split.no", 0, out_.split.count - 1, out_.split.number); !s) return s;
-    return number_of("split.tensors.count", 0, max_tensors, out_.split.tensors);
+    if (Status s = number_of("split.no", out_.split.count - 1, out_.split.number); !s) return s;
+    return number_of("split.tensors.count", max_tensors, out_.split.tensors);
   }
 
   Status read_alignment() {

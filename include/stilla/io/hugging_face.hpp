@@ -240,10 +240,9 @@ class HuggingFaceFolder final : public ModelSource {
     if (map != nullptr) {
       if (Status s = check_index(*map, names); !s) return s;
     }
-    if (Status s = add_rope_factors(); !s) return s;
-    if (Status s = index_tensors(); !s) return s;
-    if (Status s = check_head(); !s) return s;
-    return success();
+    add_rope_factors();
+    index_tensors();
+    return check_head();
   }
 
   Error no_weights() const {
@@ -335,9 +334,9 @@ class HuggingFaceFolder final : public ModelSource {
 
   // If config.json asks for Llama 3's long-context scaling, adds the divisors of the angles of RoPE
   // (HuggingFaceConfig::rope_factors) as the tensor rope_freqs.weight, because GGUF files have them as this tensor.
-  Status add_rope_factors() {
+  void add_rope_factors() {
     const std::vector<float>& factors = config_->rope_factors;
-    if (factors.empty()) return success();
+    if (factors.empty()) return;
     tensors_.push_back({"rope_freqs.weight",
                         "rope_freqs.weight",
                         {{},
@@ -349,16 +348,13 @@ class HuggingFaceFolder final : public ModelSource {
                          0,
                          false,
                          static_cast<std::uint32_t>(files_.size())}});
-    return success();
   }
 
-  Status index_tensors() {
+  // No name occurs twice: a safetensors file has each of its names once, the index allows a name in one file only, and different
+  // names become different GGUF names.
+  void index_tensors() {
     for (Tensor& tensor : tensors_) tensor.info.name = tensor.name;
-    const std::optional<detail::SameName> twice = detail::sort_by_name(tensors_, by_name_);
-    if (!twice) return success();
-    const Tensor &first = tensors_[twice->first], &second = tensors_[twice->second];
-    return refuse(printable_path(files_[second.info.file].path()), ": tensor '", printable(second.original),
-                  "': found a second time; the first is in ", printable_path(files_[first.info.file].path()));
+    (void)detail::sort_by_name(tensors_, by_name_);
   }
 
   Status check_head() const {
@@ -412,7 +408,7 @@ inline Result<GgufRecords> HuggingFaceFolder::metadata_records() const {
     if (id) out.number(name, *id);
   }
   if (!vocabulary->ends.empty()) out.numbers(end_ids_key, std::span<const std::uint32_t>(vocabulary->ends));
-  if (vocabulary->nfc) out.boolean(nfc_key, *vocabulary->nfc);
+  out.boolean(nfc_key, vocabulary->nfc == true);
   out.boolean("tokenizer.ggml.add_bos_token", vocabulary->add_bos);
   if (!chat_template_.empty()) out.text("tokenizer.chat_template", chat_template_);
   return out;

@@ -257,14 +257,13 @@ class HuggingFaceConfigReader {
     return success();
   }
 
-  // A number that was read from config.json before. `key` is its GGUF key without the architecture. If it is missing, the result
+  // A number that add() read from config.json before. `key` is its GGUF key without the architecture. If it is missing, the result
   // is `fallback`.
   double number(std::string_view key, double fallback) const {
     const auto found = out_.entries.find(concat(out_.architecture, ".", key));
     if (found == out_.entries.end()) return fallback;
     if (const auto* count = std::get_if<std::uint64_t>(&found->second.value)) return static_cast<double>(*count);
-    const auto* value = std::get_if<double>(&found->second.value);
-    return value ? *value : fallback;
+    return std::get<double>(found->second.value);
   }
 
   // Reads the settings of RoPE. The library transformers writes all of them into the object rope_parameters since version 5.

@@ -22,6 +22,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -150,6 +151,8 @@ class HuggingFaceVocabularyReader {
     const Json* added = find_member(*texts_.tokenizer, "added_tokens");
     if (added == nullptr) return success();
     if (!added->is_array()) return refuse("added_tokens", "found ", json_type_text(*added), "; expected an array");
+    const Json& vocabulary = *find_member(*find_member(*texts_.tokenizer, "model"), "vocab");
+    std::unordered_map<std::string_view, const Json*> ids;
     for (const Json& entry : *added) {
       const std::string* content = text_of(find_member(entry, "content"));
       const Json* id = find_member(entry, "id");
@@ -163,6 +166,12 @@ class HuggingFaceVocabularyReader {
         }
       }
       if (Status s = set(*content, *id, "added_tokens", is_control ? TokenType::control : TokenType::user_defined); !s) return s;
+      // A text has one id. To a text that has one already the library tokenizers gives no other, and moves the ids behind it.
+      const Json* other = find_member(vocabulary, *content);
+      const Json* first = ids.try_emplace(*content, other ? other : id).first->second;
+      if (*first != *id) {
+        return refuse("added_tokens", "token '", printable(*content), "' has two ids, ", *count_of(*first), " and ", *count_of(*id));
+      }
     }
     return success();
   }
@@ -343,7 +352,12 @@ class HuggingFaceVocabularyReader {
       }
     }
     const Json* adds = texts_.tokenizer_config ? find_member(*texts_.tokenizer_config, "add_bos_token") : nullptr;
-    if (adds != nullptr && adds->is_boolean()) out_.add_bos = *adds == true;
+    if (adds != nullptr) {
+      if (!adds->is_boolean()) {
+        return refuse_in("tokenizer_config.json", "add_bos_token", "found ", json_type_text(*adds), "; expected true or false");
+      }
+      out_.add_bos = adds->get<bool>();
+    }
     if (out_.add_bos && !out_.bos) return refuse_in("tokenizer_config.json", "add_bos_token", "is true, and there is no bos_token");
     return success();
   }

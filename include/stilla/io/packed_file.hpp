@@ -47,6 +47,7 @@
 #include <stilla/format/encoding_error.hpp>
 #include <stilla/format/format.hpp>
 #include <stilla/io/atomic_file.hpp>
+#include <stilla/io/checked.hpp>
 #include <stilla/io/checksum.hpp>
 #include <stilla/io/gguf.hpp>
 #include <stilla/io/imatrix.hpp>

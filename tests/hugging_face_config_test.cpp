@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Tests of the reader of config.json, one key at a time: which GGUF keys a file becomes, and the message with which it is refused.
+// hugging_face_test.cpp tests whole folders.
+#include <stilla/io/hugging_face_config.hpp>
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace {
+
+using namespace stilla;
+using nlohmann::json;
+
+json small_config() {
+  return json::parse(R"({"model_type": "llama", "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96,
+                         "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128, "rms_norm_eps": 1e-5,
+                         "hidden_act": "silu", "tie_word_embeddings": false, "vocab_size": 100, "rope_theta": 10000.0})");
+}
+
+// The small config with other members. A member that is null counts as missing.
+json config_with(const char* changes) {
+  json out = small_config();
+  out.update(json::parse(changes));
+  return out;
+}
+
+Result<HuggingFaceConfig> read(const json& config) { return read_hugging_face_config(config, "F/config.json"); }
+
+std::string refusal(const json& config) {
+  const Result<HuggingFaceConfig> read_config = read(config);
+  if (!read_config) EXPECT_EQ(read_config.error().kind, ErrorKind::refused_file);
+  return read_config ? "accepted" : read_config.error().message;
+}
+
+// The value of a GGUF key as text; "none" if config.json does not give it.
+std::string value_of(const json& config, std::string_view key) {
+  const Result<HuggingFaceConfig> read_config = read(config);
+  if (!read_config) return read_config.error().message;
+  const auto found = read_config->entries.find(key);
+  if (found == read_config->entries.end()) return "none";
+  const auto& value = found->second.value;
+  if (const bool* boolean = std::get_if<bool>(&value)) return *boolean ? "true" : "false";
+  if (const auto* number = std::get_if<std::uint64_t>(&value)) return concat(*number);
+  if (const auto* number = std::get_if<double>(&value)) return concat(*number);
+  return std::get<std::string>(value);
+}
+
+TEST(HuggingFaceConfig, BecomesGgufKeys) {
+  const json config = small_config();
+  for (const auto& [key, expected] : std::vector<std::pair<std::string_view, std::string>>{{"general.architecture", "llama"},
+                                                                                           {"llama.block_count", "2"},
+                                                                                           {"llama.embedding_length", "64"},
+                                                                                           {"llama.feed_forward_length", "96"},
+                                                                                           {"llama.attention.head_count", "4"},
+                                                                                           {"llama.attention.head_count_kv", "2"},
+                                                                                           {"llama.attention.key_length", "none"},
+                                                                                           {"llama.context_length", "128"},
+                                                                                           {"llama.rope.freq_base", "10000"},
+                                                                                           {"llama.rope.scaling.type", "none"},
+                                                                                           {half_split_key, "true"}}) {
+    EXPECT_EQ(value_of(config, key), expected) << key;
+  }
+  const Result<HuggingFaceConfig> read_config = read(config);
+  ASSERT_TRUE(read_config);
+  EXPECT_EQ(read_config->layers, 2u);
+  EXPECT_EQ(read_config->rows, 100u);
+  EXPECT_EQ(read_config->ties_embeddings, false);
+  EXPECT_TRUE(read_config->rope_factors.empty());
+  for (const char* other : {"qwen2", "qwen3"}) {  // their rows are in the same order in GGUF files
+    EXPECT_EQ(value_of(config_with(concat(R"({"model_type": ")", other, R"("})").c_str()), half_split_key), "none");
+  }
+  const json dims = config_with(R"({"head_dim": 32})");
+  EXPECT_EQ(value_of(dims, "llama.attention.key_length"), "32");
+  EXPECT_EQ(value_of(dims, "llama.attention.value_length"), "32");
+}
+
+// Whoever loads the model decides about keys that are missing. This reader must only not invent them.
+TEST(HuggingFaceConfig, NearlyEverythingMayBeMissing) {
+  const Result<HuggingFaceConfig> read_config = read({{"model_type", "qwen2"}});
+  ASSERT_TRUE(read_config) << read_config.error().message;
+  EXPECT_EQ(read_config->entries.size(), 1u);
+  EXPECT_EQ(read_config->layers, 0u);
+  EXPECT_FALSE(read_config->rows || read_config->ties_embeddings);
+}
+
+// These settings are the ones that Stilla computes with, so that they change nothing.
+TEST(HuggingFaceConfig, NeutralSettings) {
+  for (const char* neutral : {R"({"use_sliding_window": false, "use_mrope": false, "clip_qkv": null})",
+                              R"({"layer_types": ["full_attention", "full_attention"]})", R"({"layer_types": null, "logit_scale": null})",
+                              R"({"partial_rotary_factor": 1.0})", R"({"rope_scaling": null})",
+                              R"({"rope_scaling": {"rope_type": "default"}})", R"({"rope_parameters": {"partial_rotary_factor": 1}})"}) {
+    const Result<HuggingFaceConfig> read_config = read(config_with(neutral));
+    ASSERT_TRUE(read_config) << read_config.error().message;
+    EXPECT_EQ(read_config->entries.size(), read(small_config())->entries.size()) << neutral;
+  }
+}
+
+TEST(HuggingFaceConfig, WhatIsRefused) {
+  const std::string place = "F/config.json: ", key = place + "key ";
+  EXPECT_EQ(refusal(json::array()), place + "found an array; expected an object");
+  EXPECT_EQ(refusal(json::object()), key + "'model_type' is missing; expected a string: is this the config.json of a language model?");
+  const std::string original = ", which is not supported; expected the original release, in BF16, F16 or F32";
+  const std::vector<std::pair<std::string, const char*>> cases = {
+      {"'model_type' is a boolean; expected a string: is this the config.json of a language model?", R"({"model_type": true})"},
+      {"'model_type': 'gemma2' is not supported; supported: qwen2, qwen3, llama", R"({"model_type": "gemma2"})"},
+      {"'quantization_config': the weights are quantised by gptq" + original, R"({"quantization_config": {"quant_method": "gptq"}})"},
+      {"'quantization_config': the weights are quantised by some method" + original, R"({"quantization_config": {"quant_method": 4}})"},
+      {"'quantization_config': the weights are quantised by some method" + original, R"({"quantization_config": "gptq"})"},
+      {"'hidden_act': found gelu; expected silu", R"({"hidden_act": "gelu"})"},
+      {"'hidden_act': found an object; expected silu", R"({"hidden_act": {}})"},
+      {"'use_sliding_window': is not supported; expected false", R"({"use_sliding_window": true})"},
+      {"'use_mrope': is not supported; expected false", R"({"use_mrope": true})"},
+      {"'clip_qkv': is not supported; expected false", R"({"clip_qkv": 8.0})"},
+      {"'final_logit_softcapping': is not supported in a llama model", R"({"final_logit_softcapping": 30.0})"},
+      {"'layer_types': found a string; expected an array", R"({"layer_types": "full_attention"})"},
+      {"'layer_types': found 'linear_attention'; expected 'full_attention' for every layer", R"({"layer_types": ["linear_attention"]})"},
+      {"'layer_types': found 'an integer'; expected 'full_attention' for every layer", R"({"layer_types": ["full_attention", 1]})"},
+      {"'num_hidden_layers': found 2.5; expected an unsigned integer", R"({"num_hidden_layers": 2.5})"},
+      {"'head_dim': found an array; expected an unsigned integer", R"({"head_dim": [16]})"},
+      {"'rms_norm_eps': found a boolean; expected a number", R"({"rms_norm_eps": true})"},
+      {"'rope_theta': found a string; expected a number", R"({"rope_theta": "10000"})"},
+      {"'tie_word_embeddings': found an integer; expected true or false", R"({"tie_word_embeddings": 1})"},
+      {"'vocab_size': found a string; expected an unsigned integer", R"({"vocab_size": "100"})"},
+      {"'partial_rotary_factor': is not supported; expected 1", R"({"partial_rotary_factor": 0.5})"},
+      {"'partial_rotary_factor': is not supported; expected 1",
+       R"({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.25}})"},
+  };
+  for (const auto& [message, changes] : cases) EXPECT_EQ(refusal(config_with(changes)), key + message) << changes;
+}
+
+TEST(HuggingFaceConfig, ScalingOfRope) {
+  // transformers 5 writes the base into rope_parameters; earlier versions write it beside rope_scaling.
+  const json inside =
+      config_with(R"({"rope_theta": 7.0, "rope_parameters": {"rope_type": "linear", "factor": 4, "rope_theta": 500000.0}})");
+  EXPECT_EQ(value_of(inside, "llama.rope.freq_base"), "5e+05");
+  EXPECT_EQ(value_of(inside, "llama.rope.scaling.type"), "linear");
+  EXPECT_EQ(value_of(inside, "llama.rope.scaling.factor"), "4");
+  const json beside = config_with(R"({"rope_scaling": {"type": "linear", "factor": 2.0, "beta_fast": 16, "truncate": true}})");
+  EXPECT_EQ(value_of(beside, "llama.rope.freq_base"), "10000");
+  EXPECT_EQ(value_of(beside, "llama.rope.scaling.factor"), "2");
+  EXPECT_EQ(value_of(beside, "llama.rope.scaling.yarn_beta_fast"), "none");  // linear scaling has no such setting
+  EXPECT_EQ(value_of(config_with(R"({"rope_theta": null, "rope_scaling": {"type": "linear", "factor": 2.0}})"), "llama.rope.freq_base"),
+            "none");
+  const json yarn = config_with(R"({"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32,
+                                                     "beta_fast": 16, "beta_slow": 2, "truncate": true}})");
+  EXPECT_EQ(value_of(yarn, "llama.rope.scaling.type"), "yarn");
+  EXPECT_EQ(value_of(yarn, "llama.rope.scaling.original_context_length"), "32");
+  EXPECT_EQ(value_of(yarn, "llama.rope.scaling.yarn_beta_fast"), "16");
+  EXPECT_EQ(value_of(yarn, "llama.rope.scaling.yarn_beta_slow"), "2");
+  EXPECT_EQ(value_of(yarn, "llama.rope.scaling.attn_factor"), "none");
+  // Without a factor, or with one below 1, YaRN's formula for the size of cosines and sines gives 1.
+  for (const char* formula_gives_1 : {R"({"rope_scaling": {"rope_type": "yarn", "attention_factor": 1.5}})",
+                                      R"({"rope_scaling": {"rope_type": "yarn", "factor": 0.5, "attention_factor": 1.5}})"}) {
+    EXPECT_EQ(value_of(config_with(formula_gives_1), "llama.rope.scaling.attn_factor"), "1.5");
+  }
+}
+
+TEST(HuggingFaceConfig, ScalingOfRopeThatIsRefused) {
+  const std::vector<std::pair<std::string, const char*>> cases = {
+      {"'rope_scaling': found a float; expected an object", R"({"rope_scaling": 2.0})"},
+      {"'rope_parameters': found an array; expected an object", R"({"rope_parameters": [2.0], "rope_scaling": null})"},
+      {"'rope_scaling.type': expected a string: default, linear, yarn or llama3", R"({"rope_scaling": {"factor": 2.0}})"},
+      {"'rope_scaling.rope_type': expected a string: default, linear, yarn or llama3", R"({"rope_scaling": {"rope_type": 2}})"},
+      {"'rope_parameters.type': 'su' is not supported; supported: default, linear, yarn, llama3", R"({"rope_parameters": {"type": "su"}})"},
+      {"'rope_parameters.rope_theta': found a boolean; expected a number", R"({"rope_parameters": {"rope_theta": true}})"},
+      {"'rope_scaling.factor': found a string; expected a number", R"({"rope_scaling": {"type": "linear", "factor": "2"}})"},
+      {"'rope_scaling.original_max_position_embeddings': found 32.5; expected an unsigned integer",
+       R"({"rope_scaling": {"type": "yarn", "factor": 2, "original_max_position_embeddings": 32.5}})"},
+      {"'rope_scaling.mscale_all_dim': is not supported; expected attention_factor, or none",
+       R"({"rope_scaling": {"type": "yarn", "factor": 2, "mscale_all_dim": 1.0}})"},
+      {"'rope_scaling.truncate': is not supported; expected true", R"({"rope_scaling": {"type": "yarn", "factor": 2, "truncate": false}})"},
+  };
+  for (const auto& [message, changes] : cases) EXPECT_EQ(refusal(config_with(changes)), "F/config.json: key " + message) << changes;
+}
+
+// The scaling of Llama 3.1, with some of its members replaced.
+json llama3(const char* changes, const char* others = "{}") {
+  json out = config_with(others);
+  out["rope_scaling"] = json::parse(R"({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                                        "original_max_position_embeddings": 8192})");
+  out["rope_scaling"].update(json::parse(changes));
+  return out;
+}
+
+// _compute_llama3_parameters of transformers 5 gave the expected divisors: the angles without scaling, divided by those with it.
+TEST(HuggingFaceConfig, Llama3DividesTheAnglesThatTurnSlowly) {
+  const Result<HuggingFaceConfig> read_config = read(llama3("{}", R"({"head_dim": 16, "rope_theta": 500000.0})"));
+  ASSERT_TRUE(read_config) << read_config.error().message;
+  EXPECT_EQ(read_config->rope_key, "rope_scaling");
+  const std::vector<double> expected{1, 1, 1, 1, 2.69453018, 8, 8, 8};
+  ASSERT_EQ(read_config->rope_factors.size(), expected.size());
+  for (std::size_t i = 0; i < expected.size(); ++i) EXPECT_NEAR(read_config->rope_factors[i], expected[i], 1e-5 * expected[i]) << i;
+  // Without head_dim, a head is a part of hidden_size; without rope_theta, the base is 10000.
+  EXPECT_EQ(read(llama3("{}", R"({"rope_theta": null})"))->rope_factors, read(llama3("{}", R"({"head_dim": 16})"))->rope_factors);
+}
+
+TEST(HuggingFaceConfig, Llama3ThatIsRefused) {
+  const std::string key = "F/config.json: key 'rope_scaling";
+  for (const char* name : {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}) {
+    const auto with = [&](const json& value) { return refusal(llama3(json{{name, value}}.dump().c_str())); };
+    EXPECT_EQ(with(nullptr), concat(key, ".", name, "': expected a number"));
+    EXPECT_EQ(with("8"), concat(key, ".", name, "': expected a number"));
+    EXPECT_EQ(with(0), concat(key, ".", name, "': found 0; expected 0.001 to 1e9"));
+    EXPECT_TRUE(with(2e9).ends_with("; expected 0.001 to 1e9")) << with(2e9);
+  }
+  EXPECT_EQ(refusal(llama3(R"({"high_freq_factor": 1.0})")), key + ".high_freq_factor': found 1; expected more than low_freq_factor, 1");
+  const std::string needs = key + "': needs a head_dim from 2 to 4096 and a rope_theta from 1 to 1e30";
+  for (const char* others :
+       {R"({"head_dim": 1})", R"({"head_dim": 4098})", R"({"num_attention_heads": 0})", R"({"num_attention_heads": null})",
+        R"({"hidden_size": null})", R"({"rope_theta": 0.5})", R"({"rope_theta": 1e31})"}) {
+    EXPECT_EQ(refusal(llama3("{}", others)), needs) << others;
+  }
+}
+
+TEST(HuggingFaceConfig, NamesOfTensorsThatAreNone) {
+  for (const char* none :
+       {"model.layers.1_mlp.up_proj.weight", "model.layers.", "model.layers.1", "blk.1.attn_q.weight", "model.norm.scale"}) {
+    EXPECT_EQ(gguf_tensor_name(none), "") << none;
+  }
+  for (const char* unknown : {"blk.1.other.weight", "blk.01.attn_q.weight", "other.weight", "other"}) {
+    EXPECT_EQ(hugging_face_tensor_name(unknown), unknown);
+  }
+}
+
+}  // namespace

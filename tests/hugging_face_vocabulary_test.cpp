@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Tests of the reader of tokenizer.json and of the files beside it, one setting at a time: what each form of a setting means, and the
+// message with which every other form is refused. hugging_face_test.cpp tests whole folders.
+#include <stilla/io/hugging_face_vocabulary.hpp>
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace {
+
+using namespace stilla;
+using nlohmann::json;
+
+// The files of a small vocabulary. The tokens 0 to 4 are ordinary, 5 and 6 are special, and 7 is an added word.
+struct Files {
+  json tokenizer = json::parse(R"({
+    "added_tokens": [{"id": 5, "content": "<s>", "special": true}, {"id": 6, "content": "</s>", "special": true},
+                     {"id": 7, "content": "word", "special": false, "lstrip": false, "rstrip": false, "single_word": false}],
+    "normalizer": null,
+    "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+      {"type": "Digits", "individual_digits": true}, {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true}]},
+    "post_processor": null,
+    "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,
+              "byte_fallback": false, "ignore_merges": false, "vocab": {"a": 0, "b": 1, "ab": 2, "1": 3, "x": 4}, "merges": ["a b"]}})");
+  std::optional<json> tokenizer_config, generation_config, config;
+
+  HuggingFaceTexts texts() const {
+    const auto pointer = [](const std::optional<json>& file) { return file ? &*file : nullptr; };
+    return {"F", &tokenizer, pointer(tokenizer_config), pointer(generation_config), pointer(config)};
+  }
+  Result<Vocabulary> vocabulary() const { return read_hugging_face_vocabulary(texts()); }
+};
+
+using Edit = std::function<void(Files&)>;
+
+// Replaces one value of tokenizer.json.
+Edit set(const std::string& pointer, const json& value) {
+  return [=](Files& files) { files.tokenizer[json::json_pointer(pointer)] = value; };
+}
+Edit set(const std::string& pointer, const char* text) { return set(pointer, json::parse(text)); }
+Edit erase(const std::string& object, const std::string& key) {
+  return [=](Files& files) { files.tokenizer[json::json_pointer(object)].erase(key); };
+}
+Edit tokenizer_config(const char* text) {
+  return [=](Files& files) { files.tokenizer_config = json::parse(text); };
+}
+Edit generation_config(const char* text) {
+  return [=](Files& files) { files.generation_config = json::parse(text); };
+}
+Edit config(const char* text) {
+  return [=](Files& files) { files.config = json::parse(text); };
+}
+Edit both(const Edit& first, const Edit& second) {
+  return [=](Files& files) {
+    first(files);
+    second(files);
+  };
+}
+
+struct RefusedFile {
+  std::string message;  // without "F/tokenizer.json: key " or the name of the other file
+  Edit edit;
+};
+
+void expect_refused(const std::string& begin, const std::vector<RefusedFile>& cases) {
+  for (const RefusedFile& c : cases) {
+    Files files;
+    c.edit(files);
+    const Result<Vocabulary> vocabulary = files.vocabulary();
+    ASSERT_FALSE(vocabulary) << c.message;
+    EXPECT_EQ(vocabulary.error().message, begin + c.message);
+    EXPECT_EQ(vocabulary.error().kind, ErrorKind::refused_file);
+  }
+}
+
+Vocabulary vocabulary_with(const Edit& edit) {
+  Files files;
+  edit(files);
+  const Result<Vocabulary> vocabulary = files.vocabulary();
+  EXPECT_TRUE(vocabulary) << vocabulary.error().message;
+  return vocabulary ? *vocabulary : Vocabulary{};
+}
+
+const std::string tokenizer_key = "F/tokenizer.json: key ";
+
+TEST(HuggingFaceVocabulary, ReadsTokensTypesAndMerges) {
+  const Vocabulary vocabulary = vocabulary_with([](Files&) {});
+  EXPECT_EQ(vocabulary.tokens, (std::vector<std::string>{"a", "b", "ab", "1", "x", "<s>", "</s>", "word"}));
+  const auto normal = TokenType::normal, control = TokenType::control;
+  EXPECT_EQ(vocabulary.types, (std::vector<TokenType>{normal, normal, normal, normal, normal, control, control, TokenType::user_defined}));
+  EXPECT_EQ(vocabulary.merges, std::vector<std::string>{"a b"});
+  EXPECT_EQ(vocabulary.pretokenizer, "smollm");
+  EXPECT_EQ(vocabulary.nfc, false);
+  EXPECT_FALSE(vocabulary.bos || vocabulary.eos || vocabulary.eot || vocabulary.padding || vocabulary.unknown || vocabulary.add_bos);
+}
+
+// Each of these files means the same as the one without the change.
+TEST(HuggingFaceVocabulary, OtherFormsOfTheSameSetting) {
+  const Vocabulary expected = vocabulary_with([](Files&) {});
+  const std::vector<Edit> edits = {
+      erase("/model", "type"),
+      set("/model/continuing_subword_prefix", json("")),
+      set("/model/dropout", json(0.0)),
+      erase("/model", "byte_fallback"),
+      erase("/model", "ignore_merges"),
+      set("/model/merges", R"([["a", "b"]])"),
+      set("/model/vocab/word", "7"),  // an added token may also be one of the vocabulary, with the same id
+      set("/added_tokens/0/rstrip", "true"),  // accepted for special tokens, which the text of a user never becomes
+      erase("/added_tokens/2", "special"),
+      set("/normalizer", R"({"type": "Sequence", "normalizers": []})"),
+      erase("/pre_tokenizer/pretokenizers/1", "use_regex"),
+      set("/post_processor", R"({"type": "ByteLevel"})"),
+      set("/post_processor", R"({"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}]})"),
+      tokenizer_config("{}"),
+      tokenizer_config(
+          R"({"bos_token": null, "eos_token": {"lstrip": false}, "pad_token": 3, "unk_token": "none", "add_bos_token": null})"),
+      generation_config("{}"),
+      config("{}"),
+      config(R"({"bos_token_id": 8})"),
+      config(R"({"bos_token_id": "x"})"),
+  };
+  for (std::size_t i = 0; i < edits.size(); ++i) {
+    const Vocabulary found = vocabulary_with(edits[i]);
+    EXPECT_EQ(found.tokens, expected.tokens) << i;
+    EXPECT_EQ(found.types, expected.types) << i;
+    EXPECT_EQ(found.merges, expected.merges) << i;
+    EXPECT_EQ(found.nfc, expected.nfc) << i;
+    EXPECT_FALSE(found.bos || found.eos || found.padding || found.unknown || found.add_bos) << i;
+  }
+}
+
+TEST(HuggingFaceVocabulary, WithoutAddedTokens) {
+  const Vocabulary vocabulary = vocabulary_with(erase("", "added_tokens"));
+  EXPECT_EQ(vocabulary.tokens, (std::vector<std::string>{"a", "b", "ab", "1", "x"}));
+}
+
+TEST(HuggingFaceVocabulary, IdsWithoutATokenAreUnused) {
+  const Vocabulary vocabulary = vocabulary_with(set("/added_tokens/2/id", "9"));
+  ASSERT_EQ(vocabulary.tokens.size(), 10u);
+  EXPECT_EQ(vocabulary.tokens[8], "[PAD8]");
+  EXPECT_EQ(vocabulary.types[8], TokenType::unused);
+  // The text of an unused token is made up, so that it is not what a file means by its name.
+  expect_refused("F/tokenizer_config.json: key ", {{"'eos_token': found '[PAD8]', which is no token",
+                                                    both(set("/added_tokens/2/id", "9"), tokenizer_config(R"({"eos_token": "[PAD8]"})"))}});
+}
+
+TEST(HuggingFaceVocabulary, TokensThatAreRefused) {
+  expect_refused(
+      tokenizer_key,
+      {{"'model': expected an object", erase("", "model")},
+       {"'model': expected an object", set("/model", "[]")},
+       {"'model.type': found 'WordPiece'; expected 'BPE', the only kind that is supported", set("/model/type", json("WordPiece"))},
+       {"'model.type': found an integer; expected 'BPE', the only kind that is supported", set("/model/type", "1")},
+       {"'model.continuing_subword_prefix': found '##'; expected none", set("/model/continuing_subword_prefix", json("##"))},
+       {"'model.end_of_word_suffix': found an array; expected none", set("/model/end_of_word_suffix", "[]")},
+       {"'model.dropout': merges that are left out by chance are not supported; expected none", set("/model/dropout", "0.5")},
+       {"'model.byte_fallback': found true: tokens that are no bytes, as SentencePiece has them, are not supported in a folder; a GGUF "
+        "file of the model may run",
+        set("/model/byte_fallback", "true")},
+       {"'model.vocab': expected an object of tokens and their ids", erase("/model", "vocab")},
+       {"'model.vocab': expected an object of tokens and their ids", set("/model/vocab", R"(["a"])")},
+       {"'model.vocab': expected an object of tokens and their ids", set("/model/vocab", "{}")},
+       {"'model.vocab': token 'b': found a float as its id; expected 0 to 65551 in a vocabulary of this size",
+        set("/model/vocab/b", "1.0")},
+       {"'model.vocab': token 'b': found 65552 as its id; expected 0 to 65551 in a vocabulary of this size",
+        set("/model/vocab/b", "65552")},
+       {"'model.vocab': tokens 'ab' and 'b' have the same id 2", set("/model/vocab/b", "2")},
+       {"'added_tokens': found an object; expected an array", set("/added_tokens", R"({"<s>": 5})")},
+       {"'added_tokens': found a token without content or id", set("/added_tokens/0", json("<s>"))},
+       {"'added_tokens': found a token without content or id", set("/added_tokens/0/content", "5")},
+       {"'added_tokens': found a token without content or id", erase("/added_tokens/0", "id")},
+       {"'added_tokens': tokens 'a' and '<s>' have the same id 0", set("/added_tokens/0/id", "0")},
+       {"'added_tokens': token 'ab' has two ids, 2 and 7", set("/added_tokens/2/content", json("ab"))},
+       {"'added_tokens': token '<s>' has two ids, 5 and 6", set("/added_tokens/1/content", json("<s>"))},
+       {"'added_tokens': token '<s>': found a string as its id; expected 0 to 65551 in a vocabulary of this size",
+        set("/added_tokens/0/id", json("5"))},
+       {"'added_tokens': token 'word': 'lstrip' is not supported; expected false", set("/added_tokens/2/lstrip", "true")},
+       {"'added_tokens': token 'word': 'rstrip' is not supported; expected false", set("/added_tokens/2/rstrip", "true")},
+       {"'added_tokens': token 'word': 'single_word' is not supported; expected false", set("/added_tokens/2/single_word", "true")},
+       {"'model.merges': expected an array", erase("/model", "merges")},
+       {"'model.merges': expected an array", set("/model/merges", "{}")},
+       {"'model.merges': merge 0: expected two texts without spaces", set("/model/merges/0", "{}")},
+       {"'model.merges': merge 0: expected two texts without spaces", set("/model/merges/0", R"(["a", "b", "x"])")},
+       {"'model.merges': merge 0: expected two texts without spaces", set("/model/merges/0", R"([0, "b"])")},
+       {"'model.merges': merge 0: expected two texts without spaces", set("/model/merges/0", R"(["a", 1])")},
+       {"'model.merges': merge 0: expected two texts without spaces", set("/model/merges/0", R"(["a ", "b"])")},
+       {"'model.merges': merge 1: expected two texts without spaces", set("/model/merges/1", R"(["a", " b"])")}});
+}
+
+TEST(HuggingFaceVocabulary, Normalizers) {
+  for (const char* nfc : {R"({"type": "NFC"})", R"({"type": "Sequence", "normalizers": [{"type": "NFC"}]})"}) {
+    EXPECT_EQ(vocabulary_with(set("/normalizer", nfc)).nfc, true);
+  }
+  const std::string supported = "; supported: none, 'NFC'";
+  expect_refused(tokenizer_key, {{"'normalizer': found 'NFKC'" + supported, set("/normalizer", R"({"type": "NFKC"})")},
+                                 {"'normalizer': found none" + supported, set("/normalizer", "{}")},
+                                 {"'normalizer': found none" + supported, set("/normalizer", json("NFC"))},
+                                 {"'normalizer': found an integer" + supported, set("/normalizer", R"({"type": 1})")},
+                                 {"'normalizer': found 'Sequence'" + supported, set("/normalizer", R"({"type": "Sequence"})")},
+                                 {"'normalizer': found 'Sequence'" + supported,
+                                  set("/normalizer", R"({"type": "Sequence", "normalizers": {"type": "NFC"}})")},
+                                 {"'normalizer': found 'Prepend'" + supported,
+                                  set("/normalizer", R"({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Prepend"}]})")}});
+}
+
+// A pre-tokenizer that splits by a regular expression, as those of Qwen2 and Llama 3 do.
+Edit split(const json& pattern, const std::string& behavior = "Isolated") {
+  const json first = {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", behavior}, {"invert", false}};
+  const json second = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
+  return set("/pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", {first, second}}});
+}
+
+TEST(HuggingFaceVocabulary, PreTokenizers) {
+  const std::string qwen2{detail::known_pretokenizers[0].pattern}, llama3{detail::known_pretokenizers[1].pattern};
+  EXPECT_EQ(vocabulary_with(split(qwen2)).pretokenizer, "qwen2");
+  EXPECT_EQ(vocabulary_with(both(split(llama3), set("/model/ignore_merges", "true"))).pretokenizer, "llama-bpe");
+  const std::string advice =
+      " is not known; known are those of Qwen2, Llama 3 and SmolLM. A GGUF file of this model may run, since it names its pre-tokenizer";
+  const std::string split_byte_level = "'pre_tokenizer': the sequence 'Split', 'ByteLevel'" + advice;
+  const std::string digits_byte_level = "'pre_tokenizer': the sequence 'Digits', 'ByteLevel'" + advice;
+  const std::string isolated = "'pre_tokenizer': expected a Split by a Regex with the behavior Isolated, not inverted";
+  const auto split_and = [&](const std::string& pointer, const char* value) {
+    return both(split(qwen2), set("/pre_tokenizer/pretokenizers" + pointer, value));
+  };
+  expect_refused(
+      tokenizer_key,
+      {{"'pre_tokenizer': the sequence of nothing" + advice, erase("", "pre_tokenizer")},
+       {"'pre_tokenizer': the sequence 'ByteLevel'" + advice, set("/pre_tokenizer", R"({"type": "ByteLevel", "add_prefix_space": false})")},
+       {"'pre_tokenizer': the sequence none" + advice, set("/pre_tokenizer", "{}")},
+       {"'pre_tokenizer': the sequence 'Split', 'Digits'" + advice, split_and("/1/type", "\"Digits\"")},
+       {"'pre_tokenizer': the sequence 'Punctuation', 'ByteLevel'" + advice, split_and("/0/type", "\"Punctuation\"")},
+       {split_byte_level, split_and("/1/use_regex", "true")},
+       {split_byte_level, split_and("/1/use_regex", "null")},
+       {split_byte_level, split_and("/1/add_prefix_space", "true")},
+       {digits_byte_level, set("/pre_tokenizer/pretokenizers/0/individual_digits", "false")},
+       {digits_byte_level, set("/pre_tokenizer/pretokenizers/1/add_prefix_space", "true")},
+       {digits_byte_level, set("/pre_tokenizer/pretokenizers/1/use_regex", "false")},
+       {"'pre_tokenizer': the regular expression '[0-9]'" + advice, split("[0-9]")},
+       {isolated, split_and("/0/pattern", "null")},
+       {isolated, split_and("/0/pattern", R"({"String": " "})")},
+       {isolated, split_and("/0/behavior", "null")},
+       {isolated, split(qwen2, "Removed")},
+       {isolated, split_and("/0/invert", "true")},
+       {"'model.ignore_merges': found false; expected true with the pre-tokenizer 'llama-bpe'", split(llama3)},
+       {"'model.ignore_merges': found true; expected false with the pre-tokenizer 'smollm'", set("/model/ignore_merges", "true")}});
+}
+
+TEST(HuggingFaceVocabulary, SpecialTokens) {
+  const Vocabulary named = vocabulary_with(tokenizer_config(
+      R"({"bos_token": "<s>", "eos_token": {"content": "</s>"}, "pad_token": "</s>", "unk_token": "x", "add_bos_token": true})"));
+  EXPECT_EQ(named.bos, 5u);
+  EXPECT_EQ(named.eos, 6u);
+  EXPECT_EQ(named.padding, 6u);
+  EXPECT_EQ(named.unknown, 4u);
+  EXPECT_TRUE(named.add_bos);
+  EXPECT_EQ(vocabulary_with(config(R"({"bos_token_id": 4})")).bos, 4u);
+  const Edit other_in_config = both(tokenizer_config(R"({"bos_token": "<s>"})"), config(R"({"bos_token_id": 4})"));
+  EXPECT_EQ(vocabulary_with(other_in_config).bos, 5u);
+  expect_refused("F/tokenizer_config.json: key ",
+                 {{"'bos_token': found 'y', which is no token", tokenizer_config(R"({"bos_token": "y"})")},
+                  {"'eos_token': found 'y', which is no token", tokenizer_config(R"({"eos_token": {"content": "y"}})")},
+                  {"'add_bos_token': found an integer; expected true or false", tokenizer_config(R"({"add_bos_token": 1})")},
+                  {"'add_bos_token': is true, and there is no bos_token", tokenizer_config(R"({"add_bos_token": true})")}});
+}
+
+// A post-processor that adds tokens to a text, whose place is $A.
+Edit adds(const std::string& before, const std::string& after = {}) {
+  json single = json::array();
+  for (const char c : before) single.push_back({{"SpecialToken", {{"id", c == 's' ? "<s>" : c == 'e' ? "</s>" : "y"}}}});
+  single.push_back({{"Sequence", {{"id", "A"}}}});
+  if (!after.empty()) single.push_back({{"SpecialToken", {{"id", after}}}});
+  const json part = {{"type", "TemplateProcessing"}, {"single", single}};
+  return set("/post_processor", {{"type", "Sequence"}, {"processors", {{{"type", "ByteLevel"}}, part}}});
+}
+
+TEST(HuggingFaceVocabulary, PostProcessors) {
+  const Vocabulary from_template = vocabulary_with(adds("s"));
+  EXPECT_TRUE(from_template.add_bos);
+  EXPECT_EQ(from_template.bos, 5u);
+  const Edit named = tokenizer_config(R"({"bos_token": "<s>"})");
+  EXPECT_TRUE(vocabulary_with(both(adds("s"), named)).add_bos);
+  EXPECT_FALSE(vocabulary_with(named).add_bos);
+  const Edit off = tokenizer_config(R"({"bos_token": "<s>", "add_bos_token": false})");
+  EXPECT_FALSE(vocabulary_with(both(adds("s"), off)).add_bos);
+  const std::string supported = "; supported: BOS before it";
+  expect_refused(
+      tokenizer_key,
+      {{"'post_processor': found 'BertProcessing'; supported: ByteLevel, TemplateProcessing",
+        set("/post_processor", R"({"type": "BertProcessing"})")},
+       {"'post_processor.single': expected an array", set("/post_processor", R"({"type": "TemplateProcessing"})")},
+       {"'post_processor.single': expected an array", set("/post_processor", R"({"type": "TemplateProcessing", "single": "<s> $A"})")},
+       {"'post_processor.single': adds the token '</s>' after a text" + supported, adds("s", "</s>")},
+       {"'post_processor.single': adds the token '<s>' before a text" + supported, adds("ss")},
+       {"'post_processor.single': adds the token 'y' before a text" + supported, adds("y")},
+       {"'post_processor.single': adds the token '</s>' before a text" + supported, both(adds("e"), named)}});
+}
+
+TEST(HuggingFaceVocabulary, Ends) {
+  const Vocabulary one = vocabulary_with(config(R"({"eos_token_id": 6})"));
+  EXPECT_EQ(one.eos, 6u);
+  EXPECT_FALSE(one.eot);
+  // The first further id becomes eot, because GGUF has keys for these two; the others stay in a list.
+  const Vocabulary many =
+      vocabulary_with(both(tokenizer_config(R"({"eos_token": "</s>"})"), generation_config(R"({"eos_token_id": [7, 6, 7, 4, 3]})")));
+  EXPECT_EQ(many.eos, 6u);
+  EXPECT_EQ(many.eot, 7u);
+  EXPECT_EQ(many.ends, (std::vector<std::uint32_t>{4, 3}));
+  const Vocabulary first = vocabulary_with(generation_config(R"({"eos_token_id": [7, 6]})"));
+  EXPECT_EQ(first.eos, 7u);
+  EXPECT_EQ(first.eot, 6u);
+  // generation_config.json comes first.
+  EXPECT_EQ(vocabulary_with(both(generation_config(R"({"eos_token_id": 7})"), config(R"({"eos_token_id": 6})"))).eos, 7u);
+  const std::string expected = "; expected ids from 0 to 7";
+  const json many_ids(std::vector<int>(65, 6));
+  expect_refused("F/generation_config.json: key 'eos_token_id': found ",
+                 {{"8" + expected, generation_config(R"({"eos_token_id": 8})")},
+                  {"a boolean" + expected, generation_config(R"({"eos_token_id": true})")},
+                  {"an array" + expected, generation_config(R"({"eos_token_id": [6, [6]]})")},
+                  {"an object" + expected, generation_config(R"({"eos_token_id": {}})")},
+                  {"null" + expected, generation_config(R"({"eos_token_id": [null]})")},
+                  {"65 ids; expected at most 64", [&](Files& files) { files.generation_config = json{{"eos_token_id", many_ids}}; }}});
+  expect_refused("F/config.json: key 'eos_token_id': found ", {{"a string" + expected, config(R"({"eos_token_id": "x"})")}});
+}
+
+TEST(HuggingFaceVocabulary, ChatTemplates) {
+  const auto found = [](const Edit& edit) {
+    Files files;
+    edit(files);
+    const Result<std::string> text = read_hugging_face_chat_template(files.texts());
+    return text ? *text : text.error().message;
+  };
+  EXPECT_EQ(found([](Files&) {}), "");
+  EXPECT_EQ(found(tokenizer_config("{}")), "");
+  EXPECT_EQ(found(tokenizer_config(R"({"chat_template": "text"})")), "text");
+  EXPECT_EQ(found(tokenizer_config(
+                R"({"chat_template": [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "plain"}]})")),
+            "plain");
+  const std::string expected = "; expected a string, or a list with a template that is called 'default'";
+  const std::string refusal = "F/tokenizer_config.json: key 'chat_template': found ";
+  EXPECT_EQ(found(tokenizer_config(
+                R"({"chat_template": [{"name": "tool_use", "template": "tools"}, {"template": "x"}, {"name": "default"}, 1]})")),
+            refusal + "an array" + expected);
+  EXPECT_EQ(found(tokenizer_config(R"({"chat_template": 7})")), refusal + "an integer" + expected);
+  EXPECT_EQ(found(tokenizer_config(R"({"chat_template": {"default": "plain"}})")), refusal + "an object" + expected);
+}
+
+}  // namespace
