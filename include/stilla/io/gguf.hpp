@@ -145,7 +145,7 @@ class GgufFile final : public ModelSource {
     }
     GgufFile out;
     out.parts_.push_back(std::move(*part));
-    (void)out.collect_tensors();  // which fails only if two parts have the same tensor
+    if (Status s = out.collect_tensors(); !s) return s.error();
     return out;
   }
 

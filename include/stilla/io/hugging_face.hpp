@@ -241,7 +241,7 @@ class HuggingFaceFolder final : public ModelSource {
       if (Status s = check_index(*map, names); !s) return s;
     }
     add_rope_factors();
-    index_tensors();
+    if (Status s = index_tensors(); !s) return s;
     return check_head();
   }
 
@@ -350,11 +350,13 @@ class HuggingFaceFolder final : public ModelSource {
                          static_cast<std::uint32_t>(files_.size())}});
   }
 
-  // No name occurs twice: a safetensors file has each of its names once, the index allows a name in one file only, and different
-  // names become different GGUF names.
-  void index_tensors() {
+  Status index_tensors() {
     for (Tensor& tensor : tensors_) tensor.info.name = tensor.name;
-    (void)detail::sort_by_name(tensors_, by_name_);
+    const std::optional<detail::SameName> twice = detail::sort_by_name(tensors_, by_name_);
+    if (!twice) return success();
+    const Tensor &first = tensors_[twice->first], &second = tensors_[twice->second];
+    return refuse(printable_path(files_[second.info.file].path()), ": tensor '", printable(second.original),
+                  "': found a second time; the first is in ", printable_path(files_[first.info.file].path()));
   }
 
   Status check_head() const {
