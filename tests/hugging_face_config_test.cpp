@@ -36,7 +36,9 @@ Result<HuggingFaceConfig> read(const json& config) { return read_hugging_face_co
 
 std::string refusal(const json& config) {
   const Result<HuggingFaceConfig> read_config = read(config);
-  if (!read_config) EXPECT_EQ(read_config.error().kind, ErrorKind::refused_file);
+  if (!read_config) {
+    EXPECT_EQ(read_config.error().kind, ErrorKind::refused_file);
+  }
   return read_config ? "accepted" : read_config.error().message;
 }
 
