@@ -161,7 +161,7 @@ class HuggingFaceVocabularyReader {
       const bool is_control = special != nullptr && *special == true;
       for (const std::string_view key : {"lstrip", "rstrip", "single_word"}) {
         const Json* value = find_member(entry, key);
-        if (value != nullptr && *value != false && !is_control) {
+        if (value != nullptr && *value != false) {
           return refuse("added_tokens", "token '", printable(*content), "': '", key, "' is not supported; expected false");
         }
       }
