@@ -14,7 +14,8 @@
 #include <variant>
 #include <vector>
 
-namespace {
+// The names of this file's helpers are those of other files, which are compiled together with it.
+namespace config_of_a_folder { namespace {
 
 using namespace stilla;
 using nlohmann::json;
@@ -232,4 +233,4 @@ TEST(HuggingFaceConfig, NamesOfTensorsThatAreNone) {
   }
 }
 
-}  // namespace
+}}  // namespace config_of_a_folder

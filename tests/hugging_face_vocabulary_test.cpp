@@ -12,7 +12,8 @@
 #include <string>
 #include <vector>
 
-namespace {
+// The names of this file's helpers are those of other files, which are compiled together with it.
+namespace vocabulary_of_a_folder { namespace {
 
 using namespace stilla;
 using nlohmann::json;
@@ -351,4 +352,4 @@ TEST(HuggingFaceVocabulary, ChatTemplates) {
   EXPECT_EQ(found(tokenizer_config(R"({"chat_template": {"default": "plain"}})")), refusal + "an object" + expected);
 }
 
-}  // namespace
+}}  // namespace vocabulary_of_a_folder
