@@ -27,6 +27,7 @@
 #include <stilla/format/encode_rows.hpp>
 #include <stilla/io/checksum.hpp>
 #include <stilla/io/gguf_types.hpp>
+#include <stilla/io/imatrix.hpp>
 #include <stilla/io/model_source.hpp>
 #include <stilla/io/unwritten_tail.hpp>
 #include <stilla/matmul.hpp>
