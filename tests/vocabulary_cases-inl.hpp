@@ -206,6 +206,36 @@ STILLA_NOINLINE inline const char* wrong_operation(const std::int32_t* numbers, 
             "dot_codes_at");
     }
   }
+  // Tests narrow sums of codes of 2, 4 and 6 bits, where the target has them: as many products as fit, of the largest codes and
+  // activations, of either sign, and of any.
+  const auto narrow_sums_are_right = [&](auto format) {
+    using F = decltype(format);
+    using Sums = NarrowSums<F>;
+    if constexpr (Sums::quads > 1) {
+      constexpr auto max_code = static_cast<std::uint8_t>((1u << F::code_bits) - 1);
+      for (std::size_t kind = 0; kind < 3; ++kind) {
+        std::int64_t sums[n] = {};
+        Int narrow = set_s32(0);
+        for (std::size_t q = 0; q < (Sums::quads < 8 ? Sums::quads : 8); ++q) {
+          for (std::size_t i = 0; i < 4 * n; ++i) {
+            const auto code = kind == 2 ? static_cast<std::uint8_t>(byte(b, (i + q) % (4 * n)) & max_code) : max_code;
+            const auto value = static_cast<std::int8_t>(kind == 0 ? -128 : kind == 1 ? 127 : byte(c, (i + 5 * q) % (4 * n)));
+            put(codes, i, &code, 1);
+            put(values, i, &value, 1);
+            sums[i / 4] += code * value;
+          }
+          narrow = q == 0 ? Sums::first(load(codes), load(values)) : Sums::add(narrow, load(codes), load(values));
+        }
+        EACH(static_cast<std::int32_t>(sums[i]));
+        if (!same(Sums::widened(narrow))) return false;
+      }
+    }
+    return true;
+  };
+  if (!narrow_sums_are_right(Q2_K{}) || !narrow_sums_are_right(Q4_0{}) || !narrow_sums_are_right(Q5_0{}) ||
+      !narrow_sums_are_right(Q6_K{})) {
+    return "NarrowSums";
+  }
   // Tests products of sub-minimums, which are at most 63 in magnitude, and sums of 16 bits.
   for (std::size_t i = 0; i < 2 * n; ++i) {
     const auto small = static_cast<std::int16_t>(half(b, i) % 64);

@@ -28,9 +28,9 @@
 // first find this out from sample texts (calibration).
 //
 // Kernels see three bits, the number of the magnitude and the sign, as a code of a codebook that has the magnitudes with both
-// signs. So a packed weight takes 3.5625 bits (layout/rows16_k4.hpp), and the kernels that read the panels, which are those of
-// Q3_K, need no grid. On AVX2, gathering grid entries by the indices of 16 rows took 17 times as long as unpacking these codes
-// (kernels/README.md, "What was tried first").
+// signs. So a packed weight takes 3.5625 bits (layout/rows16_k4.hpp), and the kernels that read the panels need no grid. On AVX2,
+// gathering grid entries by the indices of 16 rows took 17 times as long as unpacking these codes (kernels/README.md, "What was
+// tried first"). The three formats share panels and kernels, those of IQ2_S (PanelFormat in format/format.hpp).
 #pragma once
 
 #include <array>
@@ -41,12 +41,13 @@
 
 #include <stilla/base/types.hpp>
 #include <stilla/format/iq_grids.hpp>
-#include <stilla/format/q3_k.hpp>
 #include <stilla/format/scaled_f16.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
+
+struct IQ2_S;
 
 namespace detail {
 
@@ -61,7 +62,7 @@ struct GridEntry {
 };
 template <class F>
 struct Iq2 {
-  using PanelFormat = Q3_K;
+  using PanelFormat = IQ2_S;
   static constexpr std::size_t block_weights = 256;
 
   // The following members describe the codes and scales of the format to the kernels that multiply integers. format/format.hpp says

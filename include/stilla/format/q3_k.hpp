@@ -13,12 +13,8 @@
 //     run h, byte j:           bits 2q, 2q + 1 = code[128 h + 32 q + j] % 4
 //     scale byte i = 0..7:     low nibble = stored[i] % 16, high = stored[i + 8] % 16
 //     scale byte 8 + i, i < 4: bits 2q, 2q + 1 = stored[4 q + i] / 16
-//
-// Kernels see a codebook, 8 * (code - 4), and an eighth of the scale. The weights are exactly the same numbers. So Q3_K shares its
-// panels of three-bit codes with other formats that have other codebooks (PanelFormat in format/format.hpp).
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -27,7 +23,6 @@
 #include <stilla/format/grouped_block.hpp>
 #include <stilla/format/rounding.hpp>
 #include <stilla/format/scale_search.hpp>
-#include <stilla/format/scaled_f16.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
 
@@ -41,20 +36,18 @@ struct Q3_K {
   // The following members describe the codes and scales of the format to the kernels that multiply integers. format/format.hpp says
   // what each of them means.
   static constexpr unsigned code_bits = 3;
-  static constexpr int zero_point = 0;
+  static constexpr int zero_point = 4;
   static constexpr std::size_t group_weights = 16;
   static constexpr bool has_sub_scales = true;
   static constexpr bool has_minimum = false;
-  static constexpr bool is_codebook = true;
-
-  static constexpr std::array<std::int8_t, 8> codebook{-32, -24, -16, -8, 0, 8, 16, 24};
+  static constexpr bool is_codebook = false;
 
   static constexpr int code(const std::byte* block, std::size_t k) {
     const int low = std::to_integer<int>(block[32 + k / 128 * 32 + k % 32]) >> (k % 128 / 32 * 2) & 3;
     const int high = std::to_integer<int>(block[k % 32]) >> (k / 32) & 1;
     return low | high << 2;
   }
-  static scaled_f16<-3> scale(const std::byte* block) { return {load_as<f16>(block + 108)}; }
+  static f16 scale(const std::byte* block) { return load_as<f16>(block + 108); }
   static int sub_scale(const std::byte* block, std::size_t g) {
     const int low = std::to_integer<int>(block[96 + g % 8]) >> (g / 8 * 4) & 15;
     const int high = std::to_integer<int>(block[104 + g % 4]) >> (g / 4 * 2) & 3;

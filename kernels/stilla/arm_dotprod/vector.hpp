@@ -181,6 +181,11 @@ STILLA_INLINE Int dot_codes_at(Int acc, Int codes, Quads& held, const std::int8_
   return dot_codes<F>(acc, codes, quad(held, at, i));
 }
 
+template <class F>
+struct NarrowSums {
+  static constexpr std::size_t quads = 1;
+};
+
 // PairSums is what dot_pairs() adds to: sums of products of pairs of 16-bit integers. Each lane of the result has two int32 sums here;
 // added() adds them to each other only once, at the end.
 struct PairSums {

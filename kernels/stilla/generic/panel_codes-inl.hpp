@@ -97,6 +97,21 @@ STILLA_INLINE Int operand_levels(const MatmulArgs<F>& a) {
   return table_of(levels);
 }
 
+// Whether the target adds the products of several quads of codes of format F in 16 bits before it widens the sums.
+template <class F>
+inline constexpr bool has_narrow_sums = NarrowSums<F>::quads > 1;
+
+// Multiplies quad number q of the `quads` quads of a group by codes of format F, and adds the product to the narrow sums `narrow`. With
+// the group's last quad, and whenever no further product fits the narrow sums, adds these to `dot`; if `starts` is set, `dot` has no value
+// before the first time.
+template <class F>
+STILLA_INLINE void add_narrow(Int& dot, Int& narrow, Int codes, Int x, std::size_t q, std::size_t quads, bool starts) {
+  using Sums = NarrowSums<F>;
+  narrow = q % Sums::quads == 0 ? Sums::first(codes, x) : Sums::add(narrow, codes, x);
+  if ((q + 1) % Sums::quads != 0 && q + 1 != quads) return;
+  dot = starts && q < Sums::quads ? Sums::widened(narrow) : add_s32(dot, Sums::widened(narrow));
+}
+
 // Four codes of each row of vector v, as the operand of a dot product: of a codebook the levels, otherwise the codes. `line` and `upper`
 // choose the four k, as those of load_codes() do, except that codes of 8 bits have a line for every four k. `levels` is the table that
 // operand_levels() returns.
@@ -190,7 +205,7 @@ inline constexpr std::size_t minimum_k = has_sub_minimums<F> ? sums_block : code
 // every group was an eighth of the instructions where codes have two or three bits (AVX-512-VNNI).
 template <class F>
 inline constexpr bool keeps_record_scale =
-    F::has_sub_scales && !RowScaledFormat<F> && !WordScaledFormat<F> && (has_nibble_minimums<F> || has_small_codebook<F>);
+    F::has_sub_scales && !RowScaledFormat<F> && !WordScaledFormat<F> && (F::code_bits <= 3 || has_small_codebook<F>);
 template <class F>
 inline constexpr std::size_t few_k = keeps_record_scale<F> ? PanelLayout<F>::super_block : minimum_k<F>;
 

@@ -132,14 +132,16 @@ using SweepOperands = Unpacked<F, Budget::set_panels, Budget::chunk_k>;
 
 // Adds to `dot`, the sums of a tile, the products of its rows and tokens over the k of one group: number g of a block, whose operands are
 // at `block`. Of the activations it takes one plane. x points to the values of the first of MT tokens; those of the next token are
-// `stride` bytes behind.
-template <class F, std::size_t MT>
+// `stride` bytes behind. With narrow sums and `Starts`, `dot` has no value before.
+template <class F, std::size_t MT, bool Starts>
 STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t* block, std::size_t g, const std::int8_t* x,
                                std::size_t stride) {
+  constexpr std::size_t quads = 8 / groups_per_block<F>;
   Quads held[MT];
+  [[maybe_unused]] Int narrow[MT][sweep_vectors];
   STILLA_UNROLL
-  for (std::size_t q = 0; q < 8 / groups_per_block<F>; ++q) {
-    const std::size_t four = g * (8 / groups_per_block<F>)+q;
+  for (std::size_t q = 0; q < quads; ++q) {
+    const std::size_t four = g * quads + q;
     const std::uint8_t* operands = block + four * set_rows * 4;
     Int codes[sweep_vectors];
     STILLA_UNROLL
@@ -149,7 +151,13 @@ STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t
       loads_stay();
       const auto four_x = quad(held[m], x + m * stride + four * 4, q % 4);
       STILLA_UNROLL
-      for (std::size_t v = 0; v < sweep_vectors; ++v) dot[m][v] = dot_codes<F>(dot[m][v], codes[v], four_x);
+      for (std::size_t v = 0; v < sweep_vectors; ++v) {
+        if constexpr (has_narrow_sums<F>) {
+          add_narrow<F>(dot[m][v], narrow[m][v], codes[v], four_x, q, quads, Starts);
+        } else {
+          dot[m][v] = dot_codes<F>(dot[m][v], codes[v], four_x);
+        }
+      }
     }
   }
 }
@@ -336,16 +344,25 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
       for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
         loads_stay();
         Int dot[MT][vectors];
-        STILLA_UNROLL
-        for (std::size_t m = 0; m < MT; ++m) {
-          Int start = set_s32(0);
-          if constexpr (Planes == 1) start = keep(load_copies(starts + (g * MT + m) * most));
+        if constexpr (!has_narrow_sums<F>) {
           STILLA_UNROLL
-          for (std::size_t v = 0; v < vectors; ++v) {
-            dot[m][v] = v == 0 || Planes == 2 || copies == 1 ? start : load_copies(starts + (g * MT + m) * most);
+          for (std::size_t m = 0; m < MT; ++m) {
+            Int start = set_s32(0);
+            if constexpr (Planes == 1) start = keep(load_copies(starts + (g * MT + m) * most));
+            STILLA_UNROLL
+            for (std::size_t v = 0; v < vectors; ++v) {
+              dot[m][v] = v == 0 || Planes == 2 || copies == 1 ? start : load_copies(starts + (g * MT + m) * most);
+            }
           }
         }
-        sweep_group<F, MT>(dot, (*operands)[0][0] + 4 * r0, g, x, row);
+        sweep_group<F, MT, true>(dot, (*operands)[0][0] + 4 * r0, g, x, row);
+        if constexpr (has_narrow_sums<F> && Planes == 1) {  // the narrow sums took the registers that the starts would need before
+          STILLA_UNROLL
+          for (std::size_t m = 0; m < MT; ++m) {
+            STILLA_UNROLL
+            for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = add_s32(dot[m][v], load_copies(starts + (g * MT + m) * most));
+          }
+        }
         if constexpr (Planes == 2) {
           STILLA_UNROLL
           for (std::size_t m = 0; m < MT; ++m) {
@@ -357,7 +374,7 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
               }
             }
           }
-          sweep_group<F, MT>(dot, (*operands)[0][0] + 4 * r0, g, low, row);
+          sweep_group<F, MT, false>(dot, (*operands)[0][0] + 4 * r0, g, low, row);
         }
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {

@@ -79,6 +79,7 @@ STILLA_INLINE void few_dots(Int (&dot)[MT][few_vectors<Panels>], Int (&dot_low)[
     }
   }
   Quads held[MT], held_low[MT];
+  [[maybe_unused]] Int narrow[MT][vectors], narrow_low[MT][vectors];
   STILLA_UNROLL
   for (std::size_t l = 0; l < lines; ++l) {
     STILLA_UNROLL
@@ -91,11 +92,20 @@ STILLA_INLINE void few_dots(Int (&dot)[MT][few_vectors<Panels>], Int (&dot_low)[
           const Int w = load_operand<F>(codes, line, half == 1, v, levels);
           STILLA_UNROLL
           for (std::size_t m = 0; m < MT; ++m) {
+            if constexpr (has_narrow_sums<F>) {
+              const std::size_t q = l * halves + half, quads = lines * halves;
+              add_narrow<F>(dot[m][v], narrow[m][v], w, quad(held[m], x.at(x.values, m, four), which), q, quads, true);
+              if constexpr (Planes == 2) {
+                add_narrow<F>(dot_low[m][v], narrow_low[m][v], w, quad(held_low[m], x.at(x.low, m, four), which), q, quads, true);
+              }
+              continue;
+            }
             dot[m][v] = dot_codes_at<F>(dot[m][v], w, held[m], x.at(x.values, m, four), which);
             if constexpr (Planes == 2) dot_low[m][v] = dot_codes_at<F>(dot_low[m][v], w, held_low[m], x.at(x.low, m, four), which);
           }
         }
       } else {  // the activations are loaded once for all panels
+        static_assert(!has_narrow_sums<F>, "the products of several panels are not added in 16 bits");
         Int w[vectors];
         STILLA_UNROLL
         for (std::size_t v = 0; v < vectors; ++v) {

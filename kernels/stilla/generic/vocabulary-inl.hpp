@@ -32,6 +32,10 @@
 //                              that lie side by side, i = 0 .. 3, and the caller asks for i = 0 first. A target whose dot products take a lane
 //                              of a register loads all 16 bytes at i = 0 and keeps them in `held`, a Quads. On other targets Quads is empty
 //   dot_codes_at<F>(acc, c, held, at, i)   dot_codes with quad(held, at, i), which may be an operand in memory
+//   NarrowSums<F>              sums of products of codes of format F in 16-bit integers, two for each lane, for targets on which they are
+//                              cheaper than dot_codes. NarrowSums<F>::quads is how many products of quads fit such a sum; where it is 1, there
+//                              are no narrow sums, and the struct has nothing else. first(c, x) is the product of codes and a quad,
+//                              add(sums, c, x) adds another one, widened(sums) adds the two sums of each lane and returns an Int
 //   PairSums  no_pairs()  dot_pairs(sums, a, b)  added(sums)     sums of products of pairs of signed 16-bit integers. no_pairs() is all
 //                              zeros, dot_pairs adds a0 b0 + a1 b1 in each lane, and added() has the sums as an Int
 //   keep(x)                    x. The compiler must compute it at this place and hold it in a register

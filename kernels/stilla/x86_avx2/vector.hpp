@@ -49,6 +49,18 @@ STILLA_INLINE Int dot_codes(Int acc, Int codes, Int x) {
   return keep(add_s32(acc, _mm256_madd_epi16(pairs_s16x16, _mm256_set1_epi16(1))));
 }
 
+// vpmaddubsw's 16-bit sums hold the products of several quads before they are widened: a quad of codes up to c adds at most
+// 2 * 128 * c to each. So the products of a block of 32 k with codes of 4 bits (8 * 2 * 128 * 15 = 30720) are widened once, by one
+// vpmaddwd, and not eight times.
+template <class F>
+struct NarrowSums {
+  static constexpr int quad_max = 2 * 128 * ((1 << F::code_bits) - 1);
+  static constexpr std::size_t quads = F::is_codebook || quad_max * 2 > 32767 ? 1 : std::size_t{32767 / quad_max};
+  static STILLA_INLINE Int first(Int codes, Int x) { return _mm256_maddubs_epi16(codes, x); }
+  static STILLA_INLINE Int add(Int sums, Int codes, Int x) { return keep(_mm256_add_epi16(sums, first(codes, x))); }
+  static STILLA_INLINE Int widened(Int sums) { return _mm256_madd_epi16(sums, _mm256_set1_epi16(1)); }
+};
+
 // A dot product of codes, as dot_codes() computes it, with the same four activations in every lane: those at `x`.
 template <class F>
 STILLA_INLINE Int dot_codes_at(Int acc, Int codes, Quads&, const std::int8_t* x, std::size_t) {

@@ -122,6 +122,11 @@ STILLA_INLINE Int broadcast4(const void* from) {  // four bytes
 // memory each time.
 struct Quads {};
 STILLA_INLINE Int quad(Quads&, const std::int8_t* at, std::size_t) { return broadcast4(at); }
+template <class F>
+struct NarrowSums {
+  static constexpr std::size_t quads = 1;
+};
+
 // A dot product of codes, as dot_codes() computes it, with the same four activations in every lane: those at `x`.
 template <class F>
 STILLA_INLINE Int dot_codes_at(Int acc, Int codes_u8x64, Quads&, const std::int8_t* x, std::size_t) {

@@ -42,6 +42,11 @@ STILLA_INLINE Int dot_codes(Int acc, Int codes_u8x32, Int x_s8x32) {
 #endif
 }
 
+template <class F>
+struct NarrowSums {
+  static constexpr std::size_t quads = 1;
+};
+
 // A dot product of codes, as dot_codes() computes it, with the same four activations in every lane: those at `x`.
 template <class F>
 STILLA_INLINE Int dot_codes_at(Int acc, Int codes, Quads&, const std::int8_t* x, std::size_t) {

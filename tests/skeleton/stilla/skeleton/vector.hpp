@@ -150,6 +150,11 @@ STILLA_INLINE Int dot_codes(Int acc, const Int& codes, const Int& x) {
   for (std::size_t i = 0; i < c.size(); ++i) acc.v[i / 4] += c[i] * s[i];
   return acc;
 }
+template <class F>
+struct NarrowSums {
+  static constexpr std::size_t quads = 1;
+};
+
 struct Quads {
   Int sixteen;
 };
