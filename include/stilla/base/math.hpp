@@ -28,6 +28,10 @@ inline constexpr std::size_t sum_lanes = 16;
 
 namespace detail {
 
+// Whether a number is neither infinite nor NaN. Its bits say it, because -ffast-math lets a compiler assume that every number is finite.
+constexpr bool is_finite(float x) { return (std::bit_cast<std::uint32_t>(x) >> 23 & 0xffu) != 0xffu; }
+constexpr bool is_finite(double x) { return (std::bit_cast<std::uint64_t>(x) >> 52 & 0x7ffu) != 0x7ffu; }
+
 // Adding 1.5 * 2^23 to a float x, with |x| below 2^22, leaves round(x), ties to even, in the low bits of the sum.
 inline constexpr float round_magic = 12582912.0f;
 inline std::int32_t integer_in(float sum_with_magic) {

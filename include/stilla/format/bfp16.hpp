@@ -38,6 +38,7 @@
 #include <limits>
 #include <string_view>
 
+#include <stilla/base/math.hpp>
 #include <stilla/base/types.hpp>
 #include <stilla/format/float_formats.hpp>
 
@@ -83,7 +84,6 @@ constexpr std::uint32_t bfp16_steps(std::uint32_t bits, std::uint32_t exponent, 
 }
 
 constexpr std::uint32_t float_bits(float x) { return std::bit_cast<std::uint32_t>(x); }
-constexpr bool bits_are_finite(std::uint32_t bits) { return (bits >> 23 & 0xffu) != 0xffu; }
 
 }  // namespace detail
 
@@ -115,7 +115,7 @@ struct BFP16EBS8 {
     std::uint32_t shared = 0;
     for (std::size_t k = 0; k < block_weights; ++k) {
       const std::uint32_t bits = detail::float_bits(weights[k]), own = bits >> 23 & 0xffu;
-      if (detail::bits_are_finite(bits) && own > shared) shared = own;
+      if (detail::is_finite(weights[k]) && own > shared) shared = own;
     }
     bool fits_negative = false;  // whether -128 is allowed as a mantissa
     if (overflow == Bfp16Overflow::next_exponent && shared < detail::highest_bfp16_exponent) {
@@ -124,7 +124,7 @@ struct BFP16EBS8 {
       for (std::size_t k = 0; k < block_weights; ++k) {
         const std::uint32_t bits = detail::float_bits(weights[k]);
         const std::uint32_t most = bits >> 31 != 0 ? 128 : 127;
-        is_too_large = is_too_large || (detail::bits_are_finite(bits) && detail::bfp16_steps(bits, shared, ties) > most);
+        is_too_large = is_too_large || (detail::is_finite(weights[k]) && detail::bfp16_steps(bits, shared, ties) > most);
       }
       shared += is_too_large ? 1 : 0;
     }
@@ -134,7 +134,7 @@ struct BFP16EBS8 {
       const bool is_negative = bits >> 31 != 0;
       const std::uint32_t most = is_negative && fits_negative ? 128 : 127;
       std::uint32_t steps = most;
-      if (detail::bits_are_finite(bits)) steps = detail::bfp16_steps(bits, shared, ties);
+      if (detail::is_finite(weights[k])) steps = detail::bfp16_steps(bits, shared, ties);
       else if ((bits & 0x7fffffu) != 0) steps = 0;  // NaN
       if (steps > most) steps = most;
       block[1 + k] = static_cast<std::byte>(is_negative ? 0u - steps : steps);

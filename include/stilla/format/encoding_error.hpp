@@ -11,7 +11,6 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -19,6 +18,7 @@
 
 #include <stilla/base/aligned.hpp>
 #include <stilla/base/error.hpp>
+#include <stilla/base/math.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
 #include <stilla/format/format.hpp>
@@ -28,9 +28,6 @@
 namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
-
-// The bits say it, because -ffast-math would let a compiler assume that every double is finite.
-inline bool is_finite(double x) { return (std::bit_cast<std::uint64_t>(x) >> 52 & 0x7ff) != 0x7ff; }
 
 // The errors of decoded weights against their source. Each sum consists of partial sums, which a compiler can keep in vectors. One
 // sum over all weights in their order, with a fused multiply-add for each, took more time than encoding the weights as q8_0.

@@ -7,8 +7,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
-#include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -17,6 +15,7 @@
 
 #include <stilla/base/aligned.hpp>
 #include <stilla/base/error.hpp>
+#include <stilla/base/math.hpp>
 #include <stilla/base/parallel.hpp>
 #include <stilla/base/types.hpp>
 #include <stilla/format/format.hpp>
@@ -29,8 +28,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 // Whether none of the values is NaN or infinity.
 inline bool all_finite(std::span<const float> values) {
-  constexpr std::uint32_t exponent = 0x7f800000;  // all ones: infinity or NaN. Bits are tested, so that -ffast-math does not matter
-  return std::none_of(values.begin(), values.end(), [](float v) { return (std::bit_cast<std::uint32_t>(v) & exponent) == exponent; });
+  return std::all_of(values.begin(), values.end(), [](float value) { return detail::is_finite(value); });
 }
 
 namespace detail {
@@ -49,12 +47,11 @@ inline constexpr bool has_half_scales<F> = true;
 
 template <class F>
 bool has_finite_scales(const std::byte* row, std::size_t K) {
-  const auto is_finite = [](f16 x) { return std::isfinite(to_float(x)); };
   for (std::size_t k = 0; k < K; k += F::block_weights) {
     const std::byte* const block = block_of<F>(row, k);
-    if (!is_finite(F::scale(block))) return false;
+    if (!is_finite(to_float(F::scale(block)))) return false;
     if constexpr (F::has_minimum) {
-      if (!is_finite(F::minimum(block))) return false;
+      if (!is_finite(to_float(F::minimum(block)))) return false;
     }
   }
   return true;

@@ -29,7 +29,6 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -39,6 +38,7 @@
 #include <vector>
 
 #include <stilla/base/error.hpp>
+#include <stilla/base/math.hpp>
 #include <stilla/io/checked.hpp>
 #include <stilla/io/checksum.hpp>
 #include <stilla/io/file_kind.hpp>
@@ -140,15 +140,13 @@ class Imatrix {
     return {ErrorKind::refused_file, concat(printable_path(path_), ": ", parts...)};
   }
 
-  static bool is_finite(float x) { return (std::bit_cast<std::uint32_t>(x) >> 23 & 0xff) != 0xff; }
-
   // Adds a matrix with K inputs to the entries. The mean squares of its inputs are sums / count.
   Status add(std::string_view name, const std::byte* sums, std::size_t K, double count) {
     Entry entry{std::string(name), std::vector<float>(K)};
     for (std::size_t k = 0; k < K; ++k) {
       const float sum = load_as<float>(sums + k * sizeof(float));
       const auto mean = static_cast<float>(static_cast<double>(sum) / count);
-      if (!is_finite(sum) || sum < 0.0f || !is_finite(mean)) {
+      if (!detail::is_finite(sum) || sum < 0.0f || !detail::is_finite(mean)) {
         return refuse("'", printable(name), "': found ", sum, " of ", count, " inputs as the sum of squares of input ", k,
                       "; expected a number that is not negative");
       }
@@ -184,7 +182,7 @@ class Imatrix {
         if (floats->format != id_of<F32>) return file->tensor_error(*floats, "found ", file->type_text(*floats), "; expected f32");
       }
       const auto count = load_as<float>(file->tensor_bytes(**counts).data());
-      if (!is_finite(count) || count < 0.0f) {
+      if (!detail::is_finite(count) || count < 0.0f) {
         return file->tensor_error(**counts, "found ", count, " inputs; expected a number that is not negative");
       }
       if (tensor.rows() != 1) {

@@ -18,7 +18,6 @@
 #pragma once
 
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -33,6 +32,7 @@
 #include <vector>
 
 #include <stilla/base/error.hpp>
+#include <stilla/base/math.hpp>
 #include <stilla/format/format.hpp>
 #include <stilla/format/q8_0.hpp>
 #include <stilla/io/vocabulary.hpp>
@@ -225,11 +225,9 @@ class ModelSource {
 inline Result<float> ModelSource::get_float(std::string_view key) const {
   const Result<double> value = get_as<double>(key, "a float");
   if (!value) return value.error();
-  // A finite double that rounds to infinity cannot be represented as a float. The test uses bits, which -ffast-math does not
-  // change.
-  const bool finite = (std::bit_cast<std::uint64_t>(*value) >> 52 & 0x7ff) != 0x7ff;
-  const bool finite_float = (std::bit_cast<std::uint32_t>(static_cast<float>(*value)) >> 23 & 0xff) != 0xff;
-  if (finite && !finite_float) return key_error(key, "found ", *value, "; expected a value that fits in a float");
+  // A finite double that rounds to infinity cannot be represented as a float.
+  if (detail::is_finite(*value) && !detail::is_finite(static_cast<float>(*value)))
+    return key_error(key, "found ", *value, "; expected a value that fits in a float");
   return static_cast<float>(*value);
 }
 

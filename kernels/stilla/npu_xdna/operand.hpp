@@ -157,7 +157,7 @@ inline Result<Operand> activations_operand(Form form, ConstMatrix x) {
   for (std::size_t m = 0; m < x.rows; ++m) {
     const float* row = x.row(m);
     for (std::size_t k = 0; form != Form::bf16 && k < x.cols; ++k) {
-      if (stilla::detail::bits_are_finite(stilla::detail::float_bits(row[k]))) continue;
+      if (stilla::detail::is_finite(row[k])) continue;
       return Error{ErrorKind::bad_argument, concat("activation of token ", m, ", column ", k, ": found ", row[k], ", which ",
                                                    form_name(form), " has no number for")};
     }
