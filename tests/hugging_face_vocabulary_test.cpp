@@ -12,7 +12,8 @@
 #include <string>
 #include <vector>
 
-// The names of this file's helpers are those of other files, which are compiled together with it.
+// Other test files have helpers with the same names, and all files of this program are compiled as one (a unity build). So the helpers
+// of this file are in a namespace of their own.
 namespace vocabulary_of_a_folder { namespace {
 
 using namespace stilla;

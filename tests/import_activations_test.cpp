@@ -174,8 +174,9 @@ TYPED_TEST(ImportOn, ViewsFilledByHandAreExact) {
     check(Q4_0{});
     check(Q8_0{});
     check(Q4_1{});
-    // Q4_K multiplies its minimums by sums of activations. The sums of eight blocks are rounded together to 16 bits, so with
-    // scales that are no powers of two they are not exact. So the call is refused, whatever the number of tokens M is.
+    // Q4_K multiplies its minimums by sums of activations. The sums of eight blocks are rounded together to 16 bits. These rounded
+    // sums are not exact if the scales of the activations are not powers of two. So matmul() refuses such activations for weights in
+    // Q4_K, whatever the number of tokens M is.
     Weights<Q4_K> k(7, N, K);
     std::vector<float> y(64 * N, 5.0f);
     for (const std::size_t M : {1u, 64u}) EXPECT_FALSE(matmul(Matrix(y.data(), M, N), k.view, view(M)));

@@ -107,8 +107,8 @@ inline constexpr std::uint64_t class_blocks[{len(blocks) * 8}] = {{
 {word_rows}
 }};
 
-// Inclusive ranges that the reference's Digits pre-tokenizer, which follows a newer Unicode, takes for numbers although
-// its regular expressions do not.
+// Inclusive ranges of characters that the reference, Hugging Face's tokenizers library, does not treat in one way. Its Digits
+// pre-tokenizer takes them for numbers, because it follows a newer version of Unicode. Its regular expressions do not.
 inline constexpr std::uint32_t extra_digits[][2] = {{
 {extra_rows}
 }};

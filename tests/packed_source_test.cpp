@@ -83,7 +83,8 @@ TEST_F(PackedSource, WeightsThatAreNoNumbersAreNotEncoded) {
   EXPECT_NE(message.find("row 0"), std::string::npos) << message;
 }
 
-// Doubles the weights of the tensors whose names begin with `prefix`, or fails as it is told.
+// Doubles the weights of the tensors whose names begin with `prefix`. apply() fails if a test sets can_apply to false, and encode()
+// fails if it sets can_encode to false.
 class Doubled final : public TensorChange {
  public:
   std::string prefix = "blk.";

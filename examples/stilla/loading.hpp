@@ -36,8 +36,8 @@ stilla::Tokenizer open_tokenizer(const stilla::ModelSource& source, const std::s
 // Returns the tokenizer as open_tokenizer() does, but prints no notes. An error says how to get around the problem.
 stilla::Result<stilla::Tokenizer> try_tokenizer(const stilla::ModelSource& source, const std::string& pretokenizer = {});
 
-// Returns a chat template: the source's own, or the one with this name or in this file. It is set to have thoughts or not to have
-// them.
+// Returns a chat template. If `name_or_file` is empty, it is the source's own template. Otherwise it is the library's template with that
+// name or, if there is none, the template in the file with that path. `think` says whether its answers begin with a thought.
 stilla::ChatTemplate chat_template_of(const stilla::ModelSource& source, const stilla::Tokenizer& tokenizer,
                                       const std::string& name_or_file, Think think);
 // Returns the source's own chat template. An error says how to get around the problem.

@@ -2,8 +2,8 @@
 //
 // Packing weights: rows of blocks, as files hold them, into the panels that kernels read (layout/rows16_k4.hpp draws them).
 //
-//   stilla::PackedMatrix w = *stilla::PackedMatrix::create<stilla::Q4_0>(rows, N, K);      // memory of its own
-//   stilla::pack<stilla::Q4_0>(panels, rows, N, K);                                        // yours: packed_bytes<Q4_0>(N, K)
+//   stilla::PackedMatrix w = *stilla::PackedMatrix::create<stilla::Q4_0>(rows, N, K);      // allocates memory for the panels
+//   stilla::pack<stilla::Q4_0>(panels, rows, N, K);                                        // you allocate packed_bytes<Q4_0>(N, K)
 //
 // The bytes are the same on every target and for every number of threads. Only PackedMatrix allocates memory.
 #pragma once

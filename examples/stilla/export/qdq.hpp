@@ -13,9 +13,9 @@
 namespace program {
 
 // Every float tensor of the graph needs a range. It is taken from `ranges`, or from the inputs of an operator that only moves,
-// negates or joins values. A tensor without a range ends the command with an error that names the tensor. Each product of two
-// activations also needs a range for its product with the lower plane of the right side: for the product NAME, it is the range
-// "NAME.low".
+// negates or joins values. A tensor without a range ends the command with an error that names the tensor. A product of two
+// activations becomes the sum of two products: one with the upper plane of its right side, and one with the lower plane. The
+// product with the lower plane also needs a range. If the output of the whole product is NAME, this range has the name "NAME.low".
 onnx::Graph with_16_bit_activations(const onnx::Graph& graph, const Ranges& ranges);
 
 }  // namespace program

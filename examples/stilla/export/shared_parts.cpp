@@ -23,8 +23,8 @@ using stilla::GgufTensor;
 
 bool is_float(const GgufTensor& tensor) { return !integer_form(tensor.format); }
 
-// Returns the format of the head: the file's own if MatMulNBits holds it exactly, otherwise q8_0, whose 8 bits
-// make an error of a few thousandths.
+// Returns the format of the head. It is the file's own format if MatMulNBits holds it exactly, and otherwise q8_0. The 8 bits of q8_0
+// change a weight by at most a few thousandths of the largest weight of its block.
 FormatId head_format(const ExportModel& model, const GgufTensor& tensor) { return nbits_format(model, tensor, stilla::format_id("q8_0")); }
 
 std::string add_half_matrix(Graph& graph, ExportModel& model, const GgufTensor& tensor) {

@@ -28,12 +28,14 @@
 // below 2^-60 becomes zeros with scale 1. A block with a NaN or with a magnitude above 2^60 becomes zeros with scale NaN, so the
 // outputs that depend on it are NaN.
 //
-// Why scales are powers of two: products of scales are then exact in any order, integers can be summed as the last places of
-// floats (generic/panel_sweep-inl.hpp), and a scaled value fits a bf16 of AMX's tiles (x86_amx/activation_form.hpp). Such scales
-// cost up to one of the 8 bits: KL was 0.0011, and 0.0005 with scales of max / 127 itself (measured with the head's input rounded
-// as well, which is no longer done, see model/forward.hpp). With scales of max / 127 the float step of a group needs one more
-// operation, a prompt takes 13 to 16 % longer (measured in panel_sweep-inl.hpp), and AMX would have to add up without tiles of
-// bf16.
+// Scales are powers of two for three reasons. Products of scales are then exact in any order. The sum of a group's products can be
+// formed as an integer in the low bits of a float, so that it need not be converted (generic/panel_sweep-inl.hpp). And a scaled value
+// fits a bf16 of AMX's tiles (x86_amx/activation_form.hpp).
+//
+// Such scales cost up to one of the 8 bits: KL was 0.0011, and 0.0005 with scales of max / 127 itself. (Both were measured with the
+// head's input rounded as well, which is no longer done, see model/forward.hpp.) With scales of max / 127 the float step of a group
+// would need one more operation, and a prompt would take 13 to 16 % longer (measured in panel_sweep-inl.hpp). AMX would have to add up
+// without tiles of bf16.
 #pragma once
 
 #include <algorithm>

@@ -37,8 +37,8 @@ using SoftmaxFunction = void (*)(float* out, const float* x, std::size_t n);
 // The kernels of sampling handle n logits in blocks of 64; n is a multiple of 64. A logit that is NaN does not count.
 inline constexpr std::size_t logit_block = 64;
 
-// highest[b] is the highest logit of block b, -infinity if the block has no logit that counts. The kernel is run(highest, logits,
-// n).
+// highest[b] is the highest logit of block b. It is -infinity if all logits of the block are NaN. The kernel is called as
+// run(highest, logits, n).
 template <class Target>
 struct HighestLogits : HighestLogits<typename Target::Fallback> {};
 using HighestLogitsFunction = void (*)(float* highest, const float* logits, std::size_t n);

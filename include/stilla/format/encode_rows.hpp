@@ -161,8 +161,8 @@ inline Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatr
   return result;
 }
 
-// W[N, K] in the rows of another format: every row of format `from` is decoded and then encoded as `to`. The errors are those of
-// encoded_bytes and encode_rows.
+// Converts W[N, K] to another format: every row is decoded from the format `from` and then encoded in the format `to`. If encoded_bytes()
+// or encode_rows() fails, this function returns the same error.
 inline Result<AlignedBuffer<std::byte>> requantise_rows(FormatId to, FormatId from, const std::byte* rows, std::size_t N, std::size_t K,
                                                         Parallel parallel = {}, std::span<const float> mean_squares = {}) {
   const Result<std::size_t> source_bytes = encoded_bytes(from, N, K);

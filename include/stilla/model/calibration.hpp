@@ -128,8 +128,9 @@ class CalibratedWeights : public TensorChange {
       return 2 * square(c.hidden) + square(c.n_heads * c.head_dim) + square(c.ffn);
     }
 
-    // Lets the original model read the text, and collects the moments of the inputs of the layers from `first` on, of as many layers
-    // as CalibrationOptions::memory_limit allows.
+    // Lets the original model read the text, and collects the moments of the inputs of some layers: the sums of the products of every
+    // two inputs. `first` is the first of these layers. The next layers follow, as many as CalibrationOptions::memory_limit allows,
+    // but at least one layer is taken.
     Status read(std::size_t first, const RotatedWeights& rotated, std::span<const std::uint32_t> ids) {
       if (!model_) {
         Result<Model> model = load_();

@@ -233,7 +233,7 @@ inline Status apply_rope_choice(ModelConfig& c, const RopeChoice& choice) {
   return success();
 }
 
-// The numbers that a key gives for all layers, as text: "8 in layers 0 to 3, 4 in layer 4".
+// Returns the numbers that a key of the model file gives, one number for each layer, as text: "8 in layers 0 to 3, 4 in layer 4".
 inline std::string by_layer_text(const std::vector<std::uint64_t>& numbers) {
   constexpr std::size_t max_runs = 6;
   std::string out;

@@ -78,10 +78,10 @@ inline ActivationBits default_activations(const ModelConfig& config) {
   return is_large_model(config) ? ActivationBits::mixed : ActivationBits::sixteen;
 }
 
-// The type of keys and values if the caller does not choose. Models from a billion weights on have int8, which takes half the
-// memory of f16: a 14B that has thought for 32768 tokens keeps 3.3 GB instead of 6.4, and long prompts and late tokens are faster
-// (bench/fidelity.md, "The key/value cache", which also says what it costs). Smaller models keep f16, because their caches are small and
-// one of their texts takes little memory.
+// The type of keys and values if the caller does not choose. Models with a billion weights or more have int8, which takes half the
+// memory of f16: a 14B that has thought for 32768 tokens keeps 3.3 GB instead of 6.4. Long prompts and late tokens are also faster.
+// bench/fidelity.md, "The key/value cache", says what int8 costs. Smaller models keep f16, because their cache for one text takes
+// little memory anyway.
 inline KvType default_kv_type(const ModelConfig& config) { return is_large_model(config) ? KvType::int8 : KvType::f16; }
 
 // A function that a session calls with the inputs of a layer's matrices, as floats before they are rounded: one row for each token.

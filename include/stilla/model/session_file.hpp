@@ -125,7 +125,8 @@ inline Status write_session_file(const std::string& path, const SessionKind& kin
   return file->commit();
 }
 
-// Reads a file that write_session_file() wrote for a session of this kind. Refuses every other file.
+// Reads a saved session from a file. `kind` describes the session that will restore it. A file that write_session_file() did not write is
+// refused, and so are a damaged file and a file of a session of another kind.
 inline Result<SavedText> read_session_file(const MappedFile& file, const SessionKind& kind) {
   const auto refuse = [&](const auto&... parts) {
     return Error{ErrorKind::refused_file, concat(printable_path(file.path()), ": ", parts...)};

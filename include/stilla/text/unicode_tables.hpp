@@ -324,8 +324,8 @@ inline constexpr std::uint64_t class_blocks[1064] = {
     0x5555555555555555, 0x0000000055555555, 0x0000000000000000, 0x0000000000000000,
 };
 
-// Inclusive ranges that the reference's Digits pre-tokenizer, which follows a newer Unicode, takes for numbers although
-// its regular expressions do not.
+// Inclusive ranges of characters that the reference, Hugging Face's tokenizers library, does not treat in one way. Its Digits
+// pre-tokenizer takes them for numbers, because it follows a newer version of Unicode. Its regular expressions do not.
 inline constexpr std::uint32_t extra_digits[][2] = {
     {0x11de0, 0x11de9}, {0x16ff4, 0x16ff6},
 };

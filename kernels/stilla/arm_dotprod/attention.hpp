@@ -58,8 +58,9 @@ struct RoundedRow {
 };
 
 // Each lane has four neighbouring codes of a key or of a dimension of the values. Multiplies them by four integers, from index `at` on,
-// of each row (a rounded query or its rounded weights) and each plane, and adds the products to the sums. These integers are the i-th of
-// the four quads in `held`, which is filled where i is 0 (generic/vocabulary-inl.hpp).
+// of each row (a rounded query or its rounded weights) and each plane, and adds the products to the sums. A quad is four such integers.
+// With i = 0 this function loads four neighbouring quads of each row and plane into `held`. With i = 1, 2 or 3 it uses what the call with
+// i = 0 has loaded. It multiplies by the i-th quad in `held` (quad() in generic/vocabulary-inl.hpp).
 template <std::size_t HT, std::size_t BYTES>
 STILLA_INLINE void add_four(stilla::dotprod::Int (&sums)[BYTES][HT][vectors_at_once], const std::uint8_t* codes,
                             stilla::dotprod::Quads (&held)[BYTES][HT], const RoundedRow* rows, std::size_t at, std::size_t i) {

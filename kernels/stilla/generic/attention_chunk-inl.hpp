@@ -27,7 +27,8 @@
 //     unpack_codes(to, from)       unpacks 128 codes of KvInt5 to bytes as KvInt8 has them
 //     RoundedRow                   a row of integers of 16 bits as integer_products() reads them; store(i, Int[4]) stores 64 of them
 //     integer_products<HT, TILES, BYTES>  products of HT such rows with TILES tiles of codes. With BYTES == 1 no integer is beyond 127.
-//                                  For every four codes of a lane it prefetches one cache line from each of two addresses, `ahead`
+//                                  The parameter `ahead` holds two addresses of data that is needed later. For every four codes of a
+//                                  lane the function prefetches the next cache line at each of the two
 //
 // The queries of one KV head share every key and value that is loaded. First all scores are computed, two tiles of keys at a
 // time, then the weights, then the sums of values, 32 dimensions at a time. So a chunk comes from memory once for all queries,

@@ -95,8 +95,9 @@ void store_levels(std::byte* units, float* scales, std::size_t rows, const std::
 
 }  // namespace detail
 
-// Makes an operand, numbers in `form`, from the weights W[N, K] in rows of format F. It is an error if K ends within a block, if the form
-// cannot hold the format, or if memory is short.
+// Makes an operand from the weights W[N, K], which are stored in rows of format F. Its numbers are stored in `form`. It is an error if K
+// ends within a block, if numbers of this form cannot express weights of format F, or if memory is short. int8 cannot express floats
+// and weights with a minimum, and takes no more than longest_int8_row columns.
 template <WeightFormat F>
 Result<Operand> weights_operand(Form form, const std::byte* rows, std::size_t N, std::size_t K) {
   if (K % F::block_weights != 0) {
@@ -143,8 +144,8 @@ Result<Operand> weights_operand(Form form, const std::byte* rows, std::size_t N,
   return w;
 }
 
-// Makes an operand, numbers in `form`, from the activations x[M, K]. It is an error if one of them is not finite and the form has no
-// number for that, or if memory is short.
+// Makes an operand from the activations x[M, K]. Its numbers are stored in `form`. It is an error if an activation is infinite or NaN and
+// this form has no such number, or if memory is short.
 inline Result<Operand> activations_operand(Form form, ConstMatrix x) {
   Operand a;
   a.form = form;

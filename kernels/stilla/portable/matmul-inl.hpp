@@ -55,8 +55,9 @@ HWY_INLINE VFloat load_s8(const std::byte* from) {
   return hn::ConvertTo(DFloat(), wide);
 }
 
-// For ST4, whose scales of a block are in one word of 32 bits for each row: returns the scales of group `group`, from 0 on, for as many
-// rows as a vector has lanes. The words of these rows begin at `from` (layout/pack.hpp).
+// For ST4, which keeps all scales of a row's block in one word of 32 bits. Returns the scales of one group of this block, for as many
+// rows as a vector has lanes. `group` is the number of the group in its block; the first group has the number 0. The words of these
+// rows begin at `from` (layout/pack.hpp).
 template <WordScaledFormat F>
 HWY_INLINE VFloat load_word_scale(const std::byte* from, std::size_t group) {
   const DInt32 d;

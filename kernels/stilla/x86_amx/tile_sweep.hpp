@@ -242,8 +242,9 @@ class Rounds {
     }
     w_ += round_k * panels * panel_rows;
     if constexpr (round_k == 16) {
-      // A round takes 16 k here, so two rounds read the two halves of a block of activations. A slice has an even number of rounds,
-      // so left_, the number of rounds that are left of it, tells which half is next.
+      // A round takes 16 k here, so a block of activations (32 k) takes two rounds, one for each half. left_ is the number of rounds
+      // that remain in the slice of `slice_k` k for this tile. A slice has an even number of rounds. So the next round reads the first
+      // half of a block if left_ is even, and the second half if it is odd.
       x_ += left_ % 2 == 0 ? block_ - 16 : 16;
     } else {
       x_ += round_k / activation_block * block_;

@@ -40,8 +40,8 @@ class MarkedText {
   bool empty() const { return bytes_.empty(); }
   std::size_t memory() const { return bytes_.size() + runs_.size() * sizeof(Run); }  // bytes of memory that it needs
 
-  // Appends bytes of one origin. If they have places among the bytes of messages, `origin` is that of the first byte, and the others
-  // have the places behind it.
+  // Appends bytes of one origin. If `origin` is a place among the bytes of the messages (first_place or more), it is the place of the
+  // first byte. Each byte after it then has the next place.
   void append(std::string_view bytes, Origin origin) {
     if (bytes.empty()) return;
     if (runs_.empty() && origin != from_template && !bytes_.empty()) runs_.push_back({0, from_template});

@@ -179,7 +179,9 @@ inline const Value* find_attribute(const Namespace& space, std::string_view name
   return nullptr;
 }
 
-// `kept` is the name in the syntax tree, for what is undefined. Null if it is not there.
+// Returns the attribute `name` of Jinja's variable `loop`. previtem is undefined in the first round of the loop, and nextitem in the
+// last. An undefined value then keeps `kept`, by which an error message can name it. `kept` points to the attribute's name in the
+// syntax tree, and is null if the name does not stand there.
 inline Value loop_attribute(Rendering& run, const Loop& loop, std::string_view name, const std::string* kept) {
   const auto number = [](std::size_t value) { return Value(static_cast<std::int64_t>(value)); };
   const std::size_t size = loop.items.size();
