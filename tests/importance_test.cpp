@@ -112,7 +112,7 @@ TYPED_TEST(Importance, OfOneChangesNothing) {
 
 // For formats with one scale for each block, this test tries every possible scale. The encoder tries 19 scales, around the one
 // that suits the largest weight. If one weight of a block counts a hundred times as much as the others, the best scale can lie
-// outside of these 19. So the encoder's error may be up to `times`, a number of the caller, as large as that with the best scale.
+// outside of these 19. So the encoder's error may be larger than that with the best scale, but at most `times` as large.
 template <class F, class Nearest>
 void expect_near_the_best(const Nearest& nearest, double times) {
   constexpr std::size_t N = 16, K = 64;

@@ -113,8 +113,8 @@ void Conversation::add_answer(const Generation& generation, bool is_cut, const s
     }
     // The text of an answer, decoded from the ids of its tokens, does not show control tokens, so these are removed from the ids, too.
     std::erase_if(message.ids, [&](std::uint32_t id) { return tokenizer_->is_control(id); });
-    // If a stop text ended the answer, the kept text ends before it, but the kept ids go on. That does no harm: if the end of the text is
-    // not the end of a token, a prompt with this answer is made from the text and not from the ids.
+    // If a stop text ended the answer, the kept text ends before the stop text, but the kept ids go on. That does no harm: if the kept
+    // text does not end where a token ends, a prompt with this answer is made from the text and not from the ids.
     message.text.resize(message.text.size() - std::min(message.text.size(), generation.bytes_not_shown));
   }
   messages_.push_back(std::move(message));

@@ -33,7 +33,7 @@ std::unique_ptr<stilla::ModelSource> open_source(const std::string& path, stilla
 }
 
 namespace {
-// Models that the program advises, the sizes of their files as they are published, and the memory that they need with a context of
+// Models that the program recommends, the sizes of their files as they are published, and the memory that they need with a context of
 // a few thousand tokens.
 struct LargerModel {
   std::string_view size;

@@ -57,8 +57,8 @@ class SharedBest {
 
   // Offers logits of neighbouring ids, from `id` on, to the list of the best logits of a row, except the logits of ids in `also`.
   void offer(std::span<const float> logits, std::uint32_t id, std::span<const std::uint32_t> also) {
-    // Logits below the bound, which is the worst logit of the list once the list is full, need not be offered. Another thread may
-    // raise the bound meanwhile. An older, lower bound costs time but changes no result.
+    // The bound is the worst logit in the list of the best logits, once this list is full. Logits below it need not be offered.
+    // Another thread may raise the bound meanwhile. An older, lower bound costs time but changes no result.
     float bound = bound_.load(std::memory_order_relaxed);
     while (!logits.empty()) {
       const std::span<const float> group = logits.first(std::min(logits.size(), panel_rows));

@@ -16,20 +16,20 @@
 namespace stilla { inline namespace STILLA_ABI {
 
 // RMSNorm: out[i] = (x[i] * (1 / sqrt(sum(x^2) / n + epsilon))) * weight[i]. The factor is the weight itself, not 1 + weight as in
-// Gemma. The kernel is run(out, x, weight, epsilon, n), n > 0.
+// Gemma. The kernel is called as run(out, x, weight, epsilon, n), n > 0.
 template <class Target>
 struct RmsNorm : RmsNorm<typename Target::Fallback> {};
 using RmsNormFunction = void (*)(float* out, const float* x, const float* weight, float epsilon, std::size_t n);
 
-// SiLU of gate times up: out[i] = g / (1 + e^-g) * up[i] with g = gate[i]; e^x is exp_approximate. The kernel is run(out, gate, up,
-// n).
+// SiLU of gate times up: out[i] = g / (1 + e^-g) * up[i] with g = gate[i]; e^x is exp_approximate. The kernel is called as
+// run(out, gate, up, n).
 template <class Target>
 struct SiluMul : SiluMul<typename Target::Fallback> {};
 using SiluMulFunction = void (*)(float* out, const float* gate, const float* up, std::size_t n);
 
 // Softmax: out[i] = e^(x[i] - max) * (1 / sum), where max is the highest x, sum is that of all e^(x[i] - max), and e^(x[i] - max)
 // is 1 for x[i] == max. So values of +infinity share the whole weight, and so do all values of a row of -infinity. A row with a NaN
-// gives unspecified numbers, never a fault. The kernel is run(out, x, n), n > 0.
+// gives unspecified numbers, never a fault. The kernel is called as run(out, x, n), n > 0.
 template <class Target>
 struct Softmax : Softmax<typename Target::Fallback> {};
 using SoftmaxFunction = void (*)(float* out, const float* x, std::size_t n);
@@ -44,7 +44,7 @@ struct HighestLogits : HighestLogits<typename Target::Fallback> {};
 using HighestLogitsFunction = void (*)(float* highest, const float* logits, std::size_t n);
 
 // sums[b] is the sum of softmax_weight(logit, highest, temperature) (math.hpp) over block b of the logits, in 16 lanes of doubles that are
-// then added in a fixed order. `highest` is the highest of all logits. The kernel is run(sums, logits, n, highest, temperature).
+// then added in a fixed order. `highest` is the highest of all logits. The kernel is called as run(sums, logits, n, highest, temperature).
 template <class Target>
 struct LogitWeights : LogitWeights<typename Target::Fallback> {};
 using LogitWeightsFunction = void (*)(double* sums, const float* logits, std::size_t n, float highest, float temperature);
@@ -52,7 +52,7 @@ using LogitWeightsFunction = void (*)(double* sums, const float* logits, std::si
 // Rotates the pairs (a, b) of x by the angles whose cosines and sines are given:
 //     a' = fma(a, cos, -(b * sin)),  b' = fma(a, sin, b * cos)
 // With half_split, pair i is (x[i], x[i + pairs]), as in Qwen2 and GPT-NeoX; otherwise pair i is (x[2i], x[2i + 1]), as in Llama's
-// GGUF files. The kernel is run(x, cos, sin, pairs, half_split).
+// GGUF files. The kernel is called as run(x, cos, sin, pairs, half_split).
 template <class Target>
 struct Rope : Rope<typename Target::Fallback> {};
 using RopeFunction = void (*)(float* x, const float* cos, const float* sin, std::size_t pairs, bool half_split);

@@ -23,7 +23,7 @@ struct PanelRows {
 };
 
 // Packs rows of K weights; K is a multiple of F::block_weights. Reads row_bytes<F>(K) bytes of each row and nothing else. Writes
-// PanelLayout<F>::panel_bytes(K) bytes, which are 64-byte aligned and overlap no row. The kernel is run(panel, rows, K).
+// PanelLayout<F>::panel_bytes(K) bytes, which are 64-byte aligned and overlap no row. The kernel is called as run(panel, rows, K).
 template <class Target, WeightFormat F>
 struct PackPanel : PackPanel<typename Target::Fallback, F> {};
 using PackPanelFunction = void (*)(std::byte* panel, const PanelRows& rows, std::size_t K);

@@ -98,8 +98,8 @@ struct BlockScaledRow {
 
  private:
   static constexpr int lowest = -8, highest = 7;
-  // How far the largest weight may be cut off: at most to 1 / (1 + cuts / 8) of its magnitude. For int4 with one scale per row
-  // (int_channel.hpp) weights may be cut off further; within a block, only few weights gain from that.
+  // How far the largest weight may be cut off: at most to 1 / (1 + `cuts` / 8) of its magnitude. For int4 with one scale per row
+  // (int_channel.hpp) weights may be cut off further. In a block there are few other weights, which gain little from that.
   static constexpr int cuts = 6;
 
   static int level(float weight, float inverse_step) { return nearest_level(rounded(weight * inverse_step), lowest, highest); }

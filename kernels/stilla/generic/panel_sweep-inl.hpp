@@ -43,8 +43,8 @@ struct Unpacked {
 
 inline constexpr std::int32_t bits_of_one = std::bit_cast<std::int32_t>(1.0f);
 
-// How many bytes ahead of their use unpack_panels prefetches codes. Without prefetching it takes 6 % (clang 19) or 1 to 2 % (GCC
-// 12) longer; 2, 4 and 8 KB are equally good.
+// How many bytes ahead of their use unpack_panels prefetches codes. Without prefetching, unpacking takes 6 % (clang
+// 19) or 1 to 2 % (GCC 12) longer; 2, 4 and 8 KB are equally good.
 inline constexpr std::size_t unpack_ahead = 4096;
 template <class F>
 STILLA_INLINE void fetch_to_unpack(const std::byte* panel, std::size_t k0) {

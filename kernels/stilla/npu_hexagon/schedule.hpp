@@ -90,9 +90,9 @@ inline constexpr size_t vtcm_sizes[] = {size_t{4} << 20, size_t{8} << 20};
 inline constexpr size_t scheduled_tokens[] = {1, 64};
 inline constexpr WeightForm weight_forms[] = {WeightForm::per_channel, WeightForm::lpbq};
 
-// Whether every matrix of every model fits VTCM, with weights in both forms, for one token and for a window of 64 tokens. This is computed
-// for activations of int16, which take more memory than int8. With 8 MiB of VTCM, the tokens of a window must also fit at once, so that the
-// weights are read only once.
+// Whether every matrix of every model in r1_layers fits VTCM, with int4 weights per channel and with LPBQ, for one token
+// and for a window of 64 tokens. This is computed for activations of int16, which take more memory than int8. With 8 MiB of VTCM, the
+// tokens of a window must also fit at once, so that the weights are read only once.
 constexpr bool all_fit() {
   for (const ModelShapes& model : r1_layers) {
     for (const MatrixShape& matrix : model.matrices) {

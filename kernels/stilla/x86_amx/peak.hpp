@@ -13,8 +13,9 @@
 #if STILLA_HAS_TILES
 namespace stilla { inline namespace STILLA_ABI { namespace amx {
 
-// Four sums hide the latency of tile products. A step takes 16 cycles, so this loop runs fewer steps than the loops of other targets.
-// It multiplies bf16, which is what the kernels use (tile_sweep.hpp says why). Tile products of bytes would have twice the peak.
+// Four sums hide the latency of tile products. A tile product takes 16 cycles, so this loop runs fewer steps than the loops of other
+// targets. It multiplies bf16, which is what the kernels use (tile_sweep.hpp says why). Tile products of bytes would have twice the
+// peak.
 inline constexpr std::size_t rounds_per_tile_round = 8;
 inline void dpbf16_loop(std::size_t rounds) {
   TileShapes shapes;
