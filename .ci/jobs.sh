@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# run and full source this file. It has the function `job`, which also counts, and the jobs that both scripts have. Each job
-# prints one line, and the output of a failed job follows its line. The last line of a run adds up the test cases of GoogleTest,
+# .ci/run and .ci/full source this file. It has the function `job`, which runs and counts, and the jobs that both scripts have. Each
+# job prints one line, and the output of a failed job follows its line. The last line of a run adds up the test cases of GoogleTest,
 # plus one for each job.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
@@ -48,10 +48,10 @@ job() {
   read_cpu_time
   printf '%-14s %4d s, %4d s of CPU  %d cases passed, %d failed, %d skipped\n' \
     "$name" $((SECONDS - start)) $((cpu - before)) "$good" "$bad" "$skipped"
-  # What a script could not do here is told, so that a judge that was left out does not look like one that passed.
+  # If a script could not do something here, its message is printed. So a judge that was left out does not look like one that passed.
   [ $status -ne 0 ] || grep -E '^([a-z0-9_-]+: .*(skipped, because|cannot be had|there is no )|skipped: )' "$results/$name.log" |
     grep -v '^stilla: ' | sort -u | sed 's/^/        /'
-  [ $status -eq 0 ] || grep -v '^\[[0-9]*/[0-9]*\] ' "$results/$name.log" | tail -n 60  # without ninja's progress
+  [ $status -eq 0 ] || grep -v '^\[[0-9]*/[0-9]*\] ' "$results/$name.log" | tail -n 60  # ninja's progress is left out
 }
 
 # prepare OPTION: installs what the jobs need. If that fails, it ends the run.
@@ -93,7 +93,7 @@ scripts_are_clean() {
 on_wine() {
   local -x WINEPREFIX=$HOME/.cache/stilla-wine WINEDEBUG=-all
   local -x GTEST_OUTPUT=${GTEST_OUTPUT/#xml:/xml:Z:}  # wine's drive for /
-  # Two tests that both find no prefix would disturb each other while they make it.
+  # Two tests that both find no wine prefix would disturb each other while they make it.
   [ -d "$WINEPREFIX" ] || /usr/lib/wine/wine64 wineboot --init
   "$@"
 }

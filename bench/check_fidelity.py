@@ -11,7 +11,8 @@ both see the same text from beginning to end. The logits are compared at every p
     nmse    sum (ours - reference)^2 / sum reference^2
     KL      of our distribution from the reference's, mean over positions, in nats
     top-1   share of positions whose most likely token is the reference's
-    greedy  positions of the continuation where our most likely token is another one, although the reference's leads by more than 0.1
+    greedy  positions of the continuation where our most likely token is another one, although the reference's best logit is more
+            than 0.1 above its second best
     text    `stilla run --raw --special` at temperature 0: how many bytes equal the reference's, of those before the first position
             at which the reference's two best logits are closer than 0.1
 
@@ -20,8 +21,8 @@ fails if a model misses a gate: nmse of the worst prompt 4.7e-4, mean KL 0.0006,
 difference in greedy and text. (For comparison, llama.cpp on Qwen2 0.5B Q4_K_M: nmse 4.7e-4, KL 0.0013, top-1 97.7 %.) Options behind
 `--` are passed on to the program. References are kept in ~/.cache/stilla-reference.
 
-With --own the reference is the program itself with activations of 16 bits. This is for models that take transformers too long or too
-much memory in float32. The texts are then the prompts and what the program continues them with, or, with --texts, the texts of the
+With --own the reference is the program itself with activations of 16 bits. This is for models for which transformers takes too long or
+too much memory in float32. The texts are then the prompts and what the program continues them with, or, with --texts, the texts of the
 reference of a smaller model that has the same vocabulary. The column text is not compared then.
 
     bench/check_fidelity.py --own --texts SMALL.gguf build/release/bin/stilla LARGE.gguf -- --activations int8
@@ -59,7 +60,7 @@ PROMPTS = {
 
 
 def reference(model_path, cache):
-    """{prompt name: (its ids, length and texts, logits)}; the logits are memory-mapped."""
+    """Returns {prompt name: (its ids, length and texts, logits)}. The logits are memory-mapped."""
     model_path = Path(model_path).resolve()
     key = hashlib.sha256(json.dumps([model_path.name, model_path.stat().st_size, PROMPTS, GREEDY]).encode())
     with open(model_path, "rb") as f:

@@ -33,7 +33,7 @@ def output(command):
 
 
 def stilla_run(program, arguments):
-    """Tokens per second of each test of `stilla bench`, and the checksums of their logits."""
+    """Returns the tokens per second of each test of `stilla bench`, and the checksums of their logits."""
     speeds, checksums = {}, {}
     for row in output([program, *arguments, "--output", "json"]):
         parts = [f"{word}{row[key]}" for word, key in (("pp", "n_prompt"), ("tg", "n_gen"), ("@", "n_depth")) if row[key]]
@@ -44,7 +44,7 @@ def stilla_run(program, arguments):
 
 
 def google_run(program, arguments):
-    """Microseconds of one iteration of each benchmark; the median where a benchmark is repeated."""
+    """Returns the microseconds of one iteration of each benchmark: the median if a benchmark is repeated."""
     repetitions = {}
     for row in output([program, *arguments, "--benchmark_format=json"])["benchmarks"]:
         if row.get("error_occurred"):

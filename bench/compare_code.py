@@ -31,7 +31,7 @@ def normal(instruction):
 
 
 def functions(objects):
-    """{readable name: instructions}"""
+    """Returns {readable name: instructions}."""
     found = {}
     for path in objects:
         current = None

@@ -11,11 +11,11 @@ formats that are like the file's look better than they are. Prompts, reference a
 follow each other through the whole matrix, across the ends of rows, so that formats with blocks of 256 can be compared where the
 length of a row is not a multiple of 256.
 With --program each format gets a second line, with the logits of that program from a file that was packed with --weights. Packing
-leaves matrices with such rows as they are.
+leaves a matrix as it is if the length of its rows is not a multiple of the format's block.
 
 A CHANGE is what `stilla pack` does to the weights before they are encoded: rotations (residual,down: --rotate), or calibration
 (--calibrate FILE of --text). Lines with a change come from the program alone: int4_channel+residual,down+calibrated. The exception
-is FORMAT+importance, with the importance matrix of --imatrix, which is also simulated.
+is FORMAT+importance: it uses the importance matrix of --imatrix, and this script simulates it too.
 
     bits     per weight
     nmse     sum (decoded - original)^2 / sum original^2, over all matrices
@@ -107,13 +107,13 @@ def importance_of(path):
 
 
 def losses(logits, told):
-    """-log p of each token of the prompt, from the second token on."""
+    """Returns -log p of each token of the prompt, from the second token on."""
     length = told["length"]
     return -log_softmax(np.asarray(logits[:length - 1], np.float64))[np.arange(length - 1), told["ids"][1:length]]
 
 
 def measures(exact, logits_of):
-    """KL, its standard error, top-1 and perplexity of logits_of(ids), as text."""
+    """Returns KL, its standard error, top-1 and perplexity of logits_of(ids), as text."""
     results, loss = [], []
     for told, logits in exact.values():
         ours = logits_of(told["ids"])[:len(logits)]

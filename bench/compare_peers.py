@@ -41,18 +41,18 @@ LLAMA_BUILDS = {  # our target: llama.cpp's options that give it the same instru
     "avx2": "-DGGML_NATIVE=OFF",
     "avxvnni": "-DGGML_NATIVE=OFF -DGGML_AVX_VNNI=ON",
 }
-SHAPES = {  # as matmul_bench names them: N, K
+SHAPES = {  # (N, K) of each matrix, by the names that matmul_bench has for them
     "1.5B_q": (1536, 1536), "1.5B_gate": (8960, 1536), "1.5B_down": (1536, 8960),
     "7B_gate": (18944, 3584), "7B_down": (3584, 18944),
     "14B_gate": (13824, 5120), "14B_down": (5120, 13824),
 }
 
 
-# Workers: each runs this file in the environment of a peer. It answers each line {"test": ..., "n": ...} with {"value": per
-# second}.
+# A worker runs this file in the environment of a peer. It answers each line {"test": ..., "n": ...} with a line {"value": ...}, the
+# tokens or operations per second.
 
 def token_ids(count, turn=itertools.count()):
-    """Returns token ids that differ at each call. With the same ids a peer that keeps prompts would not compute anything (openvino-genai does so)."""
+    """Returns token ids that differ at each call. With the same ids, a peer that keeps prompts (openvino-genai) would compute nothing."""
     start = next(turn) * 1009
     return [1000 + (start + i * 37) % 20000 for i in range(count)]
 
@@ -96,7 +96,7 @@ class OpenvinoWorker:
 
 
 class OnnxruntimeWorker:
-    """Operations per second of one matrix product. A ring of nodes, each with its own weights, keeps the weights out of the caches."""
+    """Measures the operations per second of a matrix product. It uses a ring of nodes, whose weights together do not fit in the caches."""
     package = "onnxruntime"
 
     def __init__(self, options):
@@ -129,7 +129,7 @@ class OnnxruntimeWorker:
             onnx.helper.make_opsetid("", 21), onnx.helper.make_opsetid("com.microsoft", 1)])
         session_options = onnxruntime.SessionOptions()
         session_options.intra_op_num_threads = self.threads
-        session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # or it disturbs the others' turns
+        session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning would disturb the turns of other peers
         session = onnxruntime.InferenceSession(model.SerializeToString(), session_options, providers=["CPUExecutionProvider"])
         self.sessions[N, K, M] = session, nodes, source.standard_normal((M, K), dtype=np.float32)
         return self.sessions[N, K, M]

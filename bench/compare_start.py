@@ -27,7 +27,7 @@ PIECE = 1 << 24
 
 
 def copy_seconds(path, threads):
-    """Returns the seconds that it takes to copy a file to new private memory. A process of its own does it, which gives the memory back when it ends."""
+    """Returns the seconds that it takes to copy a file to new private memory. A child process does this and frees the memory."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -60,7 +60,7 @@ def copy_seconds(path, threads):
 
 
 def run(program, model, threads):
-    """Seconds to the first byte on standard output, and seconds of CPU time (user and system) until the end."""
+    """Returns the seconds to the first byte on standard output, and the seconds of CPU time (user and system) until the end."""
     command = [program, "run", "-m", model, "--raw", "-p", "hi", "-n", "1", "--ctx", "512", "-t", str(threads)]
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

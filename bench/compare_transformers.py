@@ -13,8 +13,8 @@ Four models are made of it:
     bfloat16  transformers as it is
 
 `float` writes the answer, with greedy choice. `stilla` is then given the same tokens one by one and must choose the same next token
-wherever the best logit of `float` is more than 0.1 above its second best. Ends with status 1 if it does not. Each round times the decoding
-of `stilla`, `float32` and `bfloat16` in turns, with the same number of threads.
+wherever the best logit of `float` is more than 0.1 above its second best. If it chooses another token there, the script ends with
+status 1. Each round times the decoding of `stilla`, `float32` and `bfloat16` in turns, with the same number of threads.
 """
 
 import argparse
@@ -35,7 +35,7 @@ MARGIN = 0.1
 
 
 def rounded(model, form):
-    """The model with the weights of all its linear layers rounded to the format. A head that shares the embedding gets weights of its own."""
+    """Rounds the weights of all linear layers to the format. A head that shares its weights with the embedding gets its own."""
     for layer in model.modules():
         if type(layer) is torch.nn.Linear:
             layer.weight = torch.nn.Parameter(torch.from_numpy(stilla.pack(layer.weight.detach().numpy(), form).unpack()))
@@ -44,7 +44,7 @@ def rounded(model, form):
 
 @torch.no_grad()
 def decode(model, prompt, count, forced=None):
-    """Returns `count` rows of logits, and the seconds for all but the first. Goes on with the best token, or with those of `forced`."""
+    """Returns `count` rows of logits, and the seconds for all but the first. The text goes on with the tokens `forced`, or the best."""
     ids, cache, rows = torch.tensor([prompt]), None, []
     for i in range(count):
         out = model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1)

@@ -8,7 +8,7 @@
 
 The script runs build/aarch64/bin/greedy_tokens under qemu-user twice, first for a few tokens and then for some more. A plugin
 (compiled here, with $CC or cc) counts the instructions of every block of code that is run. The difference of the two counts belongs
-to the later tokens, because loading and prompt are the same in both. There is one thread. The counts are exact and repeat to within
+to the later tokens, because loading and prompt are the same in both. The program has one thread. The counts are exact and repeat to within
 about a dozen instructions. They say how much work a target saves, and nothing about time. The script fails if a token takes
 `portable` less than --least times (default 3) as many instructions as `dotprod`. It is skipped, with a sentence, where qemu or the
 program is missing.
@@ -23,7 +23,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# The part that is needed of QEMU's plugin interface (version 1, QEMU 4.2 to 9.0). Debian packages no header of it.
+# The needed part of QEMU's plugin interface (version 1, QEMU 4.2 to 9.0) is declared here, because Debian packages no header of it.
 PLUGIN = r"""
 #include <inttypes.h>
 #include <stddef.h>

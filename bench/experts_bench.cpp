@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Compares a mixture of experts with one matrix: how much more time it takes that rows are multiplied by different matrices
-// (experts.hpp).
+// Compares a mixture of experts with one matrix. This shows how much more time a product takes if its rows are multiplied by different
+// matrices (experts.hpp).
 //
 //     Experts/<format>/<N>x<K>/<experts>of<per token>/M<tokens>/T<threads>
 //
@@ -96,7 +96,7 @@ void add_all() {
     for (const std::size_t tokens : {1u, 8u, 64u, 512u}) {
       for (const std::size_t threads : {1u, 2u}) {
         add(format, 1408, 2048, 8, 2, tokens, threads);  // an expert's gate of a small model
-        add(format, 14336, 4096, 8, 2, tokens, threads);  // Mixtral 8x7B's
+        add(format, 14336, 4096, 8, 2, tokens, threads);  // an expert's gate of Mixtral 8x7B
       }
     }
   }

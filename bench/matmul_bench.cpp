@@ -5,7 +5,7 @@
 //
 //     MatMul/<target>/<format>/<model>_<matrix>/<activations>/M<tokens>/T<threads>
 //     Layer/<target>/<format>/<model>/<activations>/M<tokens>/T<threads>              a decoder layer without its attention
-//     MatMul/onednn/s8/..., Layer/onednn/s8/...                                       oneDNN's products alone, where found
+//     MatMul/onednn/s8/..., Layer/onednn/s8/...                                       only products, by oneDNN, if it is installed
 //
 // The matrices are q (o has the same shape), kv, gate (up has the same shape), down and head, and qkv and gate_up as one matrix
 // each. The activations are a8 or a16 (rounded to 8 or 16 bits), and af (floats) for float weights. Each iteration takes the next

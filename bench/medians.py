@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The spread of a few measurements: percentiles, and the interval in which their median lies. Scripts of this folder import it."""
+"""The spread of a few measurements: percentiles, and the interval in which their median lies. Scripts of this folder import this module."""
 
 import random
 import statistics

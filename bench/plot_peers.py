@@ -15,7 +15,7 @@ import sys
 
 
 def read_table(page):
-    """(titles, rows): the titles of the two columns, and (name, speed, speed) of each program."""
+    """Returns (titles, rows): the titles of the two columns, and (name, speed, speed) of each program."""
     titles, rows = None, []
     for line in page.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []

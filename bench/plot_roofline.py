@@ -5,8 +5,8 @@
     build/release/bin/matmul_bench --benchmark_filter=... --benchmark_out=report.json
     bench/plot_roofline.py report.json -o roofline.png
 
-There is one plot for each number of threads: operations per byte against operations per second. The slope is the read bandwidth, and
-the flat lines are the dot-product peaks of the targets. Both are medians of what was measured around the loops of that report. A line
+There is one plot for each number of threads: operations per byte against operations per second. The sloping line is the read bandwidth,
+and the flat lines are the dot-product peaks of the targets. Both are medians of what was measured around the loops of that report. A line
 joins the token counts of one target, format and matrix. The script needs matplotlib (pip install matplotlib; 3.10 was used).
 """
 
@@ -18,12 +18,12 @@ import re
 import statistics
 import sys
 
-# The name has: target, what (format, matrix, activations, or whatever the program's names have), M or C, threads.
+# A benchmark's name has these parts: target, `what` (format, matrix, activations, or what else the program puts there), M or C, threads.
 NAME = re.compile(r"(?:MatMul|Layer|Attention)/(?P<target>[^/]+)/(?P<what>.+)/(?P<step>[MC]\d+)/T(?P<threads>\d+)(?:/|$)")
 
 
 def read_points(report):
-    """{threads: {(target, what): [benchmark, ...]}}; the medians of benchmarks that were repeated."""
+    """Returns {threads: {(target, what): [benchmark, ...]}}, with the medians of benchmarks that were repeated."""
     rows = report["benchmarks"]
     if any(row.get("aggregate_name") == "median" for row in rows):
         rows = [row for row in rows if row.get("aggregate_name") == "median"]

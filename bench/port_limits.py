@@ -38,8 +38,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # The names of the functions that have a hot loop: those of kernels/stilla/generic/, and one of arm_i8mm.
 HOT_FUNCTIONS = ("panels_few", "sweep_tile")
 PAIR_FUNCTION = "pair_tile"
-# The targets whose folder has a vocabulary for those functions, from name (which is their namespace too) to type and dot-product
-# instruction. They are read from the list of targets and from the targets' folders.
+# vocabularies() finds the targets whose folder has a vocabulary for those functions. For each target it yields the name, which is its
+# namespace too, with the type and the dot-product instruction. They are read from targets.hpp and from the targets' folders.
 DOT = re.compile(r"(vpdpbusd|maddubs|vdotq_s32)")
 DOT_NAMES = {"maddubs": "vpmaddubsw", "vdotq_s32": "sdot"}
 
@@ -83,7 +83,7 @@ def run(command, **options):
 
 
 def compilers_for(targets, compilers):
-    """The commands of the installed compilers, by the names that the table gives them. For Arm they are cross compilers."""
+    """Yields the installed compilers: the name that the table gives a compiler, and its command. For Arm they are cross compilers."""
     for compiler in compilers:
         command = [compiler]
         if is_arm(targets[0]):
@@ -94,7 +94,7 @@ def compilers_for(targets, compilers):
 
 
 def assembly(compiler, targets, formats):
-    """The assembly of the tiles of all targets and formats, as lines. compiler: a command."""
+    """Returns the assembly of the tiles of all targets and formats, as lines. `compiler` is a command."""
     keep = [f"extern const auto {target}_{name} = &stilla::MatmulPanels<stilla::{TARGETS[target][0]}, stilla::{name}>::run;"
             for target in targets for name in formats]
     source = "\n".join(["#include <stilla/matmul.hpp>", *keep, ""])
@@ -106,7 +106,7 @@ def assembly(compiler, targets, formats):
 
 
 def functions(lines):
-    """{demangled name: lines} of the hot functions."""
+    """Returns {demangled name: lines} of the hot functions."""
     names = [match[1] for match in map(LABEL.match, lines) if match and match[1].startswith("_Z")]
     readable = dict(zip(names, run(["c++filt"], input="\n".join(names)).splitlines()))
     found, current = {}, None
@@ -132,7 +132,7 @@ def tile_name(function):
 
 
 def hot_loop(lines, instruction):
-    """Returns the innermost loop of a function that has the most dot products, or None."""
+    """Returns the one of a function's innermost loops that has the most dot products, or None if none has any."""
     labels = {match[1]: at for at, match in enumerate(map(LABEL.match, lines)) if match}
     spans = {(labels[match[1]], at) for at, match in enumerate(map(JUMP.match, lines)) if match and labels.get(match[1], at) < at}
     dots = {span: sum(instruction in line for line in lines[span[0]:span[1]]) for span in spans}
@@ -142,7 +142,8 @@ def hot_loop(lines, instruction):
 
 
 def simulate(mca, loop, cpu):
-    """Returns for each iteration of the loop the cycles and the cycles of the busiest port; then the cycles of each instruction alone; and the model's name."""
+    """Returns four things: the cycles of an iteration of the loop, the cycles of its busiest port, a list with the cycles of each
+    instruction alone, and the model's name."""
     iterations = 200
     triple = ["-mtriple=x86_64"] if cpu in X86_CPUS else ["-mtriple=aarch64", "-mattr=+dotprod,+i8mm"]
     if cpu.startswith("oryon"):
@@ -157,7 +158,7 @@ def simulate(mca, loop, cpu):
 
 
 def forms(instruction, register):
-    """The instruction with register operands, and the same with a memory operand if it can have one."""
+    """Returns the instruction with register operands, and the same with a memory operand if it can have one."""
     if register == "v":
         return [f"\t{instruction} v3.4s, v1.16b, v2.16b"] * 2
     vex = "{vex} " if instruction == "vpdpbusd" and register == "ymm" else ""
@@ -177,7 +178,7 @@ class Cpu:
         self.is_flawed = of_registers[2][0] > of_memory[2][0]
 
     def measure(self, loop):
-        """Cycles, port limit, load limit and dot limit per 256 multiply-adds, and the number of dot products in the loop."""
+        """Returns cycles, port limit, load limit and dot limit per 256 multiply-adds, and the number of dot products in the loop."""
         dots = [line for line in loop if self.instruction in line]
         products = sum(PRODUCTS[self.instruction if is_arm(self.target) else re.search(r"%([xyz]mm)\d+\s*$", line)[1]] for line in dots)
         if self.is_flawed:
@@ -188,7 +189,7 @@ class Cpu:
 
 
 def loads_of(loop):
-    """The loads of a loop. On x86, where other instructions have memory operands, a load of the operand stands for each of them."""
+    """Returns the loads of a loop. On x86, where other instructions have memory operands, a load of the operand stands for each of them."""
     arm = [line for line in loop if re.match(r"\s*ld", line)]
     operand = re.compile(r"([-\w]*\(%[^()]*\))(?:, *%([xyz]mm)\d+)?")
     x86 = [match for line in loop if "lea" not in line and (match := operand.search(line)) and not line.rstrip().endswith(")")]
@@ -196,7 +197,7 @@ def loads_of(loop):
 
 
 def stack_accesses(loop):
-    """How many of a loop's instructions load vectors from the stack or store vectors there."""
+    """Returns how many of a loop's instructions load vectors from the stack or store vectors there."""
     x86 = [line for line in loop if re.search(r"\(%r[sb]p[,)]", line) and re.search(r"%[xyz]mm", line)]
     arm = [line for line in loop if re.search(r"\s(ld[rpu]|ldur|st[rpu]|stur)\s+[qdv]\d+,.*\[sp\b", line)]
     return len(x86) + len(arm)

@@ -25,13 +25,13 @@ set_target_properties(stilla_c_shared PROPERTIES
   OUTPUT_NAME stilla
   VERSION ${PROJECT_VERSION}
   SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
-if(WIN32)  # on paper: never built there
+if(WIN32)  # never built on Windows so far
   target_compile_definitions(stilla_c_objects PRIVATE STILLA_C_SHARED STILLA_C_BUILDS)
   target_compile_definitions(stilla_c_shared INTERFACE STILLA_C_SHARED)
 else()
   set_target_properties(stilla_c PROPERTIES OUTPUT_NAME stilla)
 endif()
-# Without this, the instances of the standard library's templates would be visible too.
+# Without the version script, the instances of the standard library's templates would be visible too.
 if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
   target_link_options(stilla_c_shared PRIVATE "-Wl,--version-script=${PROJECT_SOURCE_DIR}/c_api/exports.map")
   set_target_properties(stilla_c_shared PROPERTIES LINK_DEPENDS "${PROJECT_SOURCE_DIR}/c_api/exports.map")

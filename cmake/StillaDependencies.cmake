@@ -13,14 +13,15 @@ function(stilla_need_highway)
     FetchContent_Declare(highway
       URL https://github.com/google/highway/archive/refs/tags/1.0.3.tar.gz
       URL_HASH SHA256=566fc77315878473d9a6bd815f7de78c73734acdcb745c3dde8579560ac5440e
-      SOURCE_SUBDIR headers-only)  # no such folder: nothing of it is configured or built
+      SOURCE_SUBDIR headers-only)  # there is no such folder, so nothing of Highway is configured or built
     FetchContent_MakeAvailable(highway)
     set(HighwayHeaders_INCLUDE_DIR "${highway_SOURCE_DIR}" CACHE PATH "Where hwy/highway.h is" FORCE)
     find_package(HighwayHeaders 1.0.3 REQUIRED)
   endif()
 endfunction()
 
-# GoogleTest: an installed library, or else its installed sources (those of Debian serve every compiler and architecture).
+# Finds GoogleTest as an installed library, or else as installed sources (those of Debian serve every compiler and architecture), or
+# fetches it.
 function(stilla_need_gtest)
   find_package(GTest QUIET)
   if(NOT GTest_FOUND)
@@ -58,7 +59,7 @@ function(stilla_need_cli11)
   endif()
 endfunction()
 
-# fmt: an installed library, or else only its installed headers (in a cross build).
+# Finds fmt as an installed library, or else only its installed headers (in a cross build), or fetches it.
 function(stilla_need_fmt)
   if(TARGET fmt::fmt)
     return()
@@ -102,7 +103,7 @@ function(stilla_need_protozero)
     FetchContent_Declare(protozero
       GIT_REPOSITORY https://github.com/mapbox/protozero.git
       GIT_TAG f379578a3f7c8162aac0ac31c2696de09a5b5f93  # v1.7.1
-      SOURCE_SUBDIR headers-only)  # no such folder: nothing of it is configured or built
+      SOURCE_SUBDIR headers-only)  # there is no such folder, so nothing of protozero is configured or built
     FetchContent_MakeAvailable(protozero)
     set(PROTOZERO_INCLUDE_DIR "${protozero_SOURCE_DIR}/include" CACHE PATH "Where protozero/pbf_builder.hpp is" FORCE)
   endif()

@@ -59,11 +59,11 @@ if(PROJECT_IS_TOP_LEVEL)
   set(CPACK_DEBIAN_PACKAGE_SECTION libdevel)
   set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
   set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
-  file(WRITE "${PROJECT_BINARY_DIR}/triggers" "activate-noawait ldconfig\n")  # Debian's policy for packages with shared libraries
+  file(WRITE "${PROJECT_BINARY_DIR}/triggers" "activate-noawait ldconfig\n")  # Debian demands this of a package with shared libraries
   set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA "${PROJECT_BINARY_DIR}/triggers")
   set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
   set(CPACK_STRIP_FILES ON)
-  # What the headers include: Highway for the portable kernels, nlohmann's JSON for folders of Hugging Face.
+  # The headers include Highway for the portable kernels, and nlohmann's JSON for folders of Hugging Face.
   set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "libhwy-dev, nlohmann-json3-dev")
   set(CPACK_PRE_BUILD_SCRIPTS "${PROJECT_SOURCE_DIR}/cmake/DebianFiles.cmake")
   include(CPack)

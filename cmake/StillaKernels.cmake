@@ -25,7 +25,7 @@ function(stilla_add_kernels headers folder)
   target_compile_definitions(stilla_kernels PUBLIC STILLA_SEPARATE_KERNELS=1)
   target_link_libraries(stilla_kernels PUBLIC stilla::stilla)
   if(MSVC)
-    # The headers need the first (base/config.hpp); these objects have more sections than the usual form holds.
+    # The headers need /Zc:preprocessor (base/config.hpp). The objects have more sections than an object file holds without /bigobj.
     target_compile_options(stilla_kernels PRIVATE /Zc:preprocessor /bigobj)
   endif()
 endfunction()

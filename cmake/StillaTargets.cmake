@@ -19,9 +19,10 @@ endif()
 
 # All programs here use the compiled kernels, except those that show or test the library as headers alone.
 target_link_libraries(stilla_kernels PRIVATE stilla_warnings)
-if(CMAKE_CXX_FLAGS MATCHES "-O0.*-fsanitize")  # the preset asan: kernels run most
+if(CMAKE_CXX_FLAGS MATCHES "-O0.*-fsanitize")  # the preset asan: tests spend most of their time in kernels
   target_compile_options(stilla_kernels PRIVATE -O1)
-  if(STILLA_FORMATS)  # asan-few: attention compiles in 13 s instead of 76 (clang 14), and its tests run little of it
+  # In the preset asan-few, attention compiles with -O0 in 13 s instead of 76 (clang 14), and the tests run little of it.
+  if(STILLA_FORMATS)
     set_source_files_properties("${PROJECT_SOURCE_DIR}/kernels/compiled/attention.cpp" PROPERTIES COMPILE_OPTIONS -O0)
   endif()
 endif()
@@ -67,7 +68,7 @@ endfunction()
 # threaded_tests builds them.
 function(stilla_threaded_tests)
   set_tests_properties(${ARGN} PROPERTIES LABELS threads)
-  if(CMAKE_CXX_FLAGS MATCHES "-fsanitize=thread")  # the many other cases of these have one thread
+  if(CMAKE_CXX_FLAGS MATCHES "-fsanitize=thread")  # the many other cases of these tests have one thread
     set_tests_properties(attention_test matmul_test matmul_superblock_test PROPERTIES
       ENVIRONMENT "GTEST_FILTER=*ThreadsDoNotMatter*:*ChunksTogetherDoNotMatter*")
   endif()

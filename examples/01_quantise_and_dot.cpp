@@ -3,8 +3,8 @@
 // Example 1: what 4-bit weights are, and what a dot product with them computes.
 //
 // A row of weights is cut into blocks of 32. Q4_0 stores a block as one half-precision scale and 32 codes of 4 bits:
-// weight = scale * (code - 8). The activations it meets are rounded to int8 in blocks of 32 as well: x = scale * value.
-// So a block's part of the dot product is integer arithmetic and two multiplications:
+// weight = scale * (code - 8). The activations that a row is multiplied by are rounded to int8 in blocks of 32 as well:
+// x = scale * value. So a block's part of the dot product is integer arithmetic and two multiplications:
 //
 //     sum over k of w[k] * x[k]  =  scale_w * scale_x * sum over k of (code[k] - 8) * value[k]
 //
@@ -44,9 +44,9 @@ int main() {
   if (!stilla::quantise(buffer, stilla::ConstMatrix(x.data(), 1, K))) return EXIT_FAILURE;
   const stilla::ActivationQ8 x8 = buffer.view();
 
-  // 3. The dot product is computed block by block. `worst` adds up by how much rounding can have changed the result at most: a
+  // 3. The dot product is computed block by block. `worst` adds up the largest change of the result that rounding can cause. A
   //   weight is rounded by up to one step of its block (half a step, except at the upper end, because the highest code is 7 and
-  //   not 8), an activation by up to half a step.
+  //   not 8), and an activation is rounded by up to half a step.
   float dot = 0.0f;
   double exact = 0.0, worst = 0.0;
   for (std::size_t b = 0; b < blocks; ++b) {

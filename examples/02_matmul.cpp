@@ -2,9 +2,9 @@
 //
 // Example 2: an int4 matrix product on your own threads.
 //
-// Stilla starts no thread. Anything that can run body(0) .. body(count - 1) serves it as a thread pool. Below is a small pool; to
-// use your own you write one operator(). Results have the same bits on any number of threads and on every target, because the
-// work is divided by outputs and never inside a sum. This program shows it.
+// Stilla starts no thread. Anything that can run body(0) .. body(count - 1) can be its thread pool. Below is a small pool. For your
+// own pool you write one operator(). Results have the same bits on any number of threads and on every target, because the work is
+// divided by outputs and never inside a sum. This program checks that.
 //
 //   c++ -std=c++20 -O2 -Istilla/include -Istilla/kernels 02_matmul.cpp -lpthread -o 02 && ./02
 #include <algorithm>
@@ -28,7 +28,7 @@ using stilla::Q4_0;
 class MyPool {
  public:
   explicit MyPool(std::size_t threads) : start_(static_cast<std::ptrdiff_t>(threads)), done_(static_cast<std::ptrdiff_t>(threads)) {
-    // The thread that calls the pool does its share, so one thread fewer is started.
+    // The thread that calls the pool also runs indices, so one thread fewer is started.
     for (std::size_t i = 1; i < threads; ++i) {
       workers_.emplace_back([this] {
         for (;;) {
@@ -78,8 +78,8 @@ int main() {
   for (float& v : x) v = static_cast<float>(random.uniform() - 0.5) * 4.0f;
   for (float& b : bias) b = static_cast<float>(random.uniform() - 0.5);
 
-  // This is done once, when a model is loaded: floats become Q4_0 blocks, and the blocks are packed. A GGUF file would give the
-  // blocks as they are.
+  // This is done once, when a model is loaded: floats become Q4_0 blocks, and the blocks are packed. A GGUF file already has such
+  // blocks.
   std::vector<std::byte> blocks(N * stilla::row_bytes<Q4_0>(K));
   const auto report = stilla::encode_rows<Q4_0>(blocks, stilla::ConstMatrix(weights.data(), N, K));
   const auto packed = stilla::PackedMatrix::create<Q4_0>(blocks.data(), N, K);
@@ -118,7 +118,7 @@ int main() {
       squared += exact * exact;
     }
   }
-  // The errors of single weights are independent, so the relative error of the product is about that of the weights.
+  // The errors of single weights are independent, so the relative error of the product is about as large as that of the weights.
   const double relative = std::sqrt(squared_error / squared);
   const bool close = relative < 1.2 * report->relative_rmse;
   std::printf("\nagainst the float product: off by %.1f %%\n%s\n", 100 * relative,

@@ -40,7 +40,7 @@ std::vector<float> noise(std::size_t count, std::uint64_t seed) {
   return values;
 }
 
-// RoPE of one head of 128 values, written out: the pair (i, i + 64) is rotated by the angle position / base^(i / 64).
+// Rotates one head of 128 values, as RoPE does: the pair (i, i + 64) is rotated by the angle position / base^(i / 64).
 void rotate(const float* x, std::size_t position, double* rotated) {
   for (std::size_t i = 0; i < D / 2; ++i) {
     const double angle = static_cast<double>(position) * std::pow(rope_base, -2.0 * static_cast<double>(i) / D);
@@ -49,9 +49,9 @@ void rotate(const float* x, std::size_t position, double* rotated) {
   }
 }
 
-// Computes the attention of the last position in double precision. For one query head and one position, let the magnitude be the sum of
-// |query * key| / sqrt(D) over the D values of a head. *magnitude becomes the highest one. Rounding the keys changes a score in proportion
-// to it.
+// Returns the attention of the last position, computed in double precision. Also sets *magnitude to the highest sum of
+// |query * key| / sqrt(D) over the D values of a head, among all query heads and positions. If keys are rounded with a relative
+// error of up to u, no score changes by more than u times *magnitude.
 std::vector<double> naive_attention(const std::vector<float>& q, const std::vector<float>& keys, const std::vector<float>& values,
                                     double* magnitude) {
   std::vector<double> out(n_heads * D, 0.0), scores(T);
@@ -117,8 +117,8 @@ int main() {
     for (std::size_t i = 0; i < out.size(); ++i) error = std::max(error, std::fabs(double{out[i]} - expected[i]));
     // The cache rounds keys and values with a relative error of up to `unit`. A score then changes by up to unit * magnitude, where
     // magnitude is the highest sum of |query * key| / sqrt(128) over a head. So a weight of the softmax changes, relatively, by up to twice
-    // as much. The values are at most 1. With a float cache only the roundings of the sums remain: a score adds up 128 terms, and a value
-    // of the result 301.
+    // as much. The values are at most 1. With a float cache only the roundings of the sums remain: a score adds up 128 terms, and a
+    // value of the result adds up 301.
     const double unit = type == stilla::KvType::f32 ? 0.0 : type == stilla::KvType::f16 ? 0x1p-11 : 0x1p-8;
     const double allowed = (unit + 0x1p-24 * D) * 2 * magnitude + unit + 0x1p-24 * T;
     ok = ok && error <= allowed;

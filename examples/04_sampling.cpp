@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Example 4: from logits to the next token. The program draws 100 000 times among six tokens with each of several settings. It
-// shows how often every token came beside its probability, which is computed here from the definition of each filter:
+// Example 4: from logits to the next token. The program draws 100 000 times among six tokens with each of several settings. For every
+// token it prints how often the token was drawn, and next to that the token's probability, which is computed here from the definition
+// of each filter:
 //
 //     top-k   keep the k most likely             top-p   keep the fewest that together reach p
 //     min-p   keep those at least min_p times as likely as the best
@@ -31,7 +32,8 @@ std::vector<double> softmax(const std::vector<float>& x, double temperature, std
 std::vector<double> expected(const stilla::SamplingOptions& options) {
   std::size_t kept = logits.size();
   if (options.top_k != 0 && options.top_k < kept) kept = options.top_k;
-  const std::vector<double> p = softmax(logits, 1.0, kept);  // the probabilities that top-p and min-p use: the temperature comes last
+  // top-p and min-p use these probabilities, because the temperature is applied last.
+  const std::vector<double> p = softmax(logits, 1.0, kept);
   double sum = 0.0;
   for (std::size_t i = 0; i < kept; ++i) {
     if (p[i] < double{options.min_p} * p[0]) kept = i;
@@ -51,8 +53,8 @@ bool draws_follow(const char* name, const stilla::SamplingOptions& options) {
   std::printf("%-34s", name);
   const std::vector<double> p = expected(options);
   for (std::size_t t = 0; t < p.size(); ++t) {
-    // How often a token was drawn may differ from what its probability lets expect by five standard deviations of a binomial distribution.
-    // With a correct sampler it differs by more only once in two million times.
+    // The number of times that a token was drawn may differ from its expected value by five standard deviations of a binomial
+    // distribution. With a correct sampler it differs by more only once in two million times.
     const double off = std::fabs(count[t] - draws * p[t]);
     ok = ok && off <= 5 * std::sqrt(draws * p[t] * (1 - p[t])) + 1e-6 * draws;
     std::printf("  %.3f (%.3f)", static_cast<double>(count[t]) / draws, p[t]);

@@ -41,7 +41,7 @@ void must(const stilla::Status& status) {
   if (!status) die(status.error().message.c_str());
 }
 
-// The engine's own memory: one block, of which pieces are handed out on 64-byte boundaries and never returned.
+// The engine's own memory: one block. take() hands out pieces of it, which begin on 64-byte boundaries. Pieces are never given back.
 class Arena {
  public:
   explicit Arena(std::size_t bytes) : bytes_(bytes) {
@@ -84,10 +84,10 @@ class Team {
 
  private:
   bool run_stripe(std::size_t t) {
-    gate_.arrive_and_wait();  // all begin
+    gate_.arrive_and_wait();  // all threads begin together
     if (body_ == nullptr) return false;
     for (std::size_t i = t; i < count_; i += size_) (*body_)(i);
-    gate_.arrive_and_wait();  // all done
+    gate_.arrive_and_wait();  // waits until all threads are done
     return true;
   }
   std::size_t size_, count_ = 0;
@@ -105,8 +105,8 @@ struct Header {
   std::size_t kv_width() const { return std::size_t{kv_heads} * head_dim; }
   std::size_t qkv_width() const { return query_width() + 2 * kv_width(); }
 
-  // Returns whether the sizes can be used. They come from a file that may be anybody's, so they are checked first. Widths must be
-  // multiples of 32, the number of weights in a block.
+  // Returns whether the sizes can be used. They come from a file that anybody may have written, so they are checked first. Widths
+  // must be multiples of 32, the number of weights in a block.
   bool is_valid() const {
     for (const std::uint32_t size : {vocabulary, hidden, layers, heads, kv_heads, head_dim, ffn}) {
       if (size == 0 || size > 4096) return false;
@@ -130,7 +130,7 @@ void write_random_model(std::FILE* file) {
 
 struct Layer {
   const float *attention_norm, *qkv_bias, *ffn_norm;
-  stilla::PackedView qkv, output, gate_up, down;  // Q, K and V stacked in one matrix, gate and up in another
+  stilla::PackedView qkv, output, gate_up, down;  // qkv is Q, K and V in one matrix; gate_up is gate and up in one
 };
 
 class Engine {
@@ -167,14 +167,14 @@ class Engine {
     cache_ = std::move(*cache);
   }
 
-  // Appends up to 64 tokens to the tokens of earlier calls. Returns the logits of the last one.
+  // Appends up to 64 tokens to the tokens of earlier calls. Returns the logits of the last token.
   std::vector<float> feed(std::span<const std::uint32_t> tokens) {
     const std::size_t M = tokens.size(), first = cache_->size(), D = h_.head_dim, ffn = h_.ffn;
     const std::size_t Q = h_.query_width(), KV = h_.kv_width(), QKV = h_.qkv_width();
     if (M > max_tokens || first + M > max_positions) die("the text is too long");
     const stilla::Matrix x(x_, M, h_.hidden), normed(normed_, M, h_.hidden), mixed(mixed_, M, Q);
     const stilla::Matrix cos(cos_, M, D / 2), sin(sin_, M, D / 2);
-    const stilla::Matrix qkv(wide_, M, QKV), q(wide_, M, Q, QKV);  // q, k, v: columns of qkv
+    const stilla::Matrix qkv(wide_, M, QKV), q(wide_, M, Q, QKV);  // q, k and v are columns of qkv
     const stilla::Matrix k(wide_ + Q, M, KV, QKV), v(wide_ + Q + KV, M, KV, QKV);
     const stilla::Matrix gate_up(wide_, M, 2 * ffn), gate(wide_, M, ffn, 2 * ffn), up(wide_ + ffn, M, ffn, 2 * ffn);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Example 6: Stilla from C. First come the steps of one layer, by an engine that has its own memory, threads and weights: a product
- * of int4 weights, whole and as tasks of three workers, compared with a plain loop; a norm, a rotation, attention. Then, if the
- * file of a model is named, a whole model answers a question.
+ * Example 6: Stilla from C. First come steps of one layer, as an engine with its own memory, threads and weights runs them. A product
+ * with int4 weights is computed in one call and as tasks of three workers, and compared with a plain loop. Then keys are rotated and
+ * stored, and attention is computed in the same two ways. At the end, if the command line names a model's file, this model answers
+ * a question.
  *
  *   cc -Istilla/include 06_c_api.c -lstilla -lstdc++ -lm -lpthread -o 06 && ./06 stilla/examples/models/stilla-drop-q4_0.gguf
  */
@@ -37,7 +38,7 @@ static float* floats(size_t count) {
   }
   return values;
 }
-/* The first boundary of 64 bytes in `memory`, which must have room for 64 bytes more than are needed. */
+/* Returns the first address in `memory` that is a multiple of 64. `memory` must have room for 64 bytes more than are needed. */
 static void* aligned(void* memory) {
   if (memory == NULL) exit(EXIT_FAILURE);
   return (char*)memory + (64 - (uintptr_t)memory % 64) % 64;
@@ -51,14 +52,14 @@ static stilla_const_matrix constant(const float* data, size_t rows, size_t cols)
   return m;
 }
 
-/* The caller's pool; this one has one thread and counts its jobs. */
+/* A thread pool that the caller gives to the library. This one runs everything on the calling thread. It counts its jobs in *pool. */
 static void run_here(void* pool, size_t count, stilla_body body, void* object) {
   size_t i;
   ++*(int*)pool;
   for (i = 0; i < count; ++i) body(object, i);
 }
 
-/* Runs a job with workers of which each knows only "number ith of nth". Here they run one after another in each round. */
+/* Runs a job with `nth` workers, each of which knows only its own number `ith`. In each round they run one after another here. */
 static void run_as_workers(const stilla_job* job, size_t nth) {
   size_t round, ith, task;
   for (round = 0; round < stilla_job_rounds(job); ++round) {
@@ -126,7 +127,7 @@ static void ops(void) {
   free(encoded), free(memory), free(weights), free(x), free(y), free(again), free(row);
 }
 
-/* Positions are rotated, stored and attended to, once in one call and once as tasks. */
+/* Stores 300 rotated keys and their values, and computes attention over them, once in one call and once as tasks. */
 static void attention(void) {
   enum { T = 300 };
   float *q = floats(width), *out = floats(width), *again = floats(width), *cos = floats(head_dim / 2), *sin = floats(head_dim / 2);

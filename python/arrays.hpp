@@ -40,7 +40,7 @@ struct Argument {
 // fewer than `least` or more than `most` dimensions, elements of a row that do not lie side by side, and rows that are not
 // evenly spaced.
 stilla::ConstMatrix rows_of(const Argument& argument, const Array& array, std::size_t least = 1, std::size_t most = 8);
-// Returns the floats of a contiguous float32 vector. Refuses arrays that are not one, or have not `count` elements.
+// Returns the floats of a contiguous float32 vector. Refuses other arrays, and vectors that do not have `count` elements.
 const float* vector_of(const Argument& argument, const Array& array, std::size_t count);
 // Returns the bytes of a contiguous array of uint8.
 std::span<const std::byte> bytes_of(const Argument& argument, const Array& array);

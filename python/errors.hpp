@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Turns errors of the library into exceptions of Python. stilla.Error is a RuntimeError: for example a file that is refused, or
-// an error of the system. stilla.ArgumentError is a stilla.Error and a ValueError: an argument that is not valid.
+// Turns errors of the library into exceptions of Python. stilla.Error is a RuntimeError. It is raised, for example, for a file that is
+// refused and for an error of the system. stilla.ArgumentError is a stilla.Error and a ValueError. It is raised for an argument that is
+// not valid.
 #pragma once
 
 #include <exception>

@@ -105,8 +105,7 @@ std::uint64_t seed_or_random(std::optional<std::uint64_t> seed) {
   return std::uint64_t{device()} << 32 | device();
 }
 
-// The sampling options that all four functions which make a stream take: chat() and generate() of a model and of a
-// session.
+// The sampling options of the four functions that make a stream: chat() and generate() of a model and of a session.
 struct Sampling {
   double temperature;
   double top_p;

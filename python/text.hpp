@@ -52,8 +52,8 @@ class LoadedModel {
   std::size_t threads() const { return pool_->size(); }
 
   stilla::Session new_session(const stilla::SessionOptions& options);
-  // Returns the prompt of a conversation. `think`: if it is not given, the prompt is what the model's makers advise; false asks
-  // for an answer without a thought, if the model has thoughts.
+  // Returns the prompt of a conversation. If `think` is not given, the prompt is what the model's makers advise. If the model has
+  // thoughts, true asks for a thought before the answer, and false for an answer without a thought.
   stilla::ChatPrompt chat_prompt(std::span<const stilla::ChatMessage> messages, std::optional<bool> think);
 
  private:
@@ -109,12 +109,12 @@ class TextSession {
   void end_stream();
 
   std::shared_ptr<LoadedModel> model_;
-  std::mutex mutex_;  // guards all below
+  std::mutex mutex_;  // guards all members below
   stilla::Session session_;
-  std::optional<stilla::Decoder> decoder_;  // of the stream that writes here
-  Ids stream_text_;                         // its prompt and what it wrote
-  std::uint64_t streams_ = 0;               // streams that have begun or were ended
-  std::vector<Answer> answers_;             // of the last conversation
+  std::optional<stilla::Decoder> decoder_;  // the decoder of the stream that writes to this session
+  Ids stream_text_;                         // the prompt of this stream, and the tokens that it wrote
+  std::uint64_t streams_ = 0;               // how often end_stream() was called; every new stream calls it too
+  std::vector<Answer> answers_;             // the answers of the last conversation
 };
 
 // A part of what a model says. It consists of whole characters, and is a thought or an answer.
@@ -131,7 +131,7 @@ enum class StopReason : std::uint8_t {
 
 struct StreamOptions {
   std::optional<std::size_t> max_tokens;
-  std::size_t think_budget = 0;  // most tokens of a thought, which is then closed for the model; 0: no limit
+  std::size_t think_budget = 0;  // after so many tokens, a thought is closed for the model; 0: never
   bool splits_thoughts = true;   // <think> and </think> separate thoughts from answers, and are not part of the text
   stilla::SamplingOptions sampling;
 };
@@ -170,11 +170,11 @@ class TextStream {
   stilla::StreamDecoder decoder_;
   stilla::ReasoningSplitter splitter_;
   std::deque<Piece> ready_;
-  std::uint64_t number_ = 0;  // number among the session's streams; 0: not begun
+  std::uint64_t number_ = 0;  // the session's streams_ when this stream began; 0: it has not begun
   std::size_t evaluated_ = 0;
   Ids ids_;
   std::size_t tokens_ = 0, thought_tokens_ = 0;
-  std::size_t answer_begin_ = 0;  // index in ids_
+  std::size_t answer_begin_ = 0;  // the index in ids_ at which the answer begins
   std::string answer_;
   bool part_begins_ = true;  // nothing of this thought or answer was shown yet
   std::optional<StopReason> reason_;

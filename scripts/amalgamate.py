@@ -7,8 +7,8 @@
 The macros of stilla/base/config.hpp choose which parts of it are compiled, as they do for the folders.
 
 How it works: each #include of a header of the library is replaced by the header's text. The text of a header with `#pragma once`
-stands where it is included first. It stands again where it is included under conditions that the first place is not under; a macro for
-each header ensures that only one of these texts is read.
+stands where the header is included first. If that place is under an #if whose condition may be false at a later #include of the
+header, the text stands at the later place too. A macro for each header ensures that only one of these texts is read.
 """
 
 import argparse
@@ -31,22 +31,22 @@ def find(name):
 
 
 def joined_lines(text):
-    """Lines, with those that end in a backslash joined to the next."""
+    """Returns the lines of `text`. A line that ends in a backslash is joined to the next."""
     return re.sub(r"\\\n\s*", " ", text).splitlines()
 
 
 class Amalgam:
     def __init__(self):
-        self.places = {}     # headers whose text stands there, by name: the conditions of each place, numbers of #if and #else
-        self.conditions = 0  # how many conditions were met
-        self.lists = {}      # list macros, by name: the names of their entries, or of other lists
+        self.places = {}     # by the name of a header: for each place of its text the conditions there, as numbers of #if and #else
+        self.conditions = 0  # how many #if and #else were met so far
+        self.lists = {}      # by the name of a list macro: its entries, some of which may name other lists
 
     def entries(self, macro):
         for name, argument in self.lists[macro]:
             yield from self.entries(name) if name in self.lists else [argument]
 
     def expand(self, name, under=()):
-        """The text of a header that is included under these conditions."""
+        """Yields the lines of a header that is included under the conditions `under`."""
         path = find(name)
         if path is None:
             sys.exit(f"amalgamate: {name} is not a header of the library")
@@ -103,8 +103,8 @@ def amalgamate(headers):
     reached = Amalgam()
     for header in headers:
         list(reached.expand(header))
-    # The lowest layers come first, because they work without the others. Under the conditions of the headers that include them
-    # they would be repeated many times.
+    # The lowest layers come first, because they work without the others. Where other headers include them, they are under many
+    # different conditions, so their text would be repeated many times.
     low = sorted(header for header in reached.places if header.split("/")[1] in LOW_LAYERS)
     amalgam = Amalgam()
     lines = [line for header in (*low, *headers) for line in amalgam.expand(header)]

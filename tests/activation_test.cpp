@@ -59,8 +59,8 @@ TYPED_TEST(SiluMulOn, EqualsScalarOnSpecialValues) {
   }
 }
 
-// The row "gate" has floats of every magnitude. The row "up" is all 1, so the results are SiLU alone, and the test compares a
-// target's vector form of exp with its scalar form.
+// The row "gate" has floats of every magnitude. The row "up" is all 1, so the results are SiLU alone. So the test compares a
+// target's vector form of exp with the form of the target `scalar`.
 TYPED_TEST(SiluMulOn, EqualsScalarOnFloatsOfEveryMagnitude) {
   std::vector<float> gate;
   for (std::uint64_t bits = 0; bits < 0x100000000u; bits += 65521) gate.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(bits)));

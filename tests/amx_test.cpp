@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests the kernel for AMX with tiles in software. Its results must equal those of scalar bit for bit. There is no other way to
-// run it on a CPU without AMX, but the CPU needs AVX-512, which the kernel's float steps use. On a CPU with AMX the tests of
-// matmul run the real kernel.
+// Tests the kernel for AMX with tiles in software. Its results must equal those of scalar bit for bit. There is no other way to run
+// the kernel on a CPU without AMX. But the CPU needs AVX-512, which the kernel's float steps use. On a CPU with AMX the tests of
+// matmul run the kernel with the real tiles.
 #if defined(__GNUC__) && !defined(__clang__)
 // This warning is false; it comes from GCC 12's own AVX-512 header (GCC bug 105593).
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
@@ -36,7 +36,7 @@ class SoftwareTiles {
     std::memset(bytes_, 0, sizeof bytes_);
     is_configured_ = true;
   }
-  static void release() { is_configured_ = false; }  // may be called also where nothing was configured
+  static void release() { is_configured_ = false; }  // may also be called when no tiles are configured
   template <int tile>
   static void zero() {
     usable(tile);
@@ -44,7 +44,7 @@ class SoftwareTiles {
   }
   template <int tile, int at = 0>
   static void load(const void* from, std::size_t stride) {
-    zero<tile>();  // also zeros the rows and bytes outside the tile's shape
+    zero<tile>();  // this also zeros the rows and bytes outside the tile's shape
     for (std::size_t r = 0; r < shapes_.rows[tile]; ++r) {
       std::memcpy(bytes_[tile][r], static_cast<const std::byte*>(from) + at + r * stride, shapes_.row_bytes[tile]);
     }
@@ -132,7 +132,7 @@ void expect_the_same(Weights<F>& w, Activations<F>& x, const float* bias, std::s
 TYPED_TEST(AmxMatmul, EqualsScalarInEveryShape) {
   using F = TypeParam;
   std::vector<std::size_t> column_counts = columns<F>();
-  column_counts.push_back(7 * 256);  // several chunks and slices
+  column_counts.push_back(7 * 256);  // these are several chunks and slices
   column_counts.push_back(9 * 256);  // the second chunk begins between multiples of 512
   for (const std::size_t K : column_counts) {
     for (const std::size_t N : {15u, 32u, 83u}) {
@@ -164,7 +164,8 @@ TYPED_TEST(AmxMatmul, EqualsScalarOnSomeOfThePanels) {
   }
 }
 
-// Blocks of random bits are any that a file can hold: some of their scales are NaN, infinite or subnormal.
+// The blocks of weights are random bits, so they can be any blocks that a file can hold. Some of their scales are NaN, infinite or
+// subnormal.
 TYPED_TEST(AmxMatmul, EqualsScalarOnRandomBytes) {
   using F = TypeParam;
   constexpr std::size_t N = 32, K = 512;

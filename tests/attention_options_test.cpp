@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of attention on memory that belongs to the caller, and with options that other models need: results have the bits that a
-// KvCache gives, every target has the bits of scalar, and scalar is close to the formula in double.
+// Tests attention() with keys and values in memory that belongs to the caller, and with AttentionOptions other than the defaults.
+// Memory of the caller gives the same bits as a KvCache. Every target gives the bits of scalar, and scalar is close to the formula,
+// computed in double.
 #include <stilla/attention.hpp>
 
 #include <algorithm>

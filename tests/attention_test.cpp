@@ -25,8 +25,8 @@ struct Shape {
   std::size_t head_dim;  // D
 };
 
-// Stores noise as the keys and values of position j, in a cache of a model with one layer. Caches with equal heads get the same
-// noise.
+// Stores noise as the keys and values of position j, in a cache of a model with one layer. Caches whose key/value heads have the
+// same number and size get the same noise.
 void store_noise(KvCache& cache, const Shape& s, std::size_t j) {
   const std::size_t width = s.kv_heads * s.head_dim;
   std::vector<float> key(width), value(width);
@@ -314,7 +314,7 @@ STILLA_CASE_TEST(Attention, NanAndInfinityAreTheSpecifications) {
   const Shape s{5, 1, 32};
   constexpr float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
   for (const float odd : {nan, infinity, -infinity}) {
-    for (const std::size_t first : {0u, 3u, 20u}) {  // the first key that holds the odd value; of 21 keys all have it, most, or one
+    for (const std::size_t first : {0u, 3u, 20u}) {  // the first key with the odd value: all 21 keys have it, or 18, or one
       Result<KvCache> made = KvCache::create({1, 1, s.head_dim, type});
       ASSERT_TRUE(made && made->reserve(21));
       for (std::size_t j = 0; j < 21; ++j) {
@@ -364,7 +364,7 @@ STILLA_CASE_TEST(Attention, GroupsEqualRepeatedHeads) {
   }
 }
 
-// Attention with scores that are so far apart that whole chunks of the cache have no weight, and with scores that are all equal.
+// Tests scores that are so far apart that whole chunks of the cache have no weight, and scores that are all equal.
 STILLA_CASE_TEST(Attention, ExtremeScores) {
   constexpr KvType type = kv_type_of<Second>;
   const Shape s{5, 1, 16};
@@ -376,9 +376,9 @@ STILLA_CASE_TEST(Attention, ExtremeScores) {
     ASSERT_TRUE(same_bits(attend(target, s, cache, query, 514, true), expected)) << scale;
     const float most = type == KvType::int5   ? 1.5f
                        : type == KvType::int8 ? 1.05f
-                                              // A result of attention is an average of stored values, none of which exceeds 1 in magnitude.
-                                              // These limits for the results exceed 1 because the cache rounds values: they come back a few
-                                              // roundings off.
+                                              // A result of attention is an average of stored values, none of which exceeds 1 in
+                                              // magnitude. These limits for the results exceed 1, because the cache rounds the
+                                              // values that it stores, and the average is rounded, too.
                                               : 1.001f;
     for (const float x : expected) ASSERT_TRUE(std::fabs(x) <= most) << x;  // a result is an average of values
   }
@@ -423,9 +423,8 @@ STILLA_CASE_TEST(Attention, StridesOfQueriesAndResults) {
   }
 }
 
-// Attention in double, for integer caches: it is computed from the cache's codes and scales and from the key bias, without any
-// rounding of queries and attention weights. `bounds` receives the largest error that attention() may have, one number for each
-// query head.
+// Computes attention in double from the codes and scales of an integer cache and from the key bias, without any rounding of queries
+// and attention weights. `bounds` receives the largest error that attention() may have, one number for each query head.
 template <class E>
 std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::span<const float> query, std::size_t stored,
                                     const std::vector<float>& bias, double base, std::size_t rotary_dim, RopeLayout layout,
@@ -484,10 +483,11 @@ std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::s
     std::vector<float> back(weighted.begin(), weighted.end());
     stilla::detail::row_kernel<Hadamard>(Scalar::id)(back.data(), D);
     for (const float x : back) out.push_back(x / sum);
-    // The bound adds the errors that an attention weight e^(s - max) can have: the errors of two scores, s and the highest score max;
-    // that of exp (1e-6); and its rounding to an integer, in units in which the largest attention weight of a chunk is the largest
-    // integer. Each position of a chunk may add such a rounding. All errors are multiplied by the largest value that is stored, because
-    // one attention weight may be all of their sum.
+    // The largest error that is allowed adds the errors that an attention weight e^(s - max) can have. These are the errors of two
+    // scores, s and the highest score max, the error of exp (1e-6), and the error of rounding the weight to an integer, in units in
+    // which the largest attention weight of a chunk is the largest integer. Each position of a chunk may add such a rounding. All
+    // errors are multiplied by the largest value that is stored, because a single attention weight may be the whole sum of the
+    // weights.
     bounds.push_back(largest_value * run *
                      (2 * error + 1e-6 + static_cast<double>(std::min(stored, kv_chunk)) / (2 * double{largest_weight})));
   }

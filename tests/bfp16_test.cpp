@@ -52,7 +52,7 @@ TEST(Bfp16, EncodesAsQuark) {
       differences += found != usual;
       bool is_finite = true;
       for (std::size_t k = 0; k < 8; ++k) is_finite = is_finite && std::isfinite(expected[i + k]);
-      if (!is_finite) {  // this happens only where the largest floats would need the exponent 255
+      if (!is_finite) {  // Quark's weights are infinite only where the largest floats would need the exponent 255
         ++infinite;
         EXPECT_EQ(overflow, Bfp16Overflow::next_exponent);
         EXPECT_EQ(encoded(weights, ties, overflow)[0], std::byte{254});

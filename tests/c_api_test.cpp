@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the C API: errors with their codes and messages, handles, ops that run as jobs (they give the same bits as when they
-// are called), and a model (it gives the same bits as with the C++ library). Other functions are called by examples/06_c_api.c,
+// Tests of the C API: errors with their codes and messages, handles, ops that run as jobs, and a model. A job gives the same bits
+// as a direct call of its op. A model gives the same bits as in the C++ library. Other functions are called by examples/06_c_api.c,
 // which is compiled as C and linked with the shared library.
 #include <stilla/c_api.h>
 

@@ -87,8 +87,8 @@ TEST(CallerMemory, ActivationsThatWereRoundedElsewhere) {
 
 std::string message_of(const Status& s) { return s ? "no error" : s.error().message; }
 
-// When a buffer is moved, the memory of the caller goes with it, and the old buffer can no longer be used. Otherwise both would
-// write over each other.
+// When a buffer is moved, the memory of the caller goes with it, and the old buffer can no longer be used. Otherwise two buffers
+// would write to the same memory.
 TEST(CallerMemory, GoesToTheBufferThatIsMovedTo) {
   constexpr std::size_t K = 256, N = 20, M = 9;
   const PackedMatrix w = random_matrix(4, id_of<Q4_0>, N, K);

@@ -48,8 +48,8 @@ struct KnownTemplate {
   std::string_view vocabulary;  // a vocabulary that has the template's control tokens
 };
 
-// Finds the chat template of a golden chat by the name under which the golden file has it. It is one of the templates that are
-// built into Stilla, or that of the model Stilla Drop, which is R1's template and is read from a file. Returns nothing for other
+// The golden file names the template of each of its chats. Returns the template with such a name if it is one of two that are built
+// into Stilla, or the template of the model Stilla Drop, which is R1's template and is read from a file. Returns nothing for other
 // names.
 std::optional<KnownTemplate> known_template(std::string_view name) {
   constexpr std::string_view r1 = "deepseek-r1-qwen", r1_bos = "<｜begin▁of▁sentence｜>";
@@ -61,8 +61,8 @@ std::optional<KnownTemplate> known_template(std::string_view name) {
   return std::nullopt;
 }
 
-// Compares rendered chats with what apply_chat_template of transformers makes of them with the models' own templates
-// (tests/golden/make_tokenizer_golden.py).
+// Renders the chats of the golden file and compares the texts with those of apply_chat_template() of transformers, which rendered
+// the same chats with the models' own templates (tests/golden/make_tokenizer_golden.py).
 TEST(ChatTemplate, RendersAsTransformers) {
   const GgufFile file = open_golden("chat");
   const auto templates = *file.get_strings("golden.template");
@@ -285,7 +285,7 @@ TEST(ChatTemplate, OpensAndClosesThoughts) {
   EXPECT_EQ(rendered(r1, chat), open);
   r1.thinking = Thinking::off;
   EXPECT_EQ(rendered(r1, chat), open + "\n</think>\n\n");
-  const ChatTemplate same_line = *read_chat_template("<think>");  // it opens a thought and begins no line for it
+  const ChatTemplate same_line = *read_chat_template("<think>");  // it opens a thought, but writes no line break behind the tag
   for (const auto& [thinking, expected] : {std::pair{Thinking::open, "<think>"}, {Thinking::off, "<think>\n\n</think>\n\n"}}) {
     ChatTemplate changed = same_line;
     changed.thinking = thinking;
@@ -329,7 +329,7 @@ TEST(ChatTemplate, AnswersKeepTheirTokens) {
       begin.insert(begin.end(), answer.begin(), answer.end());
       EXPECT_TRUE(std::equal(begin.begin(), begin.end(), next.begin()));
     }
-    chat[1].ids = {answer[0]};  // tokens of another text
+    chat[1].ids = {answer[0]};  // these are tokens of another text
     EXPECT_EQ(encoded(tokenizer, known, chat), plain);
     chat[1].ids = {0xffffffff};
     EXPECT_EQ(encoded(tokenizer, known, chat), plain);
@@ -374,7 +374,8 @@ TEST(ChatTemplate, UnknownIsAnError) {
   EXPECT_EQ(rendered(*read_chat_template("{{ 1 // 0 }}", "m.gguf"), twice), "ERROR: m.gguf: chat template, line 1: division by zero");
 }
 
-// If STILLA_MODELS names a folder of real models, their templates are compared with what transformers made of them.
+// If STILLA_MODELS names a folder of real models, a chat is rendered with their templates and compared with what transformers
+// rendered.
 TEST(ChatTemplate, RunsRealFiles) {
   const char* folder = std::getenv("STILLA_MODELS");
   if (folder == nullptr) GTEST_SKIP() << "STILLA_MODELS names no folder";
@@ -388,7 +389,7 @@ TEST(ChatTemplate, RunsRealFiles) {
     ASSERT_TRUE(file) << file.error().message;
     const auto found = read_chat_template(*file->chat_template());
     ASSERT_TRUE(found) << found.error().message;
-    const ChatMessage hello[] = {{ChatRole::user, "Hello"}};  // the first of the golden chats
+    const ChatMessage hello[] = {{ChatRole::user, "Hello"}};  // this is the first chat of the golden file
     auto prompt = prompts.begin();
     for (const std::string_view other : templates) {
       if (other == wanted) break;

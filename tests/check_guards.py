@@ -44,7 +44,7 @@ CASES = [
 # from push_macros-inl.hpp is still tested.
 PROMISED = """abs B0 bit Bool check D E emit F far I interface K M major max min minor N near None radians round S signals slots small
 Status Success T""".split()
-# The same for a compiler for Arm. Microsoft's compiler for Arm defines no __ARM_NEON.
+# The cases for a compiler for Arm, in the form of CASES. Microsoft's compiler for Arm defines no __ARM_NEON.
 ARM_CASES = [
     ("Arm", [], "STILLA_HAS_PORTABLE && STILLA_HAS_DOTPROD", None),
     ("Arm without __ARM_NEON", ["-U__ARM_NEON"], "!STILLA_HAS_PORTABLE && !stilla::Portable::is_compiled", None),
@@ -52,7 +52,7 @@ ARM_CASES = [
 STANDARD = """algorithm array atomic bit charconv chrono cmath complex concepts condition_variable cstddef cstdint cstdlib cstring
 deque fstream functional limits map memory mutex new numeric optional queue random set span sstream string string_view
 system_error thread tuple type_traits unordered_map utility variant vector immintrin.h cpuid.h"""
-JSON = "nlohmann/json.hpp"  # what needs it is compiled where it is found
+JSON = "nlohmann/json.hpp"  # headers that include this one are compiled only where it is installed
 SOURCE = """#include <type_traits>
 #include <stilla/targets.hpp>
 namespace stilla {{

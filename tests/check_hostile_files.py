@@ -20,7 +20,7 @@ import sys
 import tempfile
 
 REPORTS = (b"AddressSanitizer", b"LeakSanitizer", b"runtime error:", b"MemorySanitizer", b"ThreadSanitizer", b"terminate called")
-HARMLESS = ("control", "survived", "text")  # kinds of files of which `pack` may make a file
+HARMLESS = ("control", "survived", "text")  # from files of these kinds, `pack` may write a packed file
 
 
 class Checker:

@@ -59,8 +59,8 @@ class Checker:
     def fault(self, what, why, errors=b""):
         self.faults.append(f"{what}: {why}: {errors[-300:].decode(errors='replace')}")
 
-    # The program is killed while it writes. A writer has three functions: begin() starts a process that is about to write `output`, go(process) makes it write,
-    # and once() writes the file without being disturbed.
+    # The program is killed while it writes. A writer has three functions: begin() starts a process that is about to write `output`,
+    # go(process) makes the process write, and once() writes the file in a process that is not disturbed.
 
     def kill(self, name, writer, output, before, after, kills, terms):
         """`before`: what the output holds when the writer begins. `after`: what the writer makes of it."""
@@ -82,7 +82,7 @@ class Checker:
             others = sorted(file.name for file in output.parent.iterdir() if file != output)
             self.counts[f"{what}: {'new' if found == after else 'old'} file{', and a partial one' if others else ''}"] += 1
             if number == signal.SIGTERM:
-                # -SIGTERM: it came before the program had asked for it
+                # The status is -SIGTERM if the signal came before the program had installed its handler.
                 if status not in (0, 128 + signal.SIGTERM, -signal.SIGTERM):
                     self.fault(what, f"status {status}", errors)
                 if others:
@@ -144,7 +144,8 @@ class Checker:
             os.truncate(copy, size)
             status, out, errors = self.finish(process)
             what = f"{name}, cut to {size} of {len(content)} bytes"
-            # A checksum may be computed of the zeros behind the new end, before anything else looks at the length.
+            # The program may read the zeros behind the new end and compute a checksum of them before it looks at the length. It
+            # then says that the file is damaged.
             lines = [line for line in errors.decode(errors="replace").splitlines()
                      if copy.name in line and ("shorter" in line or "the file is damaged" in line)]
             self.counts[f"{name}: {'succeeds' if status == 0 else f'status {status}'}"] += 1
@@ -212,7 +213,7 @@ class Saver:
         process = self.checker.start(*self.arguments)
         process.stdin.write(self.message)
         process.stdin.flush()
-        process.stdout.readline()  # the answer; from now on it waits for a line
+        process.stdout.readline()  # this reads the answer; from now on the process waits for a line
         return process
 
     def go(self, process):
@@ -247,7 +248,7 @@ def check_readers(checker, count):
     packed, again = checker.folder / "packed.stilla", checker.folder / "again.stilla"
     checker.succeed("pack", "-m", DROP, "-o", packed, "-t", 1)
     greedy = ("-m", "MODEL", "-t", 1, "--temp", 0)
-    run = ("run", *greedy, "--raw", "-p", "What is 347 + 589?", "-n", 400, "-l", "618-inf")  # 618: the token that would end it
+    run = ("run", *greedy, "--raw", "-p", "What is 347 + 589?", "-n", 400, "-l", "618-inf")  # 618 is the token that would end the text
     typed = QUESTIONS.encode()
     checker.cut("run", run, DROP, count)
     checker.cut("run, packed", run, packed, count)

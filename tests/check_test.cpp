@@ -121,7 +121,7 @@ TEST(Check, Matmul) {
   EXPECT_TRUE(refused(quantise(rounded, ConstMatrix(values.data(), M, 40)), "40 columns are not a multiple of 32"));
   for (const float v : y) EXPECT_EQ(v, 5.0f);
 
-  // A product of no tokens is no error; nothing is computed.
+  // A product for no tokens is no error. Nothing is computed then.
   ActivationBuffer none;
   EXPECT_TRUE(matmul(Matrix(y.data(), 0, N), q.view, ConstMatrix(values.data(), 0, K), none));
   EXPECT_TRUE(matmul(Matrix(y.data(), 0, N), f.view, ConstMatrix(values.data(), 0, K), none));

@@ -15,8 +15,8 @@ MAX_LINES = 600
 MAX_FUNCTION_LINES = 80
 FORBIDDEN_INCLUDES = {"iostream", "regex", "filesystem", "ranges", "format", "expected"}
 
-# The layers, from low to high. Each stands with the layers that it may include beside itself. A header's layer is its folder;
-# FILES names the layer of headers that lie in no folder. Folders of kernels/stilla/ that are not named here are targets.
+# The layers, from low to high. The set of a layer names the other layers that it may include. A header's layer is its folder; FILES
+# names the layer of headers that lie in no folder. Folders of kernels/stilla/ that are not named here are targets.
 LAYERS = {
     "base": set(),
     "format": {"base"},  # weight formats: blocks as files hold them
@@ -29,7 +29,7 @@ LAYERS = {
     "dispatch": {"base", "format", "contract", "targets", "all_targets"},
     "op": {"base", "format", "layout", "contract", "all_targets", "targets", "dispatch", "sampling"},
     "sampling": {"base", "contract", "all_targets", "dispatch"},
-    "io": {"base", "format", "layout", "op"},  # op: a packed file's writer packs
+    "io": {"base", "format", "layout", "op"},  # includes op, because writing a packed file packs weights
     "text": {"base", "io"},
     "model": {"base", "format", "layout", "contract", "dispatch", "op", "sampling", "io", "text"},
     "umbrella": {"base", "format", "layout", "contract", "dispatch", "op", "sampling", "io", "text", "model"},
@@ -98,8 +98,8 @@ def findings():
                 yield f"{name}:{number}: always defined, as 0 or 1: write #if"
 
 
-# What only some compilers know, and the macros that tell compilers and systems apart. __GNUC__ stands for GCC and for clang, but
-# clang-cl does not define it.
+# Extensions that only some compilers have, and the macros that tell compilers and systems apart. __GNUC__ stands for GCC and for
+# clang, but clang-cl does not define it.
 OF_SOME_COMPILERS = re.compile(r"__builtin_\w+|__attribute__|__asm__|\basm\b")
 COMPILERS_AND_SYSTEMS = re.compile(r"\b(__GNUC__|__clang__|_MSC_VER|__MINGW32__|__hexagon__|__HVX__|__linux__|__APPLE__|_WIN32)\b")
 
@@ -130,7 +130,8 @@ def compiler_findings():
             yield f"{path.relative_to(ROOT)}:{number}: {what} outside a branch for compilers that have it (#if defined(__GNUC__))"
 
 
-# Words of which this project has a better one, for comments, messages and pages. kernels/README.md has the words that it uses.
+# Words that comments, messages and pages must not use, and what to write in their place. kernels/README.md explains the words that
+# this project uses.
 WORDS = {"times the time": "per cent more or less", "likewise": "what is the same", "but for": "except", "none but": "only",
          "thereof": "of it", "anew": "again", "tokeniser": "tokenizer", "superblock": "super-block", "zero-point": "zero point",
          "dequantise": "decode"}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the arithmetic that reports overflow, at the limits of 64 bits. The true values come from __int128 where the compiler has
-// it, and from pairs that were written down here everywhere.
+// Tests of the arithmetic that reports overflow, at the limits of 64 bits. The true values are written down in this file. Where the
+// compiler has __int128, a test also computes true values with it.
 #include <stilla/io/checked.hpp>
 
 #include <gtest/gtest.h>
@@ -17,7 +17,8 @@ using namespace stilla;
 constexpr std::int64_t smallest = std::numeric_limits<std::int64_t>::min(), largest = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t root = 3037000499;  // the largest integer whose square is below 2^63
 
-// The result of an operation, or `otherwise` if it was refused. What the result held before must then still be there.
+// Returns the result of operation(a, b), or `otherwise` if the operation refuses because of overflow. If it refuses but changes its
+// output all the same, which is an error, this function returns ~otherwise.
 template <class Operation>
 constexpr std::int64_t result(Operation operation, std::int64_t a, std::int64_t b, std::int64_t otherwise) {
   std::int64_t out = otherwise;

@@ -26,14 +26,14 @@ from gguf.quants import dequantize, quantize
 
 GATE = 1e-5
 LAYERS = 8
-IDS = [5, 301, 17, 17, 44, 260, 3, 118, 400, 77, 9, 250, 31, 2, 199, 512, 64, 90, 411, 7]  # enough for the kernels for many tokens
+IDS = [5, 301, 17, 17, 44, 260, 3, 118, 400, 77, 9, 250, 31, 2, 199, 512, 64, 90, 411, 7]  # so many that the kernels for many tokens run
 VOCABULARY = Path(__file__).resolve().parent / "golden/tiny-qwen2.gguf"
 ENCODED = (T.F32, T.F16, T.BF16, T.Q8_0, T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1)
 # For each other type: the byte offset of a block's scale, that of its minimum's scale, and the middle of the codes.
 RANDOM = {T.Q2_K: (80, 82, 1.5), T.Q3_K: (108, None, 0), T.Q4_K: (0, 2, 7.5), T.Q5_K: (0, 2, 15.5), T.Q6_K: (208, None, 0)}
 RANDOM |= {t: (0, None, 0) for t in (T.IQ2_XXS, T.IQ2_XS, T.IQ2_S, T.IQ3_XXS, T.IQ3_S, T.IQ4_NL, T.IQ4_XS)}
 
-# hidden size, feed-forward size, query heads, key heads, head size, whether the head is the embedding
+# For each architecture: hidden size, feed-forward size, query heads, key heads, head size, and whether the head is the embedding.
 SHAPES = {
     "qwen2": (256, 512, 8, 2, 32, True),
     "llama": (256, 256, 4, 2, 64, False),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests base/cores.hpp, which counts the CPU's cores: with folders of files like those that Linux has under
-// /proc and /sys, and on the machine that runs the test.
+// Tests base/cores.hpp, which counts the CPU's cores. Most tests make folders with files like those that Linux has under /proc and
+// /sys. One test counts the cores of the machine that runs it.
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -18,7 +18,7 @@ using stilla::detail::CgroupLimits;
 using stilla::detail::read_cgroup_limits;
 using stilla::detail::read_linux_cores;
 
-// A folder with a few files, in place of the real /proc and /sys. It is removed at the end.
+// A folder with a few files, in place of the real /proc and /sys. The destructor removes it.
 class Tree {
  public:
   Tree() { std::filesystem::remove_all(root_); }

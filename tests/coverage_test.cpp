@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of coverage(), a list that names for each op and each target the target whose kernel runs. The list has every op on every
-// target exactly once. Each kernel belongs to the target itself or to one of the targets that it falls back to. No op falls back
-// to scalar unless that was decided. The tables in kernels/coverage.md say the same.
+// target exactly once. Each kernel belongs to the target itself or to one of the targets that it falls back to. No op falls back to
+// scalar, with the exceptions that a test below explains. The tables in kernels/coverage.md say the same as the list.
 #include <stilla/coverage.hpp>
 
 #include <fstream>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of io/damaged_weights.hpp, which finds weights that are NaN or infinite: by looking at the scales alone, compared with decoding
-// all weights, and in the tensors of a source.
+// Tests of io/damaged_weights.hpp, which finds weights that are NaN or infinite. Its check of a row, which for many formats reads
+// only the scales, must find what decoding all weights of the row finds. Its search through the tensors of a source must name the
+// first damaged one.
 #include <stilla/io/damaged_weights.hpp>
 
 #include <gtest/gtest.h>
@@ -61,7 +62,7 @@ TEST(DamagedWeights, TheFirstDamagedTensorIsNamed) {
       std::vector<float> values(columns * rows, 1.0f);
       stilla_test::MemorySource source;
       source.set("a", floats({columns, rows}, values));
-      source.set("b", {{4}, no_format, std::vector<std::byte>(4, std::byte{0xff})});  // skipped: nobody knows its weights
+      source.set("b", {{4}, no_format, std::vector<std::byte>(4, std::byte{0xff})});  // skipped, because its format is unknown
       EXPECT_TRUE(check_weights_are_numbers(source));
       values[at] = bad;
       source.set("c", floats({columns, rows}, values));
@@ -93,7 +94,7 @@ TEST(DamagedWeights, MemoryThatIsShortIsAnError) {
   EXPECT_NE(status.error().message.find("a row of weights"), std::string::npos) << status.error().message;
 }
 
-// Packed tensors are searched too, and the columns of a panel belong to other rows than those of the file.
+// Packed tensors are searched, too. Their panels hold the weights in another order than the rows of a file.
 TEST(DamagedWeights, AlsoInPanels) {
   constexpr std::size_t N = 20, K = 8;
   std::vector<float> values(N * K, 1.0f);

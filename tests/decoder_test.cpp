@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of texts that are generated with guesses, where several tokens are guessed and then checked in one evaluation. They equal
-// the texts of a plain loop, which evaluates token by token. The guesses come from the text itself and from draft models that are
+// Tests of texts that are generated with guesses: several tokens are guessed and then checked in one evaluation. These texts must
+// equal those of a plain loop, which evaluates token by token. The guesses come from the text itself and from draft models that are
 // good, bad and perfect. Texts are greedy and sampled, have any number of guesses, and run to the end of the context.
 #include <stilla/model/decoder.hpp>
 
@@ -100,7 +100,7 @@ TEST(Decoder, GuessesDoNotChangeTheText) {
           if (lookup && guesses == 15) continue;
           Session session = new_session(model);
           std::optional<Session> draft;
-          if (small != nullptr) draft.emplace(new_session(*small, 2 * max_positions));  // a session that never begins again
+          if (small != nullptr) draft.emplace(new_session(*small, 2 * max_positions));  // so large that it never begins again
           Decoder decoder(session, sampling, {lookup, draft ? &*draft : nullptr, guesses});
           const Written written = text_of(decoder, Decoder::no_limit);
           EXPECT_EQ(written.text, expected) << guesses << " guesses, lookup " << lookup;
@@ -128,7 +128,7 @@ TEST(Decoder, StopsAtTheLimitAndGoesOn) {
   const Ids expected = plain_text(model, greedy, 40);
   Session session = new_session(model), draft = new_session(model);
   Decoder decoder(session, greedy, {false, &draft, 8});
-  for (const std::size_t count : {1u, 2u, 9u, 40u}) {  // the session later holds more than it is asked for
+  for (const std::size_t count : {1u, 2u, 9u, 40u}) {  // later texts begin when the session holds more than the prompt
     const Written written = text_of(decoder, count);
     EXPECT_EQ(written.text, Ids(expected.begin(), expected.begin() + static_cast<std::ptrdiff_t>(count)));
     EXPECT_EQ(session.size(), prompt.size() + count - 1) << "guesses are gone, and nobody asked what follows the last token";
@@ -201,8 +201,8 @@ TEST(Decoder, NumbersThatAreNone) {
   EXPECT_EQ(with_bad.guesses(), 0u);
 }
 
-// If a draft model was not asked for guesses for a while, it then reads only the end of the text, and at most half of its own
-// context.
+// If many tokens of a text are new to a draft model, it reads only the end of the text. This end fills at most about half of the
+// draft model's context.
 TEST(DraftModel, ReadsTheEndOfALongText) {
   const LoadedModel model(ModelFile::tiny("tiny-qwen2"));
   ASSERT_TRUE(model) << model.error();

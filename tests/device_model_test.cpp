@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of a whole model whose layers' matrices are on a device. Its logits are near the CPU's, for one token or many. The device
-// can take the weights from a GGUF file and from a packed file. What a device cannot hold is reported by name.
+// can take the weights from a GGUF file and from a packed file. If a device cannot hold a tensor, the error message names the
+// tensor.
 #include <gtest/gtest.h>
 
 #include <cmath>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the choice of a target: by default the best one, by name any that this machine has, and no other.
+// Tests how a target is chosen. The default is the best target that this machine can run. A caller can choose any target of this
+// machine by its name. All other names are refused.
 #include <stilla/dispatch.hpp>
 
 #include <algorithm>
@@ -132,8 +133,9 @@ TEST(Dispatch, SmmlaIsTheDefaultWhereTheCoreIsFasterWithIt) {
   EXPECT_EQ(detail::best_target(Both{}, cpu), Dotprod::id);
 }
 
-// The register MIDR_EL1 also has the core's variant and revision, which make no difference. A core of Qualcomm's that nobody has
-// measured yet may be faster with smmla.
+// For some cores the library knows whether they are faster with smmla. The core's variant and revision, which MIDR_EL1 also has,
+// make no difference. The library measures all other cores when the program runs. These include other cores of Qualcomm's, because
+// they may be faster with smmla.
 TEST(Dispatch, OnlyKnownCoresAreNotMeasured) {
   const auto known = [](std::uint64_t midr) {
     CpuInfo cpu;

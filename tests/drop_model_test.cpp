@@ -65,8 +65,8 @@ constexpr bool is_fast_build = true;
 constexpr bool is_fast_build = false;
 #endif
 
-// The number of problems to solve: `default_count`, or what STILLA_PROBLEMS says. Slow builds (with sanitizers or emulators)
-// solve one in fifty.
+// Returns the number of problems to solve: the number in STILLA_PROBLEMS, or `default_count` if that variable is not set. Slow
+// builds (with sanitizers or emulators) solve one in fifty.
 std::size_t problems_of(std::size_t default_count) {
   const char* wanted = std::getenv("STILLA_PROBLEMS");
   std::size_t count = wanted != nullptr ? static_cast<std::size_t>(std::atoi(wanted)) : default_count;

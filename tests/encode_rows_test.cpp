@@ -66,8 +66,8 @@ TYPED_TEST(EncodeRows, GivesTheEncodersBytesAndTheirError) {
   EXPECT_LE(report.rmse, report.max_error);
 }
 
-// Encoders round by integer arithmetic. Here the results are compared with the definition, computed with std::round, near all
-// halves, and for numbers that are no codes.
+// Encoders round with nearest_integer(), which uses integer arithmetic. The test compares it with std::round near all multiples of
+// 1/2 from -257.5 to 257.5, and for random bits. For NaN and for magnitudes of 256 or more, which no code has, the result is 0.
 TEST(Rounding, NearestIntegerIsTheDefinition) {
   const auto expected = [](float x) { return std::fabs(x) < 256.0f ? static_cast<int>(std::round(x)) : 0; };
   for (int half = -515; half <= 515; ++half) {

@@ -48,7 +48,8 @@ double output_error(const std::vector<float>& x, std::size_t T, std::size_t K, c
   return error;
 }
 
-// GPTQ, which is algorithm 1 of Frantar et al., for one row, with the scales of a row that is already encoded. Returns the codes.
+// Computes GPTQ (algorithm 1 of Frantar et al.) for one row of `weights` and returns the codes. The scales are those of `row`,
+// which is the same row already encoded.
 template <class F>
 std::vector<int> gptq(const std::vector<double>& inverse_cholesky, const RoundingOrder& order, const float* weights, const std::byte* row,
                       std::size_t K) {

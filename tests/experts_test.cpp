@@ -18,7 +18,7 @@ using namespace stilla_test;
 
 constexpr std::size_t tokens = 37, per_token = 2, n_experts = 5, K = 512, N = 72;
 
-// The experts that are chosen for each token, two a token. Expert 3 is never chosen; token 4 names one expert twice.
+// Returns the ids of the experts that are chosen, two for each token. Expert 3 is never chosen. Token 4 has the same expert twice.
 std::vector<std::uint32_t> router_ids() {
   std::vector<std::uint32_t> ids;
   for (std::size_t i = 0; i < tokens * per_token; ++i) {

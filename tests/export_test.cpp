@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the files that `stilla export` writes. It writes the same bytes every time. A small reader of protocol buffers can
-// read the ONNX graphs to their end. The weights are those of the model file, bit for bit. What the runtime that gets the files
-// would not accept is refused. The scripts in tests/judges/ test whether other people's runtimes accept the graphs.
+// Tests of the files that `stilla export` writes. It writes the same bytes every time. A small reader of protocol buffers can read
+// the ONNX graphs to their end. The weights are those of the model file, bit for bit. The program refuses to write what the runtime
+// for the files would not accept. The scripts in tests/judges/ test whether other people's runtimes accept the graphs.
 #include <gtest/gtest.h>
 
 #include <fcntl.h>
@@ -118,8 +118,8 @@ std::uint64_t bits_of(std::uint64_t type) {
   return found != bits.end() ? found->second : 0;
 }
 
-// Returns the constants of an ONNX graph. Before, it checks that every tensor is made before it is read, and that every constant
-// has as many bytes as its shape needs.
+// Checks that every tensor of an ONNX graph is made before it is read, and that every constant has as many bytes as its shape
+// needs. Returns the constants.
 std::map<std::string, Tensor> checked_graph(const std::string& model, std::uint64_t weight_bytes) {
   std::map<std::string, Tensor> constants;
   std::set<std::string> known;
@@ -362,8 +362,8 @@ TEST_F(ExportTest, WhatAStackDoesNotTakeIsRefused) {
   EXPECT_FALSE(fs::exists(path("x")));
 }
 
-// Without --part-layers the body has the parts that `npu check` says. The weights of this model would all fit into one part, but a
-// layer has 1.6 GB of keys and values.
+// Without --part-layers the body is divided into the parts that `stilla npu check` reports. The weights of this model would all fit
+// into one part, but a layer has 1.6 GB of keys and values at a context of 100000.
 TEST_F(ExportTest, PartsHaveRoomForKeysAndValues) {
   constexpr std::uint32_t heads = 64, head_dim = 64;
   stilla_test::ModelFile wide = stilla_test::ModelFile::read(model("f16"));
@@ -421,7 +421,8 @@ TEST_F(ExportTest, AFolderIsReplacedOnlyWhereAllOfItIsAnExport) {
   }
 }
 
-// A manifest is a file that anybody may have written.
+// Anybody may have written or damaged the manifest of a folder, stilla_export.json. If the program cannot read it, it leaves the
+// folder as it is.
 TEST_F(ExportTest, AFolderWithADamagedManifestIsNotTouched) {
   fs::create_directories(path("damaged"));
   for (const auto& [text, says] : {std::pair(std::string(200000, '['), "arrays and objects are nested more than 32 deep"),
@@ -435,7 +436,7 @@ TEST_F(ExportTest, AFolderWithADamagedManifestIsNotTouched) {
   }
 }
 
-// Tests what an export leaves beside and at the name of its output.
+// Tests which files and folders an export leaves at the path of its output and beside it.
 class ExportReplacesTest : public ExportTest {
  protected:
   void SetUp() override {
@@ -485,7 +486,8 @@ TEST_F(ExportReplacesTest, ALinkStaysAndTheFolderThatItLeadsToIsReplaced) {
     EXPECT_TRUE(contents(in_folder("disk/real")).contains("model.onnx"));
     EXPECT_EQ(std::distance(fs::directory_iterator(path(in_folder("disk"))), fs::directory_iterator()), 1);
   }
-  // A folder that was being replaced gets its name back although only a link leads there.
+  // An export that was killed has left the old folder under the name real.123.old. The next export gives the folder its name back,
+  // although the path of the output is a link to it.
   const auto files = contents(in_folder("link"));
   rename("disk/real", "disk/real.123.old");
   begin_export("link");
@@ -518,7 +520,7 @@ TEST_F(ExportReplacesTest, TheFolderAndItsFilesKeepTheirPermissions) {
   EXPECT_EQ(permissions("output/model.onnx"), permissions("usual/model.onnx"));
   EXPECT_EQ(permissions("output/tokenizer.json"), permissions("usual/tokenizer.json"));
   EXPECT_EQ(contents(in_folder("output")), contents(in_folder("usual")));
-  if (geteuid() == 0) return;  // who may write everything
+  if (geteuid() == 0) return;  // root may write everywhere
   fs::permissions(path(in_folder("output")), perms::owner_read | perms::owner_exec);
   const Finished ended = run_program(arguments("onnx", "q4_0", in_folder("output")));
   EXPECT_EQ(ended.status, 1);
@@ -530,19 +532,19 @@ TEST_F(ExportReplacesTest, TheFolderAndItsFilesKeepTheirPermissions) {
 TEST_F(ExportReplacesTest, WhatAKilledProcessLeftIsClearedAway) {
   write_export("output");
   const auto files = contents(in_folder("output"));
-  // It was killed between the two renames: nothing has the name.
+  // The process was killed between its two renames, so nothing has the name of the output.
   rename("output", "output.123.old");
   fs::create_directories(path(in_folder("output.123.partial")));
   write_file(in_folder("output.123.partial/model.onnx"), "half");
   begin_export("output");
   EXPECT_EQ(names(), Names{"output"});
   EXPECT_EQ(contents(in_folder("output")), files);
-  // It was killed after them.
+  // The process was killed after both renames.
   copy("output", "output.124.old");
   begin_export("output");
   EXPECT_EQ(names(), Names{"output"});
   EXPECT_EQ(contents(in_folder("output")), files);
-  // The next export may also be one that succeeds.
+  // The next export may also succeed.
   rename("output", "output.125.old");
   write_export("output");
   EXPECT_EQ(names(), Names{"output"});
@@ -573,7 +575,7 @@ TEST_F(ExportReplacesTest, WhatAnotherProcessUsesOrNoExportWroteStays) {
   for (const std::string& name : others) EXPECT_EQ(read_file(in_folder(name + "/mine.txt")), "mine");
 }
 
-// The second rename fails here because nothing is there to be renamed.
+// commit() renames the old folder and then the new one. The second rename fails here, because the test has removed the new folder.
 TEST_F(ExportReplacesTest, TheOldFolderHasItsNameAgainIfTheNewOneCannotHaveIt) {
   write_export("output");
   const auto files = contents(in_folder("output"));

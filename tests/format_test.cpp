@@ -240,8 +240,8 @@ double mean_squared_error() {
   return sum / n_weights;
 }
 
-// The encoders of some formats search for the best scales. The error of such a format must be so much smaller than that of formats
-// without this search that the bits of a weight that it has more are worth it.
+// The encoders of some formats search for the best scales. The error of such a format must be clearly below that of a simpler or
+// smaller format, or below the least error that evenly spaced levels can have.
 TEST(Formats, SearchedScalesBeatPlainOnes) {
   // The weights have variance 1. The least mean squared error that four evenly spaced levels can have is 0.119 (Max, 1960).
   EXPECT_LT(mean_squared_error<Q2_K>(), 0.11);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Builds GGUF files in memory: good ones, and, with the raw functions and the public members, every kind of bad one.
+// Builds GGUF files in memory. The functions whose names begin with raw, and the public members, can also make every kind of bad
+// file.
 #pragma once
 
 #include <cstddef>
@@ -64,8 +65,8 @@ class GgufBuilder {
     return raw_key(name, 9, bytes);
   }
 
-  // Adds a tensor's entry in the list of tensors, with any numbers and without data. `offset` counts from the start
-  // of the tensor data.
+  // Adds an entry to the list of tensors, without data. Its numbers may be wrong. `offset` counts from the start of the tensor
+  // data.
   GgufBuilder& raw_tensor(std::string_view name, const std::vector<std::uint64_t>& dims, std::uint32_t type, std::uint64_t offset,
                           std::optional<std::uint32_t> n_dims = std::nullopt) {
     std::string record = raw_string(name) + raw(n_dims.value_or(static_cast<std::uint32_t>(dims.size())));

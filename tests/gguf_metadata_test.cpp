@@ -106,7 +106,7 @@ TEST(GgufMetadata, BytesBehindTheLastTensorAreToldUnlessTheyArePadding) {
   EXPECT_TRUE(Parsed(GgufBuilder().string("general.name", "x").raw_data("more"))->notes().empty());  // a file without tensors
 }
 
-// Tensors of another source are no tensors of this file.
+// A tensor of another source has no type number of GGUF. Its type is named as that source names it.
 TEST(GgufMetadata, TypesOfTensorsOfOthers) {
   const Parsed file(GgufBuilder().floats("a", {1}, {1}));
   const TensorInfo other{"b", {1, 1, 1, 1}, 1, no_format, "other", 4, 0, false};

@@ -203,7 +203,7 @@ std::string tail_refusal(std::uint32_t rows, std::size_t zeros, const std::strin
 TEST(UnwrittenTail, IsToldFromWeights) {
   constexpr std::size_t row = 4096;
   EXPECT_EQ(tail_refusal(1024, 0), "");
-  EXPECT_EQ(tail_refusal(1024, 100 * row), "");  // some rows are zero, which no token uses
+  EXPECT_EQ(tail_refusal(1024, 100 * row), "");  // rows that no token uses may be zero
   EXPECT_EQ(tail_refusal(64, 60 * row), "");                            // less than 1 MiB
   EXPECT_EQ(tail_refusal(64, 64 * row, "blk.0.attn_output.bias"), "");  // a bias may be zero,
   EXPECT_NE(tail_refusal(64, 68 * row, "blk.0.attn_output.bias"), "");  // but not together with what comes before it

@@ -539,8 +539,8 @@ TEST(Gguf, RealFiles) {
 }
 
 #if !defined(_WIN32)  // Windows shortens no file that is mapped
-// The header of a mapped file is lost before it is parsed, and reads as zeros. The error says that the file became shorter, and not
-// that its contents are wrong.
+// A mapped file is cut within its header before the header is parsed. The lost bytes read as zeros. The error says that the file
+// became shorter, and not that its contents are wrong.
 TEST(Gguf, AFileThatBecameShorterIsNotBlamedForItsContents) {
   const std::string path = temporary_path("shorter.gguf");
   ASSERT_TRUE(GgufBuilder().string("general.name", "a name").write(path));

@@ -149,9 +149,10 @@ TEST(GgufVocabulary, PreTokenizerIsRecognised) {
     EXPECT_EQ(chosen(family("qwen2", {"<｜User｜>", "<｜Assistant｜>"}, pre)), "deepseek-r1-qwen");
     EXPECT_EQ(chosen(family("llama", {"100", "<|begin_of_text|>", "<|eot_id|>"}, pre)), "llama-bpe");
     EXPECT_EQ(chosen(family("llama", {"<|im_start|>", "<repo_name>", "<gh_stars>"}, pre)), "smollm");
-    // These two files have the architecture of a known family, but their tokens contradict the pre-tokenizer of this family. That of
-    // qwen2 would never make the number 10 one token, but the first vocabulary has this token. A vocabulary for llama-bpe would have
-    // the token 100, but the second has none. So no pre-tokenizer is recognised.
+    // These three files have the architecture of a known family, but their tokens do not fit the pre-tokenizer of this family. The
+    // pre-tokenizer qwen2 would never make the number 10 one token, but the first vocabulary has this token. A vocabulary for
+    // llama-bpe has the token 100 and the control tokens of Llama 3. The second vocabulary lacks the former, and the third lacks
+    // the latter. So no pre-tokenizer is recognised.
     EXPECT_TRUE(chosen(family("qwen2", {"10"}, pre)).find("choose one by name") != std::string::npos);
     EXPECT_TRUE(chosen(family("llama", {"<|begin_of_text|>", "<|eot_id|>"}, pre)).find("choose one by name") != std::string::npos);
     EXPECT_TRUE(chosen(family("llama", {"100"}, pre)).find("choose one by name") != std::string::npos);
@@ -194,7 +195,7 @@ TEST(GgufVocabulary, OtherKindsAreNamed) {
   }
 }
 
-// Every key that a vocabulary may have, with a value of another type than the one that it must have.
+// Gives each key that a vocabulary may have a value of the wrong type.
 TEST(GgufVocabulary, KeysOfTheWrongType) {
   GgufBuilder byte_level, sentencepiece;
   byte_level.string("tokenizer.ggml.model", "gpt2").string("tokenizer.ggml.pre", "qwen2").strings("tokenizer.ggml.tokens", {"a"});

@@ -2,11 +2,11 @@
 //
 // greedy_tokens MODEL.gguf IDS COUNT [TARGET [BITS]]
 //
-// Continues the prompt IDS (for example 1,2,3) with the likeliest token each time, on one thread. It prints a line with the
-// target, COUNT ids, and the checksum of all logits from which these were chosen. TARGET is a name as for `--target` of the
-// program `stilla`; without it, or as "best", it is the CPU's best target. BITS is the number of bits of activations, 8 or
-// 16; without it, it is the model's default. This program is smaller than the program `stilla`: it needs fewer source files.
-// It is meant for CPUs that are emulated: bench/count_instructions.py counts the instructions for a token, and
+// Continues the prompt IDS (for example 1,2,3) with the likeliest token each time, on one thread. It prints a line with the target,
+// COUNT ids, and the checksum of all logits from which these were chosen. TARGET is a name as for `--target` of the program
+// `stilla`. If TARGET is missing or "best", the CPU's best target is used. BITS is the number of bits of activations, 8 or 16. If
+// BITS is missing, the model's default is used. This program is smaller than the program `stilla`: it needs fewer source files. It
+// is meant for CPUs that are emulated: bench/count_instructions.py counts the instructions for a token, and
 // tests/emulated_models.sh compares CPUs.
 #include <cstddef>
 #include <cstdint>

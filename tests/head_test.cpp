@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of top_logits(), the op that computes only the few logits that a sampler asks for. These are compared with the full row
-// of logits, bit for bit: on every target, with any number of threads and rows, and with ties, NaN, biases and padding. The tests
-// also compare the tokens that a sampler chooses with random settings, and whole texts of a session. They check that meanwhile no
-// memory for a row of logits was allocated.
+// Tests of top_logits(), the op that computes only the few logits that a sampler asks for. These are compared with the full row of
+// logits, bit for bit: on every target, with any number of threads and rows, and with ties, NaN, biases and padding. The tests also
+// compare the tokens that a sampler chooses with random settings, and whole texts of a session. One test checks that a session
+// allocates no memory for a row of logits that nobody asks for.
 #include <stilla/head.hpp>
 
 #include <algorithm>
@@ -19,8 +19,8 @@
 
 #include "model_util.hpp"
 
-// While this pointer is not null, this program's operator new adds the size of each memory block that the library's buffers
-// allocate to the set that it points to.
+// While this pointer is not null, operator new adds a size to the set behind the pointer for each memory block that the library's
+// buffers allocate.
 std::multiset<std::size_t>* sizes_allocated = nullptr;
 [[gnu::noinline]] void* operator new(std::size_t bytes, std::align_val_t alignment, const std::nothrow_t&) noexcept {
   if (sizes_allocated != nullptr) sizes_allocated->insert(bytes);

@@ -255,8 +255,8 @@ TEST(HexagonPlain, RecordsWhatTheHardwareWouldNotDo) {
   HvxPlain::shift_each_right(HvxPlain::zero(), HvxPlain::splat_half(16));
   EXPECT_GE(HvxPlain::faults(), 6u);
 
-  // The test lets the kernel touch a packed panel only up to the last vector of its block scales. The kernel loads this vector, and
-  // it also loads two vectors ahead, from the tail of the panel behind it. So faults are recorded.
+  // The test forbids the kernel to touch the last vector of a panel's block scales and the tail of the panel behind it. The kernel
+  // loads this vector, and it also loads two vectors ahead, from the tail. So three faults are recorded.
   HvxPlain::forget_faults();
   const RandomWeights w(3, 128, 128, 32);
   const std::size_t bytes = hexagon::panel_bytes(w.form, 128);

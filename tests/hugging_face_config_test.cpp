@@ -27,7 +27,7 @@ json small_config() {
                          "hidden_act": "silu", "tie_word_embeddings": false, "vocab_size": 100, "rope_theta": 10000.0})");
 }
 
-// The small config with other members. A member that is null counts as missing.
+// Returns the small config, with members replaced or added. A member that is null counts as missing.
 json config_with(const char* changes) {
   json out = small_config();
   out.update(json::parse(changes));
@@ -44,7 +44,7 @@ std::string refusal(const json& config) {
   return read_config ? "accepted" : read_config.error().message;
 }
 
-// The value of a GGUF key as text; "none" if config.json does not give it.
+// Returns the value of a GGUF key as text, or "none" if config.json does not give it.
 std::string value_of(const json& config, std::string_view key) {
   const Result<HuggingFaceConfig> read_config = read(config);
   if (!read_config) return read_config.error().message;
@@ -78,7 +78,7 @@ TEST(HuggingFaceConfig, BecomesGgufKeys) {
   EXPECT_EQ(read_config->rows, 100u);
   EXPECT_EQ(read_config->ties_embeddings, false);
   EXPECT_TRUE(read_config->rope_factors.empty());
-  for (const char* other : {"qwen2", "qwen3"}) {  // their rows are in the same order in GGUF files
+  for (const char* other : {"qwen2", "qwen3"}) {  // GGUF files have the rows of these in the same order
     EXPECT_EQ(value_of(config_with(concat(R"({"model_type": ")", other, R"("})").c_str()), half_split_key), "none");
   }
   const json dims = config_with(R"({"head_dim": 32})");
@@ -86,7 +86,8 @@ TEST(HuggingFaceConfig, BecomesGgufKeys) {
   EXPECT_EQ(value_of(dims, "llama.attention.value_length"), "32");
 }
 
-// Whoever loads the model decides about keys that are missing. This reader must only not invent them.
+// The reader of config.json accepts a file in which keys are missing, and must not invent values for them. The code that loads the
+// model decides about them.
 TEST(HuggingFaceConfig, NearlyEverythingMayBeMissing) {
   const Result<HuggingFaceConfig> read_config = read({{"model_type", "qwen2"}});
   ASSERT_TRUE(read_config) << read_config.error().message;
@@ -95,7 +96,7 @@ TEST(HuggingFaceConfig, NearlyEverythingMayBeMissing) {
   EXPECT_FALSE(read_config->rows || read_config->ties_embeddings);
 }
 
-// These settings are the ones that Stilla computes with, so that they change nothing.
+// These settings ask for what Stilla computes anyway, so they change nothing.
 TEST(HuggingFaceConfig, NeutralSettings) {
   for (const char* neutral : {R"({"use_sliding_window": false, "use_mrope": false, "clip_qkv": null})",
                               R"({"layer_types": ["full_attention", "full_attention"]})", R"({"layer_types": null, "logit_scale": null})",
@@ -185,7 +186,8 @@ TEST(HuggingFaceConfig, ScalingOfRopeThatIsRefused) {
   for (const auto& [message, changes] : cases) EXPECT_EQ(refusal(config_with(changes)), "F/config.json: key " + message) << changes;
 }
 
-// The scaling of Llama 3.1, with some of its members replaced.
+// Returns a config with the RoPE scaling of Llama 3.1. `changes` replaces members of the scaling, and `others` members of the
+// config.
 json llama3(const char* changes, const char* others = "{}") {
   json out = config_with(others);
   out["rope_scaling"] = json::parse(R"({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -194,7 +196,8 @@ json llama3(const char* changes, const char* others = "{}") {
   return out;
 }
 
-// _compute_llama3_parameters of transformers 5 gave the expected divisors: the angles without scaling, divided by those with it.
+// The expected divisors are the angles without scaling divided by the angles with scaling, which _compute_llama3_parameters of
+// transformers 5 gave.
 TEST(HuggingFaceConfig, Llama3DividesTheAnglesThatTurnSlowly) {
   const Result<HuggingFaceConfig> read_config = read(llama3("{}", R"({"head_dim": 16, "rope_theta": 500000.0})"));
   ASSERT_TRUE(read_config) << read_config.error().message;
@@ -202,7 +205,7 @@ TEST(HuggingFaceConfig, Llama3DividesTheAnglesThatTurnSlowly) {
   const std::vector<double> expected{1, 1, 1, 1, 2.69453018, 8, 8, 8};
   ASSERT_EQ(read_config->rope_factors.size(), expected.size());
   for (std::size_t i = 0; i < expected.size(); ++i) EXPECT_NEAR(read_config->rope_factors[i], expected[i], 1e-5 * expected[i]) << i;
-  // Without head_dim, a head is a part of hidden_size; without rope_theta, the base is 10000.
+  // If head_dim is missing, it is hidden_size divided by the number of heads. If rope_theta is missing, it is 10000.
   EXPECT_EQ(read(llama3("{}", R"({"rope_theta": null})"))->rope_factors, read(llama3("{}", R"({"head_dim": 16})"))->rope_factors);
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of model folders as transformers saves them; golden/make_hugging_face_folders.py made the golden ones. Logits and
-// token ids equal those of transformers, packed files of the folders are the same model, and what does not fit is refused with
-// the name of the file and the key.
+// Tests of model folders as transformers saves them. golden/make_hugging_face_folders.py made the folders in golden/hugging_face,
+// which are called golden folders here. Logits and token ids equal those of transformers. A packed file of a folder holds the same
+// model. A folder that cannot be used is refused, and the message names the file and the key.
 #include <stilla/io/hugging_face.hpp>
 
 #include <gtest/gtest.h>
@@ -33,8 +33,8 @@ using namespace stilla_test;
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-// The folder that holds the golden folders, or the one that STILLA_HUGGING_FACE_FOLDERS names, which the same generator filled
-// (.ci/full).
+// Returns the folder that holds the golden folders. If STILLA_HUGGING_FACE_FOLDERS is set, it names another one, which the same
+// generator filled.
 fs::path golden_folder() {
   const char* other = std::getenv("STILLA_HUGGING_FACE_FOLDERS");
   return other != nullptr ? fs::path(other) : fs::path(test_data) / "hugging_face";
@@ -117,7 +117,7 @@ class HuggingFaceFiles : public ::testing::Test {
   }
   void TearDown() override { fs::remove_all(root_); }
 
-  // A copy of a golden folder, which a test may change.
+  // Makes a copy of a golden folder, which the test may change, and returns its path.
   fs::path copy(const std::string& name) {
     const fs::path to = root_ / name;
     fs::remove_all(to);
@@ -129,7 +129,7 @@ class HuggingFaceFiles : public ::testing::Test {
     edit(content);
     write_file(file, content.dump());
   }
-  // Returns the message that refuses the folder, from opening it, loading the model or reading the tokenizer, or "" if all
+  // Opens the folder, reads the tokenizer and loads the model. Returns the error message of the step that fails, or "" if all
   // succeed.
   static std::string refusal(const fs::path& path) {
     const Result<HuggingFaceFolder> folder = HuggingFaceFolder::open(path.string());
@@ -298,7 +298,7 @@ TEST_F(HuggingFaceFiles, PathsOfAnyKindOfModel) {
   EXPECT_TRUE(open_model_source(none).error().message.starts_with(none + ": cannot open: "));
 }
 
-// Messages about GGUF keys and tensors name the key or the tensor of the folder.
+// Messages about a GGUF key or tensor name the file of the folder and the name that the key or tensor has there.
 TEST_F(HuggingFaceFiles, PlacesAreThoseOfTheFolder) {
   const fs::path folder = copy("llama");
   const Result<HuggingFaceFolder> opened = HuggingFaceFolder::open(folder.string());
@@ -314,8 +314,8 @@ TEST_F(HuggingFaceFiles, PlacesAreThoseOfTheFolder) {
   EXPECT_EQ(opened->tensor_place("blk.7.attn_q.weight"), weights + "model.layers.7.self_attn.q_proj.weight'");
 }
 
-// A folder without a tokenizer.json cannot be packed, since packed files hold the vocabulary too, and is the original of none. A folder
-// that says less than others can.
+// A folder without a chat template and without vocab_size can be packed. A folder without a tokenizer.json cannot, because packed
+// files hold the vocabulary, too. So no packed file counts as made from it.
 TEST_F(HuggingFaceFiles, PackingNeedsTheVocabulary) {
   const fs::path folder = copy("llama");
   fs::remove(folder / "chat_template.jinja");
@@ -355,8 +355,8 @@ TEST_F(HuggingFaceFiles, AShardThatBecameShorterIsNamed) {
 }
 #endif
 
-// In a Hugging Face folder, attention_factor replaces the factor that YaRN's formula gives. In GGUF's metadata, both factors
-// are multiplied. So the folder's factor is divided by that of the formula.
+// In a Hugging Face folder, attention_factor replaces the factor that YaRN's formula gives. The factor in GGUF's metadata is
+// multiplied by that of the formula. So the GGUF key gets the folder's factor divided by that of the formula.
 TEST_F(HuggingFaceFiles, AnAttentionFactorReplacesTheFormula) {
   const fs::path folder = copy("llama");
   change(folder / "config.json", [](json& j) {
@@ -369,7 +369,8 @@ TEST_F(HuggingFaceFiles, AnAttentionFactorReplacesTheFormula) {
   EXPECT_NEAR(*factor * (0.1 * std::log(4.0) + 1.0), 1.5, 1e-6);
 }
 
-// Edits of a file of the folder `llama` that make it something that cannot be represented, and what the refusal says.
+// A change of one file of the folder `llama`, after which the folder cannot be represented. `expected` is a part of the message
+// that refuses the folder.
 struct RefusedEdit {
   std::string expected;
   std::string file;
@@ -535,7 +536,7 @@ TEST_F(HuggingFaceFiles, MoreTensors) {
     add_tensor(folder / "model.safetensors", name, dtype, shape, bytes);
     return folder;
   };
-  // Old folders hold RoPE's frequencies, which are computed from config.json.
+  // Old folders also hold a tensor with RoPE's frequencies. It is ignored, because Stilla computes them from config.json.
   EXPECT_EQ(refusal(with("model.layers.0.self_attn.rotary_emb.inv_freq", "F32", {8}, 32)), "");
   const std::string bias = "model.layers.0.self_attn.q_proj.bias", place = "model.safetensors: tensor '" + bias + "': ";
   EXPECT_NE(refusal(with(bias, "F16", {1, 1, 1, 1, 32}, 64)).find(place + "found 5 dimensions; expected at most 4"), std::string::npos);

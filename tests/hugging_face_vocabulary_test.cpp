@@ -102,7 +102,7 @@ TEST(HuggingFaceVocabulary, ReadsTokensTypesAndMerges) {
   EXPECT_FALSE(vocabulary.bos || vocabulary.eos || vocabulary.eot || vocabulary.padding || vocabulary.unknown || vocabulary.add_bos);
 }
 
-// Each of these files means the same as the one without the change.
+// With each of these edits, the files still mean the same.
 TEST(HuggingFaceVocabulary, OtherFormsOfTheSameSetting) {
   const Vocabulary expected = vocabulary_with([](Files&) {});
   const std::vector<Edit> edits = {
@@ -146,7 +146,8 @@ TEST(HuggingFaceVocabulary, IdsWithoutATokenAreUnused) {
   ASSERT_EQ(vocabulary.tokens.size(), 10u);
   EXPECT_EQ(vocabulary.tokens[8], "[PAD8]");
   EXPECT_EQ(vocabulary.types[8], TokenType::unused);
-  // The text of an unused token is made up, so that it is not what a file means by its name.
+  // The reader makes up the text of an unused token. A file that names this text as a token does not mean the unused one, so it is
+  // refused.
   expect_refused("F/tokenizer_config.json: key ", {{"'eos_token': found '[PAD8]', which is no token",
                                                     both(set("/added_tokens/2/id", "9"), tokenizer_config(R"({"eos_token": "[PAD8]"})"))}});
 }
@@ -212,7 +213,7 @@ TEST(HuggingFaceVocabulary, Normalizers) {
                                   set("/normalizer", R"({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Prepend"}]})")}});
 }
 
-// A pre-tokenizer that splits by a regular expression, as those of Qwen2 and Llama 3 do.
+// Returns an edit that sets a pre-tokenizer which splits by a regular expression, as those of Qwen2 and Llama 3 do.
 Edit split(const json& pattern, const std::string& behavior = "Isolated") {
   const json first = {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", behavior}, {"invert", false}};
   const json second = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
@@ -272,7 +273,8 @@ TEST(HuggingFaceVocabulary, SpecialTokens) {
                   {"'add_bos_token': is true, and there is no bos_token", tokenizer_config(R"({"add_bos_token": true})")}});
 }
 
-// A post-processor that adds tokens to a text, whose place is $A.
+// Returns an edit that sets a post-processor which adds tokens to a text. Each letter of `before` is a token before the text: s is
+// <s>, e is </s>, and any other is y. `after` is a token behind the text. The sequence A stands for the text itself.
 Edit adds(const std::string& before, const std::string& after = {}) {
   json single = json::array();
   for (const char c : before) single.push_back({{"SpecialToken", {{"id", c == 's' ? "<s>" : c == 'e' ? "</s>" : "y"}}}});
@@ -308,7 +310,7 @@ TEST(HuggingFaceVocabulary, Ends) {
   const Vocabulary one = vocabulary_with(config(R"({"eos_token_id": 6})"));
   EXPECT_EQ(one.eos, 6u);
   EXPECT_FALSE(one.eot);
-  // The first further id becomes eot, because GGUF has keys for these two; the others stay in a list.
+  // GGUF has keys for two end tokens, eos and eot. So the first further id becomes eot, and the others stay in a list.
   const Vocabulary many =
       vocabulary_with(both(tokenizer_config(R"({"eos_token": "</s>"})"), generation_config(R"({"eos_token_id": [7, 6, 7, 4, 3]})")));
   EXPECT_EQ(many.eos, 6u);
@@ -317,7 +319,7 @@ TEST(HuggingFaceVocabulary, Ends) {
   const Vocabulary first = vocabulary_with(generation_config(R"({"eos_token_id": [7, 6]})"));
   EXPECT_EQ(first.eos, 7u);
   EXPECT_EQ(first.eot, 6u);
-  // generation_config.json comes first.
+  // The ids of generation_config.json take precedence over those of config.json.
   EXPECT_EQ(vocabulary_with(both(generation_config(R"({"eos_token_id": 7})"), config(R"({"eos_token_id": 6})"))).eos, 7u);
   const std::string expected = "; expected ids from 0 to 7";
   const json many_ids(std::vector<int>(65, 6));

@@ -85,7 +85,7 @@ TEST(Imatrix, ReadsBothFormsOfTheFile) {
   }
 }
 
-// llama.cpp takes the sums of a matrix without calls for the means.
+// If a matrix has 0 calls, its sums count as means already, as they do for llama.cpp.
 TEST(Imatrix, NoCallsMeanThatTheValuesAreMeans) {
   const Result<Imatrix> means = read(std::string_view(raw(std::int32_t{1}) + matrix("a", 0, {1.5f, 2.0f})));
   ASSERT_TRUE(means) << means.error().message;
@@ -122,7 +122,7 @@ TEST(Imatrix, TellsWhatItDoesNotUse) {
   EXPECT_EQ(longer->notes()[0], "i.dat: the last 4 bytes are unknown");
 }
 
-// The beginning of a file is refused, except in two cases: a .dat file may end behind the matrices, and behind the number of calls
+// A file that is cut off is refused, except in two cases: a .dat file may end behind the matrices, or behind the number of calls
 // that follows them.
 TEST(Imatrix, RefusesEveryBeginningOfAFile) {
   const std::string dat = golden_bytes("imatrix.dat"), gguf = golden_bytes("imatrix.gguf");

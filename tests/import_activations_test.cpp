@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Activations that were rounded elsewhere, with any scale, are compared with exact arithmetic (products in double): for M = 1 to
-// 512, on every target, both through import_activations and in a view that was filled by hand.
+// Tests products with activations that were rounded elsewhere, with any scale. The results are compared with products in double, on
+// every target and for 1 to 512 tokens. The activations come through import_activations() or from a view that was filled by hand.
 #include <stilla/import_activations.hpp>
 #include <stilla/fused.hpp>
 #include <stilla/head.hpp>

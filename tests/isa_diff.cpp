@@ -53,8 +53,8 @@ class Dice {
   stilla::Random random_;
 };
 
-// Returns random values as a network computes them. Some rows have another power of two in each piece of 32, some have a few very
-// large values, and some have values that break float code, such as NaN.
+// Returns random values like those that a network computes. In one of four cases, each piece of 32 values is multiplied by another
+// power of two. In another case a few values are very large. In a third case some values break float code, such as NaN.
 std::vector<float> random_values(Dice& dice, std::size_t count) {
   std::vector<float> values = noise_values(dice.seed(), count);
   const std::uint32_t seed = dice.seed();

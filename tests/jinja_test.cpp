@@ -166,7 +166,7 @@ TEST(Jinja, WhatIsNotKnownIsRefusedByName) {
   for (const auto& [source, expected] : cases) EXPECT_EQ(rendered(source), expected) << source;
 }
 
-// Values for which jinja2 gives a text, and which Stilla's filters, methods and operators refuse.
+// jinja2 renders these templates, but Stilla's filters, methods and operators refuse the values in them.
 TEST(Jinja, ValuesThatAreNotSupportedAreRefused) {
   const std::pair<std::string_view, std::string_view> cases[] = {
       {"{{ '%(a)s'|format(a=1) }}", "filter 'format' with named values is not supported"},
@@ -221,7 +221,7 @@ TEST(Jinja, ValuesThatAreNotSupportedAreRefused) {
   for (const auto& [source, expected] : cases) EXPECT_EQ(rendered(source), concat("ERROR: line 1: ", expected)) << source;
 }
 
-// Other dates and times than that of the golden file. The texts are those of Python's strftime().
+// Tests dates and times other than that of the golden file. The expected texts are those of Python's strftime().
 TEST(Jinja, DatesAsInPython) {
   const std::pair<jinja::LocalTime, std::string_view> cases[] = {
       {{2024, 2, 29, 0, 5, 9}, "2024-02-29 060 Thu 4 4 12 AM 12  0"},   {{2024, 12, 31, 12, 0, 0}, "2024-12-31 366 Tue 2 2 12 PM 12 12"},
@@ -232,8 +232,8 @@ TEST(Jinja, DatesAsInPython) {
   for (const auto& [time, expected] : cases) EXPECT_EQ(parsed->render({}, time)->bytes(), expected);
 }
 
-// A byte that is no UTF-8 is a character by itself and stays as it is. The results are those of Python for the bytes that
-// decode(errors='surrogateescape') gives, except where Python writes an escape for such a character.
+// A byte that is no UTF-8 is a character by itself and stays as it is. The results are those of Python for the text that
+// decode(errors='surrogateescape') makes of the bytes, except where Python writes an escape for such a character.
 TEST(Jinja, BytesThatAreNoUtf8AreCharacters) {
   const std::tuple<std::string_view, std::string_view, std::string_view> cases[] = {
       {"a\xff", "{{ m|upper }}{{ m|length }}{{ m[1] }}{{ m|capitalize }}",
@@ -302,7 +302,8 @@ TEST(Jinja, RunsWithinItsLimits) {
   EXPECT_EQ(rendered("abcd", {}, limits), "ERROR: it has 4 bytes, more than 3");
 }
 
-// Splits a template that is a row of outputs, so that each is a template.
+// Splits a template that consists of outputs ({{ ... }}) into templates of one output each. A template with statements ({% ... %})
+// stays whole.
 std::vector<std::string> pieces_of(const std::string& source) {
   std::vector<std::string> out;
   for (std::size_t at = 0; at < source.size();) {

@@ -54,7 +54,7 @@ TEST(NgramIndex, ACopyResumesBehindAnEdit) {
   Ids out(4);
   EXPECT_EQ(index.draft(out).tokens, 4u);
   EXPECT_EQ(out, (Ids{110, 111, 112, 113}));
-  for (const std::uint32_t id : {7u, 8u, 9u}) {  // instead of 110 and 111
+  for (const std::uint32_t id : {7u, 8u, 9u}) {  // the edit: the text goes on with these tokens instead of 110 and 111
     index.push(id);
     EXPECT_EQ(index.draft(out).tokens, 0u);
   }
@@ -64,9 +64,9 @@ TEST(NgramIndex, ACopyResumesBehindAnEdit) {
   EXPECT_EQ(out, (Ids{113, 114, 115, 116}));
 }
 
-// A draft is a copy of the tokens behind an earlier place of the text. Of all places, it must be the one in front of which stands
-// the longest match with the end of the text. This is tested for every length of random texts that have only a few different
-// tokens. The index looks at no more than 32 places with the same hash, so the texts are short enough to have fewer.
+// A draft copies the tokens that follow an earlier place of the text. Of all places, it must be the one whose preceding tokens
+// match the end of the text over the greatest length. This is tested for every length of random texts that have only a few
+// different tokens. The index looks at no more than 32 places with the same hash, so the texts are short enough to have fewer.
 TEST(NgramIndex, FindsTheLongestMatch) {
   std::size_t found = 0;
   for (std::uint32_t seed = 0; seed < 200; ++seed) {
@@ -128,11 +128,11 @@ double speed(double chance, double cost, std::size_t rounds) {
 }
 
 TEST(DraftPolicy, LearnsWhatPays) {
-  EXPECT_GT(speed(0.0, 0.3, 2000), 0.98);  // the policy gives up
-  EXPECT_GT(speed(0.1, 0.3, 2000), 0.97);  // there is nothing to gain
-  EXPECT_GT(speed(0.95, 0.1, 2000), 4.0);   // long drafts
-  EXPECT_GT(speed(0.6, 0.1, 2000), 1.6);  // short drafts
-  EXPECT_GT(speed(0.95, 1.0, 2000), 0.94);  // a machine on which batches save nothing
+  EXPECT_GT(speed(0.0, 0.3, 2000), 0.98);  // the policy stops guessing
+  EXPECT_GT(speed(0.1, 0.3, 2000), 0.97);  // guesses gain nothing
+  EXPECT_GT(speed(0.95, 0.1, 2000), 4.0);   // long drafts pay
+  EXPECT_GT(speed(0.6, 0.1, 2000), 1.6);  // short drafts pay
+  EXPECT_GT(speed(0.95, 1.0, 2000), 0.94);  // a guess costs as much as a token, so batches save nothing
 }
 
 TEST(DraftPolicy, GivesChangedTextsAnotherTry) {

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes include/stilla/text/case_tables.hpp: what Python's str knows of characters and chat templates can ask for.
+"""Writes include/stilla/text/case_tables.hpp: the properties of characters that Python's str knows and that chat templates can
+ask for.
 
     python3 tests/make_case_tables.py            # writes the header; Python 3.11
-    python3 tests/make_case_tables.py --check    # exit status 1 if the committed header differs; skipped by a Python with
-                                                 # another Unicode
+    python3 tests/make_case_tables.py --check    # exit status 1 if the committed header differs; skipped if this Python has
+                                                 # another version of Unicode
 """
 
 import argparse

@@ -8,11 +8,13 @@ corrected after each change, because whoever makes a hostile file can compute th
 all files:
 
     {"name": ..., "kind": "gguf", "parts", "folder", "packed", "session", "template" or "imatrix", "expect": "control", "refused",
-     "text", "damaged", "altered" or "survived", "file": only where the case is a folder and the commands get this file in it}
+     "text", "damaged", "altered" or "survived", "file": ...}
 
-text: the file is refused where its vocabulary is needed; `pack` accepts it, since `logits` needs none. damaged: some weights are
-not numbers; `inspect` does not read weights. altered: `inspect --verify` detects the change. survived: the file may be
-accepted or refused, and must do no harm.
+"file" is there only if the case is a folder of which the commands get one file. "expect" says what must happen:
+text: commands that need the vocabulary refuse the file. `pack` accepts it, since `logits` can use a packed file without a vocabulary.
+damaged: some weights are NaN or infinite. `inspect` accepts the file, because it does not read weights.
+altered: `inspect --verify` detects the change.
+survived: the file may be accepted or refused, and must do no harm.
 tests/check_hostile_files.py runs the program on all files.
 """
 
@@ -36,7 +38,8 @@ class Cases:
         self.folder, self.list = folder, []
 
     def add(self, kind, what, data, expect="refused", file=""):
-        """Adds a case. data: the bytes of a file, or a function that fills a new folder; `file` in it is then what commands get."""
+        """Adds a case. `data` is the bytes of a file, or a function that fills a new folder. If `file` is given, the commands get this
+        file of the folder, and otherwise the folder."""
         name = f"{kind}-{len(self.list):03d}-{what}"
         path = self.folder / name
         if callable(data):
@@ -48,13 +51,13 @@ class Cases:
 
 
 def cuts(data, count, more=()):
-    """Returns beginnings of the data: `count` of them, and those that end around the borders in `more`."""
+    """Returns lengths to which the data can be cut: `count` lengths at equal distances, and lengths around the borders in `more`."""
     places = {len(data) * i // count for i in range(count)} | {b + d for b in more for d in (-1, 0, 1)}
     return sorted(p for p in places if 0 <= p < len(data))
 
 
 def gguf_adder(cases):
-    """Returns add(what, change, expect), which adds a Gguf that `change` alters, or the other bytes that `change` returns."""
+    """Returns a function add(what, change, expect). It adds a Gguf that `change` has altered, or the bytes that `change` returns."""
     def add(what, change=None, expect="refused"):
         file = Gguf()
         done = change(file) if change else None
@@ -90,7 +93,7 @@ def gguf_header_cases(cases):
     for kind in (U8, F64, STRING):
         for count in (1 << 61, MASK, 1 << 30):
             add(f"array-{kind}-{count}", lambda f, k=kind, c=count: f.key("x", ARRAY, Raw(struct.pack("<IQ", k, c) + b"1234567890")))
-    # A byte is changed here and there. Such a file may be accepted or refused.
+    # One bit of the header is changed in each of these files. Such a file may be accepted or refused.
     header = len(Gguf().header()[0])
     for i in range(60):
         at = 24 + (i * 7919) % (header - 24)
@@ -168,7 +171,7 @@ def gguf_tensor_cases(cases):
     for name in ("", "x" * 100, "blk.0.ffn_up.weight\0x", "blk.00.ffn_up.weight", "blk.18446744073709551616.ffn_up.weight", "output.bias", "\x1b[2J"):
         add("tensor-name", lambda f, n=name: f.tensors.append([n, [32], 0, None, b"\1" * 128]))
     for value in (NAN, INFINITY, -INFINITY):
-        # 256: a token in each prompt
+        # The token 256 is in every prompt, so its row of the embedding is read.
         for name, at in (("token_embd.weight", 256 * Gguf.WIDTH), ("blk.0.attn_norm.weight", 0), ("blk.0.ffn_down.weight", 0)):
 
             def damage(f, n=name, begin=4 * at, v=value):
@@ -195,7 +198,7 @@ def parts_cases(cases):
         return [first, second]
 
     def add(what, more=lambda first, second: None, expect="refused", change=lambda files: None):
-        """more: changes the two parts. change: changes {name: bytes} of the files."""
+        """`more` changes the two parts. Then `change` changes the dictionary {name: bytes} of the files."""
         parts = split()
         more(*parts)
         files = {name: part.bytes() for name, part in zip(names, parts)}
@@ -231,7 +234,7 @@ def parts_cases(cases):
     second = split()[1]
     for place in cuts(second.bytes(), 6, second.header()[1][::4]):
         add(f"cut-{place}", change=lambda files, p=place: files.update({names[1]: files[names[1]][:p]}))
-    # The keys of the model are those of the first part; what the second part says of them is not read.
+    # The model's keys are read from the first part only.
     add("keys-in-second", lambda a, b: b.key("qwen2.block_count", U32, 1 << 31), "survived")
 
 
@@ -239,7 +242,8 @@ HUGGING_FACE = GOLDEN / "hugging_face" / "llama"
 
 
 def folder_adder(cases):
-    """Returns add(what, files, expect), which adds a copy of a good folder with other files in it; None removes a file."""
+    """Returns a function add(what, files, expect). It adds a copy of a good folder in which `files`, {name: bytes}, replace files.
+    None instead of bytes removes a file."""
     def add(what, files, expect="refused"):
         def fill(path):
             for file in HUGGING_FACE.iterdir():
@@ -383,14 +387,15 @@ def packed_cases(cases, program, scratch):
     for what, place, fmt, value in (("dims", 0, "<I", 9), ("columns", 4, "<Q", 1 << 62), ("rows", 12, "<Q", 31), ("rows", 12, "<Q", 1 << 62),
                                     ("type", 20, "<I", 0x80000063), ("type", 20, "<I", 0x80000002), ("type", 20, "<I", 0xffffffff),
                                     ("offset", 24, "<Q", 64), ("offset", 24, "<Q", 1 << 62), ("offset", 24, "<Q", MASK - 4095)):
-        # Bytes of f32 that are read as panels of q4_0, which need fewer bytes, are other weights. `inspect --verify` detects
-        # this, as all other changes.
+        # With this type, bytes of f32 are read as panels of q4_0, which need fewer bytes. So the file is accepted with other
+        # weights. `inspect --verify` detects this, as it detects all other changes.
         expect = "altered" if value == 0x80000002 else "refused"
         cases.add("packed", f"{what}-{value}", sealed(whole[:at + place] + struct.pack(fmt, value) + whole[at + place + struct.calcsize(fmt):]),
                   expect)
     cases.add("packed", "vector-packed", replaced(b"output_norm.weight\1\0\0\0\x20\0\0\0\0\0\0\0\0\0\0\0",
                                                   b"output_norm.weight\1\0\0\0\x20\0\0\0\0\0\0\0\0\0\0\x80"))
-    # Data that were changed while the headers are right. `inspect --verify` detects it, and it does no harm.
+    # Here a byte of the data is changed, and the header is right. `inspect --verify` detects the change, and the change does no
+    # harm.
     for i in range(6):
         at = header + (len(whole) - header) * i // 6
         at = next(place for place in range(at, len(whole)) if whole[place] != 0)  # skips the padding between tensors, which has no checksum

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Writes include/stilla/text/unicode_tables.hpp, which holds the character classes of the pre-tokenizers, and
-normalisation_tables.hpp beside it, which holds what Unicode's form C needs.
+normalisation_tables.hpp beside it, which holds the tables of Unicode's normalisation form C.
 
 The classes are not taken from a release of Unicode but from the library whose token ids Stilla must reproduce: every code point
-is matched with the regular expressions of Hugging Face `tokenizers`. So the table knows exactly the letters that the reference
+is matched with the regular expressions of Hugging Face `tokenizers`. So the table knows exactly the letters that this library
 knows. The tables of form C are Python's own (unicodedata). The script checks that the library normalises every code point that
 Python knows in the same way.
 
@@ -27,13 +27,14 @@ OTHER, LETTER, NUMBER, SPACE = range(4)
 
 
 def members(pattern):
-    """The code points that a one-character pattern matches."""
+    """Returns the code points that a pattern of one character matches."""
     split = pre_tokenizers.Split(Regex(pattern), "removed")
     return {c for c in CODE_POINTS if not split.pre_tokenize_str(chr(c))}
 
 
 def isolated_digits():
-    """Returns the code points that the Digits pre-tokenizer isolates; its definition of a number differs."""
+    """Returns the code points that the Digits pre-tokenizer isolates. It takes more characters for numbers than the regular
+    expressions do."""
     digits = pre_tokenizers.Digits(individual_digits=True)
     return {c for c in CODE_POINTS if len(digits.pre_tokenize_str("~" + chr(c) + "~")) > 1}
 

@@ -86,7 +86,8 @@ TEST(MappedFile, EmptyFileIsZeroBytesAndNoModel) {
   std::remove(path.c_str());
 }
 
-// Windows takes paths of more than 259 characters, and folders of more than 247, only in an absolute form of their own.
+// Windows takes paths of more than 259 characters, and folders of more than 247, only as absolute paths with the prefix \\?\ in
+// front.
 TEST(MappedFile, LongPathsCanBeWrittenAndRead) {
 #if defined(_WIN32)
   const auto make_folder = [](const std::string& path) { return ::CreateDirectoryW(detail::wide_path(path)->c_str(), nullptr) != 0; };
@@ -103,8 +104,8 @@ TEST(MappedFile, LongPathsCanBeWrittenAndRead) {
   for (std::string path = temporary_path(concat("long_", process)); path.size() < 600; path += "/" + std::string(20, 'n')) {
     ASSERT_TRUE(make_folder(path)) << path;
     folders.push_back(path);
-    // A file in each folder, so that lengths around every limit are met. The second time there are a file to replace and the rest
-    // of a writer that was killed to remove.
+    // Each folder gets a file, so that paths with lengths around every limit are tested. In both rounds the writer must remove a
+    // file that an earlier writer, which was killed, left behind. In the second round it must also replace a file.
     const std::string name = path + "/./file", left_behind = path + "/file.4294967295.partial";
     for (const std::string text : {"first", "second"}) {
       Result<AtomicFile> left = AtomicFile::create(left_behind);

@@ -41,10 +41,10 @@ ThreadPool& pool_of(std::size_t threads) {
 
 // The definition of matmul, computed from the blocks of a weight format.
 
-// One output of matmul, and numbers that bound how far an output may be from it because the steps of its sum have another order
-// or other roundings.
+// One output of matmul, and the numbers from which the tests compute how far a found output may be from it. The two may differ
+// because the steps of the sum have another order or other roundings.
 struct Exact {
-  float contract;  // what the steps of contract/matmul.hpp give
+  float contract;  // the result of the steps in contract/matmul.hpp
   // The output of matmul once more, computed in double, where products of floats are exact and sums nearly so.
   double value;
   double magnitude;  // the sum of the magnitudes of the terms
@@ -117,9 +117,9 @@ Exact definition(const std::byte* row, std::size_t K, Activations<F>& x, std::si
 }
 
 template <class F>
-// Returns how many roundings the sum of an output over K columns has. Quantised formats have one for each group, two if the
-// format has minimums, and one more, because two factors of each term are multiplied first, which rounds once. Formats that take
-// floats have one for each weight.
+// Returns how many roundings the sum of an output over K columns has. Quantised formats have one for each group, or two if the
+// format has minimums. They have one more, because two factors of each term are multiplied first, which rounds once. Formats that
+// take floats have one for each weight.
 constexpr std::size_t roundings(std::size_t K) {
   if constexpr (QuantisedFormat<F>) {
     return K / F::group_weights * (F::has_minimum ? 2 : 1) + 1;
@@ -177,8 +177,8 @@ TYPED_TEST(MatmulDefinition, ScalarIsCloseToPyTorch) {
         const double bound =
             static_cast<double>(roundings<F>(K) + 2) * unit_roundoff * 1.01 * (exact.magnitude + std::fabs(static_cast<double>(bias[n]))) +
             exact.sums_rounding;
-        // A weight of a format with minimums is scale * code plus the minimum, and these two can nearly cancel. The bound of the sum's
-        // roundings takes the magnitudes of both. To it is added the rounding of the whole weight in gguf-py.
+        // A weight of a format with minimums is scale * code plus the minimum, and these two can nearly cancel. The bound for the
+        // sum's roundings contains the magnitudes of both. The rounding of the whole weight in gguf-py is added to this bound.
         double weight_rounding = 0;
         if constexpr (QuantisedFormat<F>) {
           std::vector<float> decoded(K);
@@ -259,8 +259,8 @@ STILLA_CASE_TEST(MatMul, EqualsScalarInManyColumns) {
   }
 }
 
-// Blocks of random bits are any that a file can hold: some of their scales are NaN, infinite or subnormal. In every third matrix
-// some scales are 0 and all others finite. The test multiplies few tokens and many.
+// The blocks consist of random bits, so they can be any that a file can hold: some of their scales are NaN, infinite or subnormal.
+// In every third matrix some scales are 0 and all others finite. The test multiplies few tokens and many.
 STILLA_CASE_TEST(MatMul, EqualsScalarOnRandomBytes) {
   using F = Second;
   constexpr std::size_t N = 80, K = some_columns<F>;

@@ -17,8 +17,8 @@
 
 namespace stilla_test {
 
-// The matrix W[N, K], once in blocks of one format (`rows`) and once packed (`packed`). A read behind the end of either is a
-// fault.
+// The matrix W[N, K], once in blocks of one format (`rows`) and once packed (`packed`). A read behind the end of either array
+// crashes the program.
 template <class F>
 struct Weights {
   Weights(std::vector<std::byte> blocks, std::size_t N, std::size_t K)
@@ -42,8 +42,8 @@ std::vector<ActivationBits> roundings_of() {
   return {ActivationBits::eight};
 }
 
-// Activations x[M, K] in the form that the format takes: rounded or floats. A read behind the end of any of their arrays is a
-// fault.
+// Activations x[M, K] in the form that the format takes: rounded or floats. A read behind the end of any of their arrays crashes
+// the program.
 template <class F>
 struct Activations {
   explicit Activations(ConstMatrix x, ActivationBits bits = ActivationBits::eight)
@@ -75,8 +75,8 @@ struct Activations {
     if (arranged.data != nullptr) form.arrange_sums(arranged, all(), m);
   }
 
-  // Adds an arrangement of the current activations, which functions.arrange() writes. All its bytes are 0xff before, which is a NaN
-  // as a float, so that a test sees what was not written.
+  // Adds an arrangement of the current activations, which functions.arrange() writes. All its bytes are first set to 0xff; four
+  // such bytes are a NaN as a float. So a test notices what was not written.
   void arrange(const stilla::detail::ActivationFormFunctions& functions) {
     const ActivationBits bits = has_low ? ActivationBits::sixteen : ActivationBits::eight;
     const std::size_t bytes = functions.bytes(M, K, bits);

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Measures what the library costs a file that multiplies, for each compiler; exits 1 if a budget is exceeded.
+"""Measures for each compiler how long a file that calls matmul() takes to compile; exits 1 if a budget is exceeded.
 
     tests/measure_compile_time.py [--runs 5] [COMPILER...]        default: g++ and clang++-14
 
 Each figure is the least user + system time of compiling one file. A budget is a multiple of the time that the same compiler
-takes for a few headers of the standard library, because seconds depend on the machine. These headers are measured in between.
-What takes long is compiled once.
+takes for a few headers of the standard library, because seconds depend on the machine. The runs with these headers alternate with
+the other runs. A file that takes long is compiled once.
 """
 
 import argparse
@@ -24,7 +24,7 @@ MULTIPLY = """#include <stilla/matmul.hpp>
 void multiply(stilla::Matrix y, const stilla::PackedView& w, const stilla::ActivationQ8& x) { stilla::matmul(y, w, x); }
 """
 # On a machine that compiles the standard headers in 0.6 s, the budgets allow 1.2, 3.5 and 40 seconds.
-LONG = 20  # with budgets from here on, one run is enough
+LONG = 20  # a file with at least this budget is compiled once
 MEASURED = [  # what, source, flags, budget as a multiple of the standard headers' time
     ("standard headers", "".join(f"#include <{header}>\n" for header in STANDARD), [], 1),
     ("separate kernels", MULTIPLY, ["-DSTILLA_SEPARATE_KERNELS=1"], 2),

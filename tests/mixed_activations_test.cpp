@@ -170,7 +170,7 @@ TEST(MixedActivations, ProductsHaveTheBitsOfTheirRows) {
       }
       EXPECT_TRUE(same_bits(product(w, all, bias.data()), expected));
       EXPECT_TRUE(same_bits(product(w, all, bias.data(), pool), expected));
-      for (const std::size_t step : {std::size_t{1}, std::size_t{17}}) {  // multiplies parts of the batch, and parts of its end
+      for (const std::size_t step : {std::size_t{1}, std::size_t{17}}) {  // multiplies single rows of the batch, and parts of its rest
         for (std::size_t m = 0; m < M; m += step) {
           const std::size_t count = std::min(step, M - m);
           const ActivationQ8 part = step == 1 ? all.rows_from(m, 1) : all.rows_from(m, M - m).rows_from(0, count);
@@ -188,8 +188,8 @@ TEST(MixedActivations, ProductsHaveTheBitsOfTheirRows) {
   }
 }
 
-// One matmul call multiplies quantised weights and weights that take floats by the same input, which has mixed and float
-// activations.
+// One matmul call multiplies quantised weights and weights that take floats by the same input. The input holds the activations
+// twice, mixed and as floats.
 TEST(MixedActivations, BesideFloatWeights) {
   constexpr std::size_t M = 20, K = 256, N = 48;
   const PackedMatrix quantised = random_matrix(5, id_of<Q4_0>, N, K), floats = random_matrix(6, id_of<F16>, N, K);

@@ -43,8 +43,8 @@ TEST(ModelLoading, EveryMisshapenTensorIsNamed) {
     const ModelFile file = ModelFile::tiny(tiny);
     for (std::size_t i = 0; i < file.tensors.size(); ++i) {
       const ModelFile::Tensor& tensor = file.tensors[i];
-      // If the embedding has more rows than the head, the vocabulary counts as larger, and the message names the head, which does
-      // not fit.
+      // If the embedding has more rows than the head, the rows of the embedding count as the size of the vocabulary. So the head
+      // does not fit, and the message names it.
       const bool is_embedding = tensor.name == "token_embd.weight";
       const bool is_tied = tiny == "tiny-llama";
       const auto reshaped = [&](const std::vector<std::uint64_t>& dims) {
@@ -107,9 +107,9 @@ TEST(ModelLoading, NormsInEveryFormat) {
   });
 }
 
-// A model can be loaded with its layers in another format. Matrices whose rows are whole blocks of it get the format, and their
-// weights are those that requantising the file's weights gives. A head of floats becomes q8_0. All other tensors keep the file's
-// format.
+// A model can be loaded with its layers in another format. A matrix gets this format if its rows consist of whole blocks of the
+// format. Its weights are then those that requantising the file's weights gives. A head of floats becomes q8_0. All other tensors
+// keep the file's format.
 TEST(ModelLoading, LayersInAnotherFormat) {
   for (const char* const name : {"tiny-qwen2", "tiny-llama"}) {
     ModelFile file = ModelFile::tiny(name);
@@ -235,7 +235,7 @@ TEST(ModelLoading, BytesBehindTheLastTensorAreTold) {
   };
   const std::size_t to_alignment = (32 - whole.size() % 32) % 32;
   EXPECT_TRUE(notes("").empty());
-  EXPECT_TRUE(notes(std::string(to_alignment, '\0')).empty());  // as a writer pads the last tensor
+  EXPECT_TRUE(notes(std::string(to_alignment, '\0')).empty());  // a writer may pad the last tensor like this
   for (const std::string& tail :
        {std::string(to_alignment + 1, '\0'), std::string("x"), std::string(100, 'x'), "GGUF" + std::string(4096, '\0')}) {
     const std::vector<std::string> found = notes(tail);
@@ -245,7 +245,7 @@ TEST(ModelLoading, BytesBehindTheLastTensorAreTold) {
 }
 
 TEST(ModelLoading, EveryTokenNeedsARowOfTheEmbedding) {
-  ModelFile file = ModelFile::tiny("tiny-llama");  // tied, so nothing else shows that rows are missing
+  ModelFile file = ModelFile::tiny("tiny-llama");  // its head is tied, so no other tensor shows that rows are missing
   ModelFile::Tensor& embedding = file.tensor("token_embd.weight");
   embedding.bytes.resize(embedding.bytes.size() / 512 * 500);
   embedding.dims[1] = 500;

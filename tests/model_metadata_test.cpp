@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Metadata of model files: values that do not fit are refused by the key's name, keys that may be absent have their defaults, and
-// what is unknown is told.
+// Tests of the metadata of model files. A value that does not fit is refused with a message that names the key. Keys that may be
+// absent have defaults. Unknown keys are reported.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -151,7 +151,8 @@ TEST(ModelMetadata, RopeScaling) {
   low_base.set("qwen2.rope.freq_base", 1.0f);
   expect_refused(low_base, {"'qwen2.rope.scaling.type'", "yarn needs a 'rope.freq_base' above 1; found 1"});
   {
-    // The file's context takes the place of an original context that is missing, and -1 means that YaRN's formula is used.
+    // If a file does not give the original context, the file's context is used. A yarn_ext_factor of -1 means that YaRN's formula
+    // is used.
     ModelFile as_trained = file;
     as_trained.set("qwen2.rope.scaling.original_context_length", std::uint32_t{512});
     ModelFile without = file;
@@ -177,7 +178,7 @@ TEST(ModelMetadata, LinearScalingOfRope) {
   const LoadedModel scaled(old);
   ASSERT_TRUE(scaled) << scaled.error();
   EXPECT_EQ(scaled->rope_frequencies().radians(3), plain->rope_frequencies().radians(3) / 4);
-  file.set("qwen2.rope.scaling.factor", 1.0f);  // which is no scaling
+  file.set("qwen2.rope.scaling.factor", 1.0f);  // a factor of 1 does not scale
   const LoadedModel by_1(file);
   ASSERT_TRUE(by_1) << by_1.error();
   EXPECT_EQ(by_1->identity(), plain->identity());
@@ -233,7 +234,7 @@ TEST(ModelMetadata, AMixtureOfExpertsIsRefusedByThatName) {
   file.set("llama.expert_used_count", 0u);
   EXPECT_TRUE(LoadedModel(file));
   file.set("llama.expert_count", 8u);
-  file.set("llama.feed_forward_length", std::vector<std::uint32_t>{1, 2});  // must not matter, whatever else is strange about the file
+  file.set("llama.feed_forward_length", std::vector<std::uint32_t>{1, 2});  // the message names the experts, although this key is wrong too
   expect_refused(file, {"'llama.expert_count'", "found 8", "mixture of experts", "Mixtral"});
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// For tests of model files that must be refused: the message is one line, which names the file and all that the test asks for.
+// Helpers for tests of model files that must be refused. They check that the message is one line, and that it names the file and
+// all that the test asks for.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests a model that comes from a source that is no GGUF file (memory_source.hpp). Its weights and logits are the same bit for
-// bit, and what is wrong with the source is reported in one line, in the source's own words.
+// Tests a model that comes from a source that is no GGUF file (memory_source.hpp). The weights and logits of this model have the
+// same bits as those of the model from a GGUF file. An error in the source is reported in one line, in the source's own words.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -31,7 +31,8 @@ GgufFile tiny_file(const std::string& name) {
 }
 MemorySource tiny_source(const std::string& name) { return MemorySource::copy_of(tiny_file(name)); }
 
-// Returns the message that refuses the tiny model after a change of its source, or nothing if it loads.
+// Loads the tiny model from a source that `change` has altered. Returns the message with which the model is refused, or an empty
+// text if it loads.
 std::string message_after(const std::function<void(MemorySource&)>& change) {
   MemorySource source = tiny_source("tiny-qwen2");
   change(source);
@@ -83,7 +84,7 @@ TEST(ModelSource, ShapesHaveUpToFourDimensions) {
   EXPECT_EQ(source.require_tensor("four", {32, 2, 1, 3, 1}).error().message, "memory: array 'four': asked for with more than 4 dimensions");
 }
 
-// The format that each tensor gets if the layers are requantised.
+// Tests which format each tensor gets if the layers are requantised.
 TEST(ModelSource, FormatsOfRequantisedTensors) {
   MemorySource source;
   source.set("output.weight", {{32, 2}, id_of<F32>, {}});

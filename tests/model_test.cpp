@@ -51,8 +51,8 @@ std::vector<float> long_rows(const Model& model, std::span<const std::uint32_t> 
   return out;
 }
 
-// Returns the tokens with the highest logits: the one behind the prompt `ids`, and then the one behind each token of the text
-// `next`, which follows the prompt.
+// Returns tokens with the highest logits: the one behind the prompt `ids`, and then the one behind each token of `next` except the
+// last. The text `next` follows the prompt.
 std::vector<std::uint32_t> winners(const Model& model, std::vector<std::uint32_t> ids, std::span<const std::uint32_t> next,
                                    const SessionOptions& options) {
   const std::size_t first = ids.size() - 1;
@@ -75,8 +75,8 @@ constexpr double int8_cache_nmse = 4e-3;  // measured 1.9e-3
 constexpr double bf16_cache_nmse = 2e-2;  // measured 9.4e-3
 constexpr float clear_margin = 1.0f;      // 6 standard deviations of the difference of two rounded logits
 
-// Float weights take float activations. So only the order of sums differs from transformers, and what the cache rounds. If
-// weights of any format are converted to floats, the logits must be almost equal to those of transformers.
+// Float weights take float activations. So the results differ from those of transformers only by the order of sums and by what the
+// cache rounds. If weights of any format are converted to floats, the logits must be almost equal to those of transformers.
 TEST_P(TinyModel, ExactWeightsGiveTheReferencesLogits) {
   ModelFile file = ModelFile::tiny(GetParam());
   convert_matrices(file, id_of<F32>);
@@ -155,7 +155,8 @@ TEST(HeadSizes, EqualPaddedHeads) {
     const std::vector<std::uint32_t> ids = as_ids(tiny_golden(concat(tiny, "/ids")));
     for (const std::size_t size : sizes) {
       // Returns a copy of the model whose heads have another size. Of the c.head_dim rows that each head has in a matrix, the copy
-      // keeps the first `size`, and fills the head with zeros up to `width` rows. Of the output matrix it does the same with columns.
+      // keeps the first `size`, and fills the head with zeros up to `width` rows. In the output matrix the copy treats columns in
+      // the same way.
       const auto with_heads = [&](std::size_t width, float query_factor) {
         ModelFile file = whole;
         for (ModelFile::Tensor& tensor : file.tensors) {

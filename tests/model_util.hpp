@@ -85,7 +85,7 @@ struct ModelFile {
   struct Key {
     std::string name;
     std::uint32_t type;
-    std::string value;  // the bytes that the file has for it
+    std::string value;  // the bytes of the value in the file
   };
   struct Tensor {
     std::string name;

@@ -34,11 +34,11 @@ TEST(RmsNormGolden, ScalarIsCloseToPyTorch) {
     for (float& v : x) v *= 3.0f;
     for (float& v : weight) v += 1.0f;
     const std::vector<float> y = normed<Scalar>(x, weight, std::stof(parameters[1]));
-    // The bound counts roundings of u (half a unit in the last place). The test itself rounds its inputs, 3 * noise, and its weights,
-    // 1 + noise: 2 roundings. That of the inputs counts again in the mean of squares, but less. RMSNorm sums n squares in 16 lanes,
-    // which takes n / 16 steps in each lane and 4 folds of the lanes, and each square has 1 rounding; the root halves all their
-    // errors. Then follow the division by n and the addition of epsilon (both halved by the root), the root, the reciprocal and 2
-    // products.
+    // The bound counts roundings, each of which has a relative error of at most u (half a unit in the last place). This test
+    // itself rounds its inputs, 3 * noise, and its weights, 1 + noise. These are 2 roundings. The rounding of the inputs counts
+    // once more, at most, because it also affects the mean of squares. RMSNorm rounds each square once. It sums n squares in 16
+    // lanes, which takes n / 16 steps in each lane and 4 folds of the lanes. Then it divides by n and adds epsilon. The root
+    // halves the errors of all these steps. The root itself, the reciprocal and 2 products add 4 roundings.
     const double roundings = 3.0 + 0.5 * (static_cast<double>(n) / 16 + 8) + 4;
     for (std::size_t i = 0; i < n; ++i) {
       // A weight of this test is 1 + w, with noise w. If it is near 0, its rounding is as large as that of 1. So the bound is relative

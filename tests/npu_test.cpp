@@ -159,8 +159,8 @@ TEST(NpuCheck, MemoryAndContext) {
   options.context = 131073;
   EXPECT_EQ(check_npus(source, options).error().message, "a context of 131073 tokens; this model was trained for 131072");
   EXPECT_EQ(check_npus(source, options).error().kind, ErrorKind::bad_argument);
-  // A process can map only a limited amount of memory for Qualcomm's NPU. A model of which a single layer's share of the key/value
-  // cache is larger than that is refused.
+  // A process can map only a limited amount of memory for Qualcomm's NPU. A model is refused if a single layer's share of the
+  // key/value cache is larger than this amount.
   options.context = 131072;
   R1Model wide = r1_models[0];
   wide.n_heads = wide.n_kv_heads = 64;
@@ -169,8 +169,9 @@ TEST(NpuCheck, MemoryAndContext) {
   EXPECT_TRUE(verdict_of(*check_npus(large, options), "Qualcomm Hexagon", "int4 per channel").parts.empty());
 }
 
-// `stilla export` divides a model by npu_parts(), and check_npus() says the same. The expected numbers are those of int4 per channel:
-// a layer of the 7B has 117 MB of weights and 2 KiB for each position, one of the 14B 138 MB and 4 KiB. A part has 3.36 GB at most.
+// `stilla export` divides a model by npu_parts(), and check_npus() reports the same parts. The expected numbers are those of int4
+// per channel. A layer of the 7B has 117 MB of weights, and 2 KiB of the key/value cache for each position. A layer of the 14B has
+// 138 MB and 4 KiB. A part has 3.36 GB at most.
 TEST(NpuCheck, PartsCountScalesAndKvCache) {
   struct Case {
     std::size_t model, context;

@@ -27,8 +27,8 @@ class Pack : public ::testing::Test {
 };
 TYPED_TEST_SUITE(Pack, AsGtestTypes<Formats>::Types, FormatNames);
 
-// Rows are packed and unpacked again. Their blocks hold weights like trained ones, or random bytes. They lie at an odd address,
-// and guard pages follow the rows and the panels.
+// Rows are packed and unpacked again. Their blocks hold weights like trained ones, or random bytes. The rows lie at an odd
+// address, and guard pages follow the rows and the panels.
 TYPED_TEST(Pack, UnpackedRowsAreTheDecodedRows) {
   using F = TypeParam;
   constexpr std::size_t K = TestFixture::columns;
@@ -59,10 +59,10 @@ TYPED_TEST(Pack, UnpackedRowsAreTheDecodedRows) {
   }
 }
 
-// The sizes of a format's spans in a panel of 16 rows, according to the drawing of the layout. A record has a half for the scale
-// of each row, a half for each minimum if the format has any, and a byte for each sub-scale; in formats with a scale word it has
-// this word for each row instead. A span has as few records as fill whole lines. Formats with one scale for a whole row have no
-// records, but one line of scales before all spans.
+// The sizes of a format's spans in a panel of 16 rows, as the drawing in pack.hpp gives them. For each row, a record has a half (a
+// 16-bit float) for the scale, another one for the minimum if the format has minimums, and a byte for each sub-scale. In formats
+// with a scale word, it has only this word for each row. A span has the smallest number of records that fill whole lines. Formats
+// with one scale for a whole row have one line of scales before all spans, and their records hold nothing but sub-scales.
 template <class F>
 struct DrawnSpan {
   std::size_t record_bytes = 0, records = 1, codes_bytes = 0, head_bytes = 0;
@@ -388,7 +388,7 @@ TYPED_TEST(Pack, ImpossibleShapesAreRefused) {
                              std::pair(huge / 2, huge / 2 / B * B), std::pair(std::size_t{1} << 33, std::size_t{1} << 33)}) {
     EXPECT_EQ(message(N, K), concat(N, " x ", K, " weights do not fit the address space"));
   }
-  const std::string none = message(std::size_t{1} << 38, 1024 * B);  // there may be addresses for so much, but not memory
+  const std::string none = message(std::size_t{1} << 38, 1024 * B);  // this may fit the address space, but not the memory
   EXPECT_TRUE(none.starts_with("not enough memory for packed weights: ")) << none;
   EXPECT_EQ(message(0, B), "made");
   EXPECT_EQ(message(0, 0), "made");

@@ -152,8 +152,8 @@ TEST_F(PackedFileTest, PanelsMustLieOnACacheLine) {
   expect_one_line(model.error(), {"m.stilla: tensor 'blk.0.attn_q.weight'", "multiple of 64"});
 }
 
-// Tensors that are read by rows must not be packed in panels. Refused are a packed vector, and an embedding that is packed
-// although the model has a separate head.
+// Tensors that are read by rows must not be packed in panels. The test marks a vector as packed, and then the embedding of a model
+// that has a separate head. Both models are refused.
 TEST_F(PackedFileTest, WhatIsReadByRowsMustNotBePacked) {
   for (const std::string name : {"token_embd.weight", "output_norm.weight"}) {
     ModelFile untied = ModelFile::tiny("tiny-qwen2");

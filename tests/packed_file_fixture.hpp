@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// For tests of packed files: a folder for each test, a packed file as bytes that can be changed, and what a refusal must say.
+// Helpers for tests of packed files: a folder for each test, the bytes of a packed file, which a test can change, and checks of
+// what a refusal says.
 #pragma once
 
 #include <gtest/gtest.h>

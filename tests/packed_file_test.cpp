@@ -69,7 +69,7 @@ TEST_F(PackedFileTest, GivesTheSameLogitsBitForBit) {
       }
       check(file, std::string(F::name));
     });
-    ModelFile untied = as_it_is;  // or tied, if the model was not
+    ModelFile untied = as_it_is;  // or with a tied head, if the model has a separate one
     if (std::erase_if(untied.tensors, [](const auto& t) { return t.name == "output.weight"; }) == 0) {
       untied.tensors.push_back(untied.tensor("token_embd.weight"));
       untied.tensors.back().name = "output.weight";
@@ -117,8 +117,8 @@ TEST_F(PackedFileTest, RequantisesLayersAsLoadingDoes) {
   EXPECT_TRUE(unknown);  // no matrix can have this format, so all stay as they are
 }
 
-// An importance matrix changes the weights that are requantised, in the same way when a model is packed and when it is loaded.
-// Matrices that the importance matrix does not have are as without it.
+// An importance matrix changes the weights that are requantised, in the same way when a model is packed and when it is loaded. A
+// matrix of the model for which the importance matrix has no entry is requantised as if there were no importance matrix.
 TEST_F(PackedFileTest, RequantisesByImportanceAsLoadingDoes) {
   const std::vector<std::byte> original = ModelFile::tiny("tiny-qwen2").builder().build();
   const GgufFile source = parsed(original);
@@ -352,7 +352,7 @@ TEST_F(PackedFileTest, FailuresLeaveNothingBehind) {
   EXPECT_TRUE(GgufFile::open(path("m.stilla")));
 }
 
-#if !defined(_WIN32)  // there a file stays as it is while somebody has it mapped
+#if !defined(_WIN32)  // on Windows, a file cannot be replaced while somebody has it mapped
 // A program that has the earlier packed file mapped can continue to use it while the file is replaced.
 TEST_F(PackedFileTest, ReplacingDoesNotDisturbReaders) {
   write_bytes(path("m.stilla"), packed_tiny());

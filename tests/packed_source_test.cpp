@@ -26,7 +26,7 @@ using namespace stilla_test;
 
 class PackedSource : public PackedFileTest {
  protected:
-  // The message with which packing is refused; "" if it succeeds.
+  // Packs the source. Returns the message with which packing is refused, or "" if it succeeds.
   std::string refusal(const ModelSource& source, const PackOptions& options = {}) const {
     const Status status = write_packed_file(source, path("out.stilla"), {}, {}, options);
     EXPECT_EQ(fs::exists(path("out.stilla")), static_cast<bool>(status));
@@ -39,15 +39,15 @@ class PackedSource : public PackedFileTest {
   }
 };
 
-// A source whose tensors say that they are F32 of these shapes, and have no bytes.
+// Returns a source whose tensors are F32 matrices of these shapes. They have no bytes.
 MemorySource source_of(const std::vector<std::pair<std::string, std::vector<std::uint64_t>>>& tensors) {
   MemorySource source;
   for (const auto& [name, dims] : tensors) source.set(name, {dims, id_of<F32>, {}});
   return source;
 }
 
-// The shapes of these tensors are absurd, and so are the sizes of packed files with them. In panels an F32 matrix of 16 n rows and
-// K columns, a multiple of 16, takes 64 n K bytes.
+// These tensors have absurd shapes, so packed files with them would have absurd sizes. In panels, an F32 matrix of 16 n rows and K
+// columns takes 64 n K bytes.
 TEST_F(PackedSource, SizesThatDoNotFitAreRefused) {
   constexpr std::uint64_t huge = std::uint64_t{1} << 56;
   constexpr std::uint64_t all_but_1024 = ((std::uint64_t{1} << 54) - 1) / 3 * 16;  // 64 * 3 * this is 2^64 - 1024
@@ -180,8 +180,8 @@ TEST_F(PackedSource, ChangesThatFailAreTold) {
   EXPECT_EQ(refusal(source, {id_of<Q8_0>, &change, &*imatrix}), "m.gguf: an importance matrix cannot be used for changed weights");
 }
 
-// ggml has types of numbers that are no weights, which are stored as they are. A file is packed from another one only if these types
-// are the same too.
+// ggml also has types for numbers that are no weights. Tensors of these types are stored as they are. A file is packed from
+// another one only if these types are the same too.
 TEST_F(PackedSource, TypesThatAreNotDecodedArePackedAsTheyAre) {
   const auto with_type = [](std::uint32_t type) {
     const std::vector<std::byte> numbers(64, std::byte{7});
@@ -202,7 +202,7 @@ TEST_F(PackedSource, OtherFilesAreNotTheOriginal) {
   const std::vector<float> one{1.0f};
   more.add_floats("another", {1}, one);
   EXPECT_FALSE(is_packed_from(packed, parsed(more.builder().build())));
-  // A key of the packed file gets the name of one that has another type, or loses its name.
+  // A key of the packed file gets the name of a key that has another type, or a name that is not known.
   const auto renamed = [&](std::string_view from, std::string_view to) {
     EXPECT_EQ(from.size(), to.size());
     PageAligned changed(bytes);
@@ -229,7 +229,8 @@ TEST_F(PackedSource, BeginsAsAPackedFile) {
   }
 }
 
-// The key with the checksums of the tensors is renamed, or its numbers are said to be narrower and therefore more.
+// The test renames the key with the checksums of the tensors. In a second file, it declares these checksums as numbers of half the
+// size, and therefore as twice as many.
 TEST_F(PackedSource, VerifyingNeedsAChecksumOfEachTensor) {
   const std::vector<std::byte> bytes = packed_tiny();
   const GgufFile packed = parsed(bytes);

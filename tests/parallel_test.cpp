@@ -232,7 +232,7 @@ TEST(Parallel, KeepsACopyOfWhatIsMadeOnTheSpot) {
             (std::vector<std::size_t>{0, 2, 4}));
 }
 
-// A loop as a C library may have it: it takes a function and a pointer for it, and nothing else.
+// A loop as a C library may have it: it takes a function and a pointer that it passes to this function, and nothing else.
 void c_library_for(void (*task)(void*, std::size_t), void* data, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) task(data, i);
 }

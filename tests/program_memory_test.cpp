@@ -32,10 +32,10 @@ class ProgramMemory : public ProgramTest {
     return {status, process.out, process.err};
   }
 
-  // Whether the last line of the text is one of the program's messages. Notes about the model may stand before it.
+  // Returns whether the last line of the text is one of the program's messages. Notes about the model may stand before it.
   static bool ends_in_a_message(const std::string& text) {
     if (!text.ends_with('\n')) return false;
-    const std::size_t last = text.rfind('\n', text.size() - 2);  // npos + 1 is 0
+    const std::size_t last = text.rfind('\n', text.size() - 2);  // npos if there is only one line; npos + 1 is 0
     return text.compare(last + 1, 8, "stilla: ") == 0;
   }
 
@@ -76,8 +76,8 @@ TEST_F(ProgramMemory, PackEndsInALine) {
 TEST_F(ProgramMemory, InspectEndsInALine) { sweep({"inspect", path("yes.gguf")}); }
 TEST_F(ProgramMemory, TokenizeEndsInALine) { sweep({"tokenize", "-m", path("yes.gguf"), "some text"}); }
 
-// The program allocates memory only as it uses it. Tested are an input file without an end, and a window of penalties that is
-// as long as its option allows.
+// The program allocates memory only as it uses it. The test has an input file without an end, and a window of penalties that is as
+// long as its option allows.
 TEST_F(ProgramMemory, NothingIsAskedForAtOnceThatIsNotUsed) {
   const std::string limited = "sh -c \"ulimit -v 4000000; '" + std::string(program) + "' ";
   const auto status = [](const std::string& command) {

@@ -33,7 +33,7 @@ TEST_F(ProgramTest, NpuListNamesEachNumbersSource) {
   }
 }
 
-// The tables of Hexagon and XDNA2 hold the numbers of kernels/README.md. NPU4 has no table, which is said.
+// The tables of Hexagon and XDNA2 hold the numbers of kernels/README.md. There is no table for NPU4, and the program says so.
 TEST_F(ProgramTest, NpuScheduleIsATable) {
   const Finished table = run_program({"npu", "schedule"});
   ASSERT_EQ(table.status, 0) << table.err;

@@ -58,7 +58,7 @@ TEST_F(ProgramTalk, AThoughtCanBeCutOrLeftOut) {
 
   const Finished off = run({"6", "--think", "off"});
   EXPECT_EQ(off.out, "ababab\n");
-  EXPECT_TRUE(contains(off.err, "prompt 27 tokens")) << off.err;  // with <think>\n\n</think>\n\n at its end
+  EXPECT_TRUE(contains(off.err, "prompt 27 tokens")) << off.err;  // the prompt ends with <think>\n\n</think>\n\n
   EXPECT_FALSE(contains(off.err, "thought")) << off.err;
 }
 
@@ -156,8 +156,8 @@ TEST_F(ProgramTalk, SamplingOptionsReachTheSampler) {
   EXPECT_NE(text({"--temp", "100", "--top-k", "1", "--mirostat", "2"}), six);
 }
 
-// A draft model guesses tokens for the model, and the text stays the same. The draft model is the model's own file, another
-// file with the same weights, or one that cannot guess for this model.
+// A draft model guesses tokens for the model, and the text stays the same. The draft model is the model's own file, the same model
+// in another format, or one that cannot guess for this model.
 TEST_F(ProgramTalk, ADraftModelWritesTheSameText) {
   const std::string models = std::string(test_data) + "/../../examples/models/";
   const auto text = [&](std::vector<std::string> more) {
@@ -228,8 +228,8 @@ TEST_F(ProgramTalk, AReaderThatLeavesEndsItQuietly) {
   ASSERT_TRUE(process.wait_for(again));
   process.close_output();
   EXPECT_EQ(process.finish(), 1);
-  // Nothing may be written to standard error because the reader has closed the pipe. But it may hold one line that was written
-  // before that, and says that the text repeats itself.
+  // The closed pipe must not cause a message on standard error. But standard error may hold one earlier line, which says that the
+  // text repeats itself.
   const bool is_one_line = process.err.find('\n') == process.err.size() - 1;
   EXPECT_TRUE(process.err.empty() || (contains(process.err, "circles") && is_one_line)) << process.err;
 }
@@ -458,8 +458,8 @@ TEST_F(ProgramTalk, LinesCanBeEdited) {
 #if STILLA_LIBEDIT
   process.write_input(
       "\x1b[A\x1b[D\x1b[D"
-      "wide \xe4\xbd\xa0\xe5\xa5\xbd \r");  // the last line again, with more in front of it
-  ASSERT_TRUE(process.wait_for("prompt 35 tokens")) << process.out;  // 23 tokens, and 12 bytes
+      "wide \xe4\xbd\xa0\xe5\xa5\xbd \r");  // recalls the last line, and inserts text in front of it
+  ASSERT_TRUE(process.wait_for("prompt 35 tokens")) << process.out;  // 23 tokens as for `hi`, and 12 for the inserted bytes
   ASSERT_TRUE(process.wait_for("> ")) << process.out;
 #endif
   process.write_input("a\\\rb\r");  // one message of two lines
@@ -468,7 +468,7 @@ TEST_F(ProgramTalk, LinesCanBeEdited) {
   process.write_input("/exit\r");
   EXPECT_EQ(process.finish(), 0) << process.out;
 
-  // Ctrl-D ends the chat also when it is typed before the line editor has the terminal, and directly behind a message.
+  // Ctrl-D also ends the chat if it is typed before the line editor controls the terminal, or directly behind a message.
   Process early({"chat", "-m", path("yes.gguf"), "--temp", "0"}, Process::Streams::terminal);
   early.write_input("\x04");
   EXPECT_EQ(early.finish(), 0) << early.out;
@@ -496,8 +496,8 @@ TEST_F(ProgramTalk, CtrlCStopsAnAnswerAndThenTheChat) {
   }
 }
 
-// Without -m, the program runs the model that is embedded in it. This model is committed together with the program, so the
-// expected texts belong to it.
+// Without -m, the program runs the model that is embedded in it. This model is committed together with the program, so the test
+// can expect exactly the texts that it writes.
 TEST_F(ProgramTalk, WithoutAModelTheEmbeddedOneThinks) {
   const Finished ended = run_program({"run", "--temp", "0", "-p", "What is 347 + 589?"});
   EXPECT_EQ(ended.status, 0);

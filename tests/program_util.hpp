@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What tests of the program `stilla` share: they run it with pipes or on a terminal, and make small models that say what a test
-// wants. Such a model is a table: after token a comes token next[a]. Its layers add nothing, because all their weights are 0. The
-// embedding of a is the unit vector of a, and row next[a] of the head is the same vector.
+// wants. Such a model is a table: after token `a` comes token `next[a]`. Its layers add nothing, because all their weights are 0.
+// The embedding of token `a` is 1 in column `a` and 0 elsewhere, and row `next[a]` of the head is 1 in the same column.
 #pragma once
 
 #include <poll.h>

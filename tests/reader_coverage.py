@@ -22,7 +22,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "coverage"
 TESTS = ["checked_test", "damaged_weights_test", "gguf_test", "imatrix_test", "kv_cache_test", "mapped_file_test", "model_tests",
          "reading_tests"]
-# What reads bytes that somebody else wrote, less two headers that write files and catch signals.
+# The headers that read bytes which somebody else wrote. Two headers of these folders are left out (NO_READERS), because they write
+# files and catch signals.
 READERS = ["include/stilla/io/*.hpp", "include/stilla/model/config.hpp", "include/stilla/model/required_tensors.hpp",
            "include/stilla/model/session_file.hpp", "include/stilla/text/source_tokenizer.hpp", "include/stilla/text/token_table.hpp",
            "include/stilla/text/token_types.hpp", "include/stilla/text/chat_template.hpp", "include/stilla/text/jinja/*.hpp"]
@@ -35,7 +36,7 @@ def run(*command, **more):
 
 
 def measure():
-    """Builds, runs the tests and the hostile files, and merges what they counted."""
+    """Builds the programs, runs the tests and the hostile files, and merges the counts of all runs. Returns the programs' paths."""
     counts, files = BUILD / "counts", BUILD / "hostile"
     for folder in (counts, files):
         shutil.rmtree(folder, ignore_errors=True)

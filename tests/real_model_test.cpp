@@ -107,8 +107,8 @@ struct Distance {
   std::size_t positions = 0, same_winner = 0;
 };
 
-// Adds to the sums of d how far the logits at one position are from those of transformers. The Kullback-Leibler divergence is
-// computed for the tokens that transformers holds most likely, with all other tokens counted as one. It is at most the true
+// Adds the distance of the logits at one position from those of transformers to the sums in `d`. The Kullback-Leibler divergence
+// is computed for the tokens that transformers holds most likely, with all other tokens counted as one. It is at most the true
 // divergence, and close to it, because these tokens have nearly all the probability.
 void add(Distance& d, std::span<const float> logits, std::span<const float> row, std::span<const float> sampled, double log_sum_exp) {
   for (std::size_t i = 0; i < sample; ++i) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Renders the chat template on standard input with one of the conversations of tests/golden/templates.json, the one with this
-// number. make_template_golden.py --files runs the program:
+// Reads a chat template from standard input, and renders it with conversation NUMBER of tests/golden/templates.json.
+// make_template_golden.py --files runs the program:
 //
 //   render_template templates.json NUMBER < template.jinja
 #include <cstdio>

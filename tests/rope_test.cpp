@@ -40,10 +40,10 @@ TEST(RopeTable, IsRightToTheLastBit) {
       for (const auto& [found, value] : {std::pair(t.cos[i], expected[i]), std::pair(t.sin[i], expected[dim / 2 + i])}) {
         const double error = std::fabs(double{found} - value);
         worst = std::fmax(worst, error);
-        // The bound is half an ulp (unit in the last place) of a float below 1, plus the error of the angle, which is 131071 e^-a: 131071
-        // is the largest position, and a is the logarithm of the frequency's inverse. The factor e^-a is off by 2e-16 (1 + a) of itself,
-        // and (1 + a) e^-a is at most 1, so this error is at most 2e-16. The product with the position has such an error too, hence
-        // 4e-16, times 131071.
+        // The bound is half an ulp (unit in the last place) of a float below 1, plus the error of the angle. The angle is at most
+        // 131071 e^-a: 131071 is the largest position, and a is the logarithm of the frequency's inverse. The relative error of
+        // e^-a is 2e-16 (1 + a). Since (1 + a) e^-a is at most 1, the absolute error of e^-a is at most 2e-16. The product with
+        // the position has such an error too. So the error of the angle is at most 131071 * 4e-16.
         ASSERT_LE(error, 0x1p-25 + 131071 * 4e-16) << i;
       }
     }
@@ -94,10 +94,10 @@ TEST(RopeGolden, ScalarIsCloseToPyTorch) {
     for (std::size_t h = 0; h < 2; ++h) {
       const std::vector<float> y = rotated<Scalar>(std::span(x).subspan(h * head_dim, head_dim), t, half_split);
       for (std::size_t i = 0; i < head_dim; ++i) {
-        // RoPE makes each value of a rotated pair from two products and their sum. Both values of the pair before are at most 1 in
-        // magnitude. Cosine and sine are off by half an ulp each (u is half an ulp of 1; the error is u / 2). Each product and the sum
-        // are rounded once, by u times their size, which is at most 1 for a product and at most sqrt 2 for the sum. The last term of the
-        // bound is the error of the cosine and sine that comes from the error of the angle.
+        // RoPE makes each value of a rotated pair from two products and their sum. Before the rotation, both values of the pair
+        // are at most 1 in magnitude. Cosine and sine are off by half an ulp each (u is half an ulp of 1; the error is u / 2).
+        // Each product and the sum are rounded once, by u times their size, which is at most 1 for a product and at most sqrt 2
+        // for the sum. The last term of the bound is the error of the cosine and sine that comes from the error of the angle.
         ASSERT_LE(std::fabs(double{y[i]} - expected[h * head_dim + i]), 4 * unit_roundoff + 131071 * 8e-16) << i;
       }
     }

@@ -214,7 +214,7 @@ TEST(Candidates, ARowGivesWhatItsListDoes) {
       const std::uint32_t id = row().at(u).id;
       ASSERT_GT(row().weight({logits[id], id}, highest), 0.0);
       if (id == list().at(u).id) continue;
-      // The number u draws the token in whose part of the total weight u * total lies. Here this is near the border of two tokens.
+      // The row and the list may draw different tokens only if u * total is near the border between the parts of two tokens.
       double place = u * total;
       for (std::uint32_t j = 0; j <= std::min(id, list().at(u).id); ++j) {
         if (!std::isnan(logits[j])) place -= row().weight({logits[j], j}, highest);
@@ -385,7 +385,7 @@ TEST(SamplingChain, PaddingBansBiasesAndMasks) {
     EXPECT_EQ(ids, temperature == 0.0f ? Ids{2} : (Ids{2, 6, 8}));
     EXPECT_EQ(sampler.sample(logits, [](std::uint32_t) { return false; }), std::nullopt);
     EXPECT_EQ(sampler.sample(logits, [](std::uint32_t id) { return id == 3 || id == 50; }), std::nullopt);
-    EXPECT_EQ(sampler.sample(logits, [](std::uint32_t id) { return id == 4; }), 4u);  // impossible, but no other token is allowed
+    EXPECT_EQ(sampler.sample(logits, [](std::uint32_t id) { return id == 4; }), 4u);  // its logit is -infinity, but no other is allowed
   }
   // The option logit_bias adds to a logit: a bias of ln 3 makes a token three times as likely.
   SamplingOptions options = plain();

@@ -277,12 +277,12 @@ class Penalties : public ::testing::Test {
     Sampler sampler(options);
     for (int i = 0; i < times; ++i) sampler.accept(0);
     for (int i = 0; i < others; ++i) sampler.accept(2);
-    // The numbers `low`, `middle` and `high` number all floats in ascending order, so that the bisection meets every float.
+    // `low`, `middle` and `high` are positions in a list of all floats in ascending order, so the bisection can reach every float.
     std::uint32_t low = 0, high = 0xffffffffu;
     const auto rival = [](std::uint32_t at) { return std::bit_cast<float>(at >= 0x80000000u ? at - 0x80000000u : 0xffffffffu - at); };
     low = 0xffffffffu - std::bit_cast<std::uint32_t>(-100.0f);
     high = std::bit_cast<std::uint32_t>(100.0f) + 0x80000000u;
-    while (low + 1 < high) {  // the lower id wins ties: token 0
+    while (low + 1 < high) {  // if both logits are equal, token 0 wins, which has the lower id
       const std::uint32_t middle = low + (high - low) / 2;
       const std::vector<float> logits{logit, rival(middle), -200.0f};
       (sampler.sample(logits) == 0u ? low : high) = middle;

@@ -28,7 +28,7 @@ def train(name, vocabulary=1500, seed=7):
         remove_extra_whitespaces=False, split_digits=True, allow_whitespace_only_pieces=True, character_coverage=0.998,
         control_symbols=CONTROL, num_threads=1, minloglevel=2)
     settings.update(MODELS[name])
-    # The trainer would make tokens of rare characters until there is no room for others.
+    # Without this filter, the trainer would make tokens of rare characters until there is no room for others.
     common = {c for text in WORDS + CODE + PUNCTUATION for c in text} | {chr(c) for c in range(32, 127)}
     texts = [text for text in ("".join(c for c in text if c in common) for text in strings(6000, seed)) if text]
     sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(texts), model_writer=out, **settings)

@@ -286,7 +286,7 @@ KvCache small_cache(std::size_t positions) {
 }
 
 #if !defined(_WIN32)
-// A limit for the size of files imitates a disk that gets full at each place of the file.
+// A limit for the size of files imitates a disk that gets full while one part of the file after the other is written.
 TEST(SessionFile, AFullDiskLeavesNoFile) {
   const std::string path = ::testing::TempDir() + "session_test." + std::to_string(::getpid()) + ".full";
   std::signal(SIGXFSZ, SIG_IGN);
@@ -316,7 +316,8 @@ TEST(SessionFile, AFullDiskLeavesNoFile) {
 }
 #endif
 
-// A session that may hold any number of tokens reads a file that says that it holds nearly that many.
+// The session may hold any number of tokens. The file claims to hold so many tokens that the number of its bytes exceeds 64 bits,
+// or nearly does.
 TEST(SessionFile, SizesBeyond64BitsAreRefused) {
   SessionKind kind = small_kind();
   kind.context = std::numeric_limits<std::size_t>::max();

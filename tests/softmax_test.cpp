@@ -134,9 +134,9 @@ TYPED_TEST(SoftmaxOn, RowsOfAMatrix) {
   EXPECT_TRUE(same_bits(x, expected));
 }
 
-// Sampling uses two kernels on blocks of neighbouring logits. One finds the highest logit of each block, the other the sum of
-// each block's weights, which grow as e^(logit / temperature). Every target is compared with scalar, and scalar with its
-// description.
+// Sampling uses two kernels on blocks of neighbouring logits. One finds the highest logit of each block, the other the sum of each
+// block's weights, which grow as e^(logit / temperature). Every target is compared with scalar, and the results are compared with
+// the definition.
 TYPED_TEST(SoftmaxOn, BlocksOfLogits) {
   for (const std::size_t blocks : {0u, 1u, 2u, 5u}) {
     const std::size_t n = blocks * logit_block;

@@ -41,7 +41,6 @@ inline jinja::Value value_of_json(const Json& json, bool is_message) {
 }
 
 // Returns the variables that a template gets for one of the golden conversations. They point to names in the conversation, which
-// Returns the variables that a template gets for one of the golden conversations. They point to names in the conversation, which
 // must live as long as the variables.
 inline jinja::Variables variables_of(const Json& conversation) {
   jinja::Variables out{{"bos_token", jinja::text_value("<s>")}, {"eos_token", jinja::text_value("</s>")}};

@@ -95,7 +95,7 @@ inline std::vector<float> special_values() {
           1e4f,  -1e4f, 1e18f,  -1e18f,  2e19f,  -2e19f,  3e38f,  -3e38f,  HUGE_VALF, -HUGE_VALF, std::nanf("")};
 }
 
-// Whether GGUF files can hold the format. If they can, gguf-py knows it too.
+// True if GGUF files can hold the format. If they can, gguf-py knows it too.
 template <class F>
 constexpr bool is_gguf_type = stilla::detail::is_in_list<F, GgufFormats>;
 
@@ -281,7 +281,7 @@ struct AsGtestTypes<TypeList<Ts...>> {
   using Types = ::testing::Types<Ts...>;
 };
 
-// Gives the instances of tests that run for each format the format's name.
+// For tests that run once for each format: each instance gets the name of its format.
 struct FormatNames {
   template <class F>
   static std::string GetName(int) {

@@ -23,7 +23,7 @@ namespace stilla { namespace {
 
 using Ids = std::vector<std::uint32_t>;
 
-// Returns a vocabulary with a token for each byte, and behind them the tokens `names`, all of one type.
+// Returns a vocabulary with a token for each byte, followed by the tokens `names`, which all have the type `type`.
 Vocabulary byte_vocabulary(const std::vector<std::string>& names, TokenType type) {
   Vocabulary vocabulary;
   vocabulary.pretokenizer = "qwen2";
@@ -176,7 +176,7 @@ TEST(TokenTypes, WhatTheTemplateWritesAndTheFileNames) {
             "token 256 '<im_user>' is taken for a control token, though the file gives it type 4 (the first of 2 such tokens)");
 }
 
-// The type of one token behind those of single bytes, if the file gives it the type `given`.
+// Returns the type that `token` gets if the file gives it the type `given`. The vocabulary also has a token for each byte.
 TokenType type_of(const std::string& token, TokenType given, const std::vector<std::string>& merges = {}) {
   Vocabulary vocabulary = byte_vocabulary({token}, given);
   vocabulary.merges = merges;
@@ -193,7 +193,7 @@ TEST(TokenTypes, OnlyNamesBetweenBarsAreMarkup) {
   }
 }
 
-// A name in brackets is markup where a template writes it. Brackets that do not belong together are none.
+// A name in brackets is markup where a template writes it. It is no markup if its two brackets do not belong together.
 TEST(TokenTypes, BracketsMustBelongTogether) {
   for (const auto& [token, is_markup] : {std::pair{"<im_user>", true},
                                          {"[im_user]", true},
@@ -208,7 +208,7 @@ TEST(TokenTypes, BracketsMustBelongTogether) {
   }
 }
 
-// If merges make a token, it can occur in every text, and is a word. Merges of other words do not matter.
+// If merges make a token, it can occur in every text, so it is a word and no markup. Merges of other words do not matter.
 TEST(TokenTypes, WhatMergesMakeIsAWord) {
   for (const char* name : {"<s>", "[INST]", "<think>"}) {
     const std::string text = name, merge = text.substr(0, 1) + " " + text.substr(1);

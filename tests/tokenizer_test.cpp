@@ -93,7 +93,7 @@ TEST_P(TokenizerGolden, WordsEqualHuggingFace) {
 
 TEST_P(TokenizerGolden, EveryByteStringSurvives) {
   Vocabulary vocabulary = golden_vocabulary(GetParam());
-  if (vocabulary.pretokenizer == "smollm") vocabulary.tokens.push_back("Ć");  // the byte that it lacks
+  if (vocabulary.pretokenizer == "smollm") vocabulary.tokens.push_back("Ć");  // the byte that this vocabulary lacks
   vocabulary.types.resize(vocabulary.tokens.size(), TokenType::normal);
   vocabulary.nfc = false;
   const Tokenizer tokenizer = make_tokenizer(vocabulary);
@@ -176,8 +176,8 @@ TEST(PreTokenizer, UnknownNameListsTheKnown) {
             "pre-tokenizer 'gpt-\\x01' is not supported; choose one by name: qwen2, deepseek-r1-qwen, llama-bpe, smollm, gpt-2, qwen35");
 }
 
-// Merges the tokens of a word by the definition of byte-pair encoding: the rule with the lowest rank is applied first, and of its
-// places in the text the leftmost one.
+// Merges the tokens of a word by the definition of byte-pair encoding: each step applies the rule with the lowest rank of all that
+// fit, at the leftmost place in the word where this rule fits.
 Ids merge_by_definition(const std::map<std::pair<std::uint32_t, std::uint32_t>, detail::MergeRule>& rules, Ids symbols) {
   while (true) {
     const detail::MergeRule* lowest = nullptr;
@@ -466,7 +466,7 @@ TEST(SentencePiece, EqualsTheDefinition) {
 
 TEST(SentencePiece, SpacesBytesAndMarkup) {
   Vocabulary vocabulary = sentencepiece_vocabulary({"▁", "h", "i", "▁h", "▁hi", "<0xC3>", "<0xA9>", "<0x0A>", "<think>", "<|im_end|>"});
-  const Tokenizer tokenizer = make_tokenizer(vocabulary);  // the file gives no types, so they are read off the texts
+  const Tokenizer tokenizer = make_tokenizer(vocabulary);  // without types, the tokenizer infers them from the tokens' texts
   EXPECT_EQ(tokenizer.kind(), VocabularyKind::sentencepiece);
   EXPECT_EQ(tokenizer.encode("hi"), Ids{7});
   EXPECT_EQ(tokenizer.encode("hi hi\n"), (Ids{7, 7, 10}));

@@ -16,7 +16,7 @@ namespace stilla { namespace {
 
 constexpr std::uint32_t last_code_point = 0x10ffff;
 
-// Compares how many code points each class has with what the Hugging Face library tokenizers 0.23.3 gives.
+// Compares the number of code points in each class with that of Hugging Face's library tokenizers 0.23.3.
 // tests/make_unicode_tables.py --check compares every code point.
 TEST(Unicode, ClassesHaveTheSizesOfTheReference) {
   std::array<std::size_t, 4> counts{};
@@ -64,8 +64,9 @@ TEST(Unicode, EveryCodePointSurvives) {
   }
 }
 
-// Tests all sequences of one to three bytes, and sequences of four bytes around the borders of the ranges. A sequence must be
-// valid UTF-8 exactly if it is the encoding of a code point; all bytes of others are taken singly.
+// Tests sequences of four bytes: every first byte from 0x80 on, every second byte, third bytes around the borders of the valid
+// range, and the fourth byte 0x80. A sequence must be valid UTF-8 exactly if it is the encoding of a code point. The bytes of an
+// invalid sequence are taken one by one.
 TEST(Unicode, InvalidSequencesAreSingleBytes) {
   std::size_t valid = 0;
   for (std::uint32_t first = 0x80; first < 0x100; ++first) {

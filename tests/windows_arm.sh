@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Compiles and links the program for Windows on Arm with Zig's clang, and inspects it: it must hold sdot and smmla, and need no
-# DLL but the system's. Then compiles and links the tests and examples, with a few formats. Nothing of all this is run. The default is
-# a few formats and little optimisation for the program too; --all compiles what users get.
+# Compiles and links the program for Windows on Arm with Zig's clang, and inspects it: it must contain the instructions sdot and
+# smmla, and need no DLL but the system's. Then compiles and links the tests and examples, with a few formats. Nothing of all this
+# is run. By default the program, too, is compiled with a few formats and little optimisation; --all compiles the program that
+# users get.
 #
 #   tests/windows_arm.sh [--all] [FOLDER]        default: build/windows-arm64
 #
@@ -26,7 +27,8 @@ for tool in "${STILLA_ZIG:-zig}" llvm-objdump-19 llvm-ar-19; do
   fi
 done
 
-# Includes <windows.h> before the library's headers and behind them: what both declare must be the same to clang.
+# Compiles the library's headers once behind <windows.h> and once in front of it. clang must find no contradiction between their
+# declarations.
 for text in '#include <windows.h>\n#include <stilla/stilla.hpp>\n' '#include <stilla/stilla.hpp>\n#include <windows.h>\n'; do
   mkdir -p "$out"
   printf '%b' "$text" > "$out/windows_h.cpp"

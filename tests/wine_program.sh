@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Compares stilla.exe under wine with the program of this machine. Tested are the same greedy text, files in folders with spaces
-# and letters of several alphabets, the program alone in such a folder, and output that nobody reads to its end.
+# Compares stilla.exe under wine with the program of this machine. Both must write the same greedy text. The tests also use files
+# in a folder whose name has spaces and letters of several alphabets, run the program alone in this folder, and do not read the
+# output to its end.
 #
 #   tests/wine_program.sh NATIVE STILLA.EXE [MODEL.gguf]...        WINEPREFIX as for wine
 #
-# Every MODEL writes 16 tokens. The formats of all must be compiled in both programs.
+# Both programs write 16 tokens with every MODEL, so both must be compiled with the formats of all these models.
 set -uo pipefail
 [ $# -ge 2 ] || { echo "wine_program.sh NATIVE STILLA.EXE [MODEL.gguf]..." >&2; exit 2; }
 native=$(realpath "$1") exe=$(realpath "$2")
@@ -27,8 +28,7 @@ claim() {  # TEXT COMMAND...: holds where the command succeeds
   shift
   if "$@"; then echo "holds   $text"; else echo "FAILS   $text" && failed=1; fi
 }
-# same TEXT ARGUMENT...: requires that both programs write the same bytes and end with the same status. Windows knows / as drive
-# Z.
+# same TEXT ARGUMENT...: requires that both programs write the same bytes and end with the same status. Under wine, / is drive Z.
 same() {
   local text=$1 here there
   shift

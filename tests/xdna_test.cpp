@@ -118,7 +118,7 @@ TEST(XdnaTiles, StandWhereTheyAreDrawn) {
 
 // mlir-aie's own host code arranges the bytes of bfp16 in the same places as Stilla, for the operand A (activations) and for B
 // (weights, which it receives as W, the transpose of B), and reads the same numbers from them. golden/xdna.bin, made by
-// golden/make_xdna_golden.py, holds what it does.
+// golden/make_xdna_golden.py, holds the results of that code.
 TEST(XdnaTiles, AreWhereMlirAiePutsThem) {
   constexpr std::size_t width = 64, height = 16;
   const auto record = [&](const char* what) -> const std::vector<double>& {
@@ -166,7 +166,7 @@ std::vector<double> walked_product(CoreTile tile, const std::byte* a, const std:
     double *upper = out, *lower = out + columns * shape.r * shape.t;
     for (std::size_t j = 0; j < columns; j += 2) {
       const std::byte *a0 = a + z * inner * a_block, *a1 = a0 + inner * a_block;
-      const std::size_t next = form == Form::bfp16 ? b_block : columns * b_block;  // from one k to the next one
+      const std::size_t next = form == Form::bfp16 ? b_block : columns * b_block;  // the distance from a block of B to the next one along k
       const std::byte* b0 = b + j * (form == Form::bfp16 ? inner * b_block : b_block);
       const std::byte* b1 = b0 + (form == Form::bfp16 ? inner * b_block : b_block);
       for (std::size_t i = 0; i < inner; ++i, a0 += a_block, a1 += a_block, b0 += next, b1 += next) {

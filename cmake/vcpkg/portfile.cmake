@@ -2,7 +2,7 @@
 #
 # An overlay port of vcpkg, which installs the checkout that it lies in:   vcpkg install stilla --overlay-ports=cmake/vcpkg
 get_filename_component(source "${CMAKE_CURRENT_LIST_DIR}/../.." ABSOLUTE)
-set(VCPKG_BUILD_TYPE release)  # headers are the same in both
+set(VCPKG_BUILD_TYPE release)  # the headers are the same in a debug build
 
 vcpkg_cmake_configure(
   SOURCE_PATH "${source}"

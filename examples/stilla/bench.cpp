@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// stilla bench: measures the tokens per second of reading a prompt (pp) and of generating (tg), in llama-bench's columns. Every
-// test starts with an empty text, or with -d behind a text of that many tokens, whose time does not count. The first run of each
-// test warms up and does not count. Two columns are added: the speed that this machine's memory and multipliers would allow,
-// measured around every run, and the share of it that was reached.
+// stilla bench: measures the tokens per second of reading a prompt (pp) and of generating (tg), and prints them in llama-bench's
+// columns. Every test starts with an empty text. With -d N it starts behind a text of N tokens, whose time does not count. The first
+// run of each test warms up and does not count. Two columns are added: the speed that this machine's memory and multipliers would
+// allow, measured around every run, and the share of it that was reached.
 //
 // The limit of a run is the longer of two times:
 //
@@ -188,8 +188,8 @@ class LimitProbe {
 struct Measured {
   std::vector<double> seconds;
   std::vector<double> rates;        // tokens per second
-  std::vector<double> limit_rates;  // the same for the limits around each run
-  Limit limit;                      // averages
+  std::vector<double> limit_rates;  // tokens per second that the limits around each run allow
+  Limit limit;                      // the average of all runs
   Work work;
   std::uint64_t checksum = 0;
 };

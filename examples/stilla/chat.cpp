@@ -219,7 +219,7 @@ class Chat {
     return ids;
   }
 
-  // Returns the prompt for the messages so far, or nothing if it does not fit or the template refuses it.
+  // Returns the prompt for the messages so far, or nothing if the prompt does not fit or the template refuses the messages.
   std::optional<std::vector<std::uint32_t>> prompt() {
     stilla::Result<stilla::ChatPrompt> whole = conversation_.prompt(template_);
     if (!whole) {
@@ -322,7 +322,7 @@ class Chat {
   Conversation conversation_;
   Generation total_;
   bool told_of_commands_ = false;
-  int status_ = 0;  // at the end: 1 if a turn failed
+  int status_ = 0;  // the exit status: 1 if a turn failed
 };
 
 }  // namespace

@@ -90,7 +90,7 @@ class SavedMessages {
   int depth_ = outside;
   bool is_list_ = false;
   std::size_t member_ = 0;  // index of the message's member that is being read
-  unsigned seen_ = 0;       // a bit for each of its members that was read
+  unsigned seen_ = 0;       // a bit for each member of this message that was read
 };
 
 }  // namespace

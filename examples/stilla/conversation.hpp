@@ -48,8 +48,8 @@ class Conversation {
 
   // Returns the conversation as JSON for a saved session: {"messages":[{"ids":[1,2],"role":"user","text":"hi"}, ...]}
   std::string to_json() const;
-  // Reads the messages from the JSON of a saved session, which may come from anybody. It is refused unless it has exactly the form that
-  // to_json() writes, with tokens of the vocabulary that are not control tokens.
+  // Reads the messages from the JSON of a saved session, which may come from anybody. The JSON is refused unless it has exactly the
+  // form that to_json() writes, with tokens of the vocabulary that are not control tokens.
   stilla::Result<std::vector<stilla::ChatMessage>> from_json(std::string_view text) const;
   void replace(std::vector<stilla::ChatMessage> messages) { messages_ = std::move(messages); }
 

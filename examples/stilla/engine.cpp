@@ -81,7 +81,7 @@ struct Engine::State {
   EngineOptions options;
   std::optional<stilla::ThreadPool> pool;
   stilla::Model model;
-  OnnxruntimeBody body;  // null: the layers run in this program
+  OnnxruntimeBody body;  // body.body is null if the layers run in this program
   stilla::Session session;
   std::optional<stilla::Model> draft_model;
   std::optional<stilla::Session> draft;

@@ -29,8 +29,8 @@ namespace program {
 struct EngineOptions {
   std::size_t threads = 1;
   std::size_t context = 0;  // 0: the model's context
-  std::optional<stilla::KvType> kv_type = std::nullopt;              // none: by the model's size
-  std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
+  std::optional<stilla::KvType> kv_type = std::nullopt;              // none: the model's size decides
+  std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: the model's size decides
   std::size_t batch = 512;
   std::optional<stilla::FormatId> weights;  // the format that the layers are requantised to; none: as in the file
   // What runs the layers: empty for the CPU, or a device that multiplies their matrices (device_matrix.hpp), or onnxruntime, which
@@ -42,7 +42,8 @@ struct EngineOptions {
   bool verifies = false;    // whether packed files are compared with their checksums
 };
 
-// What a model source says of its model. The source has been checked to have every tensor that the model needs.
+// What a model source (a GGUF file or a Hugging Face folder) says of its model. The source has been checked to have every tensor that
+// the model needs.
 struct ModelFacts {
   std::string architecture;
   std::string name;            // printable; may be empty
@@ -89,7 +90,8 @@ class Engine {
   // Whether the logits of several ids that are evaluated in one call have the same bits as if each id were evaluated by itself.
   bool batches_are_exact() const;
 
-  // Functions for the text: its length, its ids, the number of positions it can have, and how to remove ids at its end.
+  // Functions for the text. size() and ids() return its length and its ids, and context() the number of positions that it can have.
+  // truncate() removes its ids from the index `count` on.
   std::size_t size() const;
   std::span<const std::uint32_t> ids() const;
   std::size_t context() const;
@@ -98,8 +100,8 @@ class Engine {
   void truncate(std::size_t count);
   std::size_t cache_bytes() const;
 
-  // Saves the text with its keys and values to a file, and restores it. The note is any text that the caller wants to keep with it. A
-  // file that does not fit the model is refused, and then the engine's text stays as it is.
+  // Saves the text with its keys and values to a file, and restores it. The note is any text that the caller wants to keep with the
+  // saved text. A file that does not fit the model is refused, and then the engine's text stays as it is.
   stilla::Status save(const std::string& path, std::string_view note) const;
   // Before restore() replaces the engine's text by the saved one, it calls `accept` with the ids and the note that the file holds. If
   // accept() returns an error, nothing changes: the file may come from anybody.
@@ -124,7 +126,7 @@ class Engine {
   // Appends ids to the text, batch by batch. Calls `sink` with the logits of every position, row after row. A row is valid until the next
   // batch is evaluated.
   void evaluate_all(std::span<const std::uint32_t> ids, const std::function<void(std::span<const float> row)>& sink);
-  // Appends ids to the text whose logits are not needed.
+  // Appends ids to the text without returning logits.
   void append(std::span<const std::uint32_t> ids);
 
   // Returns the library's object for the text and its keys and values (model/forward.hpp).
@@ -148,9 +150,9 @@ class Engine {
   std::unique_ptr<State> state_;
 };
 
-// The memory that the program needs for a model, computed with the same sums as in the library (pack.hpp, kv_cache.hpp,
-// model/forward.hpp). It includes a row of logits, although greedy choice and top-k do not need that row. If kv_type is not given, the
-// type of the cache is the one that a session would choose.
+// The memory that the program needs for a model, computed by the same formulas as in the library (pack.hpp, kv_cache.hpp,
+// model/forward.hpp). It includes a row of logits, although greedy choice and top-k do not need that row. If kv_type is not given,
+// the type of the cache is the one that a session would choose.
 struct MemoryNeeds {
   std::uint64_t weights = 0;  // packed matrices, and norms and biases as floats
   std::uint64_t kv_cache = 0;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The streaming loop of `run` and `chat`. It evaluates the prompt and then repeats: sample, show, evaluate. It ends when the
-// model ends the text, when the limit, a stop text or the end of the context is reached, or when Ctrl-C was pressed. A thought
-// that reaches its budget is closed for the model, which then goes on to the answer.
+// model ends the text, when the limit, a stop text or the end of the context is reached, or when Ctrl-C was pressed. If a thought
+// reaches its budget, the loop appends tokens that close the thought, and the model goes on to its answer.
 #pragma once
 
 #include <cstddef>
@@ -34,7 +34,7 @@ struct Generation {
   std::vector<std::uint32_t> ids;  // the generated ids, without the one that ended the text
   std::size_t tokens = 0;          // the number of generated tokens, with the one that ended the text
   double seconds = 0;
-  std::size_t answer_begin = 0;    // index in `ids` of the first one behind the thought
+  std::size_t answer_begin = 0;    // index in `ids` of the first id behind the thought
   std::size_t thought_tokens = 0;
   double thought_seconds = 0;
   bool was_cut = false;            // the thought reached its budget

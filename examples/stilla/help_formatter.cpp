@@ -29,7 +29,7 @@ std::string HelpFormatter::entry(const std::string& name, const std::string& des
   const std::string gap(column, ' ');
   std::string out = wrapped("  " + name, columns_);
   if (description.empty()) return out + "\n";
-  const std::size_t length = out.size() - (out.rfind('\n') + 1);  // of the last line
+  const std::size_t length = out.size() - (out.rfind('\n') + 1);  // the length of the last line
   out += length < column ? gap.substr(length) : "\n" + gap;
   return out + CLI::detail::find_and_replace(wrapped(description, columns_ - column), "\n", "\n" + gap) + "\n";
 }

@@ -28,9 +28,9 @@ std::optional<std::string> read_plain_line(bool goes_on) {
 
 namespace {
 
-// Handles a Ctrl-D that was typed while the model was loading or answering, when the editor did not control the terminal. Linux
-// keeps it as an end of input without a byte before it. The editor would read it as a zero byte, which means nothing to the
-// editor.
+// Takes a Ctrl-D that was typed while the model was loading or answering, when the editor did not control the terminal. Returns
+// whether there was one. Linux keeps such a Ctrl-D as an end of input without a byte before it. The editor would read it as a zero
+// byte, which means nothing to the editor.
 bool takes_end_of_input() {
   pollfd terminal{STDIN_FILENO, POLLIN, 0};
   int bytes = 0;

@@ -17,7 +17,7 @@
 
 namespace program {
 
-// Prints the notes on what the model file says and this program does not understand.
+// Prints the notes, which name what the model file says and this program does not understand.
 void report_notes(const ModelFacts& facts);
 
 // What the first step of loading gives: the model file's metadata, the model's dimensions and the tokenizer. The weights are not
@@ -30,8 +30,8 @@ struct OpenedModel {
 };
 OpenedModel open_model(const ModelOptions& options);
 
-// Returns the tokenizer of a model file or folder. If `pretokenizer` is not empty it replaces the way in which the file says that
-// text is split into words. Notes on it go to standard error.
+// Returns the tokenizer of a model file or folder. If `pretokenizer` is not empty, it names the way in which text is split into
+// words, and what the file says of that is ignored. Notes on the tokenizer go to standard error.
 stilla::Tokenizer open_tokenizer(const stilla::ModelSource& source, const std::string& pretokenizer = {});
 // Returns the tokenizer as open_tokenizer() does, but prints no notes. An error says how to get around the problem.
 stilla::Result<stilla::Tokenizer> try_tokenizer(const stilla::ModelSource& source, const std::string& pretokenizer = {});

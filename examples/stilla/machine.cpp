@@ -72,8 +72,8 @@ nlohmann::ordered_json feature_words(const stilla::CpuInfo& cpu) {
   const auto leaf = [](const stilla::CpuInfo::Leaf& words) {
     return nlohmann::ordered_json::array({hex(words.eax), hex(words.ebx), hex(words.ecx), hex(words.edx)});
   };
-  // In leaf 1 of CPUID, bits 31 to 24 of ebx say on which of the machine's CPUs the process runs at the moment. That does not describe the
-  // machine, so they are cleared.
+  // In leaf 1 of CPUID, bits 31 to 24 of ebx say on which of the machine's CPUs the process runs at the moment. This does not
+  // describe the machine, so these bits are cleared.
   stilla::CpuInfo::Leaf leaf1 = cpu.leaf1;
   leaf1.ebx &= 0x00ffffffu;
   out["cpuid_1"] = leaf(leaf1);

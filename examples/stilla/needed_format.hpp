@@ -15,8 +15,9 @@
 
 namespace program {
 
-// Ends the command with an error that lists the formats of this kind, unless `weights` is one of them. is_of_kind(F{}) says whether
-// format F is of this kind. `kind` describes it for the message, for example "codes can be chosen".
+// Ends the command with an error unless `weights` is a format of the kind that `option` needs. The error lists all formats of this
+// kind. is_of_kind(F{}) says whether format F is of this kind. `kind` completes the message "a format whose ...", for example with
+// "codes can be chosen".
 template <class IsOfKind>
 void check_needed_format(std::optional<stilla::FormatId> weights, std::string_view option, std::string_view kind, IsOfKind is_of_kind) {
   bool is_one = false;

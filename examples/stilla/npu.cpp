@@ -37,7 +37,7 @@ struct NpuOptions {
 
 std::string gigabytes(std::uint64_t bytes) { return bytes_text(static_cast<double>(bytes)); }
 
-// Prints what is known of NPUs.
+// Returns what is known of an NPU, as text.
 
 std::string descriptor_text(const stilla::NpuDescriptor& npu) {
   std::string out = fmt::format("{}: {}, {}, by {}\n", npu.name, npu.family, npu.product, npu.stack);
@@ -71,7 +71,7 @@ int list(const NpuOptions& options) {
   return 0;
 }
 
-// Prints how a model suits the known NPUs.
+// Returns the parts into which a model's layers are divided for an NPU, as text.
 
 std::string parts_text(const stilla::NpuFormVerdict& form) {
   if (form.parts.empty()) return "a layer is larger than a process can map";

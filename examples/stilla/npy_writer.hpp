@@ -29,8 +29,8 @@ class NpyWriter {
 
   std::string path_;
   std::optional<stilla::AtomicFile> whole_;
-  std::uint64_t offset_ = 0;  // where the next bytes go in that file
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> device_;  // used instead if the path is not a regular file
+  std::uint64_t offset_ = 0;  // where the next bytes go in whole_
+  std::unique_ptr<std::FILE, int (*)(std::FILE*)> device_;  // used instead of whole_ if the path is not a regular file
 };
 
 }  // namespace program

@@ -20,7 +20,8 @@ using stilla::Result;
 using stilla::Status;
 
 // Declarations from onnxruntime/core/session/onnxruntime_c_api.h of ONNX Runtime 1.22, as far as they are used. Objects are
-// opaque. A function that can fail returns null, or a status that must be released. File names are wide strings on Windows.
+// opaque. A function that can fail returns null if it succeeds, and otherwise a status that must be released. File names are wide
+// strings on Windows.
 struct OrtStatus;
 struct OrtEnv;
 struct OrtSession;

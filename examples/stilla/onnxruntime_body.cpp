@@ -149,7 +149,7 @@ class Cache {
   }
 
   // Copies keys and values of the first `count` tokens that the graph of `from` has just computed into this cache, where they stand at the
-  // positions from `first` on. What has no place here is left out.
+  // positions from `first` on. Keys and values for which this cache has no place are left out.
   void take(const Cache& from, std::size_t first, std::size_t count, std::size_t layers) {
     if (first >= places_) return;
     const std::size_t floats = std::min(count, places_ - first) * width_;

@@ -90,8 +90,8 @@ struct ModelOptions {
   std::string path;
   stilla::LoadMode load_mode = stilla::LoadMode::map;
   std::string target;  // empty: the best
-  std::optional<stilla::KvType> kv_type = std::nullopt;              // none: by the model's size
-  std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
+  std::optional<stilla::KvType> kv_type = std::nullopt;              // none: the model's size decides
+  std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: the model's size decides
   std::optional<stilla::FormatId> weights = std::nullopt;  // the format that the layers are requantised to; none: as in the file
   std::string imatrix;       // the file of an importance matrix for requantised layers; empty: none
   std::string pretokenizer;  // instead of the file's; empty: the file's
@@ -133,7 +133,7 @@ struct SamplingChoice {
 };
 void add_sampling_options(CLI::App& app, SamplingChoice& choice);
 // Turns the options into what a sampler for this vocabulary needs: a seed, and the tokens that hold a breaker (a text at which
-// DRY's search for repetitions ends). Padding rows of the head are excluded.
+// DRY's search for repetitions ends). A row of the head that only pads it, behind the last token, is never sampled.
 stilla::SamplingOptions sampling_options(const SamplingChoice& choice, const stilla::Tokenizer& tokenizer);
 
 // What happens to the thoughts of a reasoning model. With `off` the model is made to answer at once.

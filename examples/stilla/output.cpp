@@ -39,14 +39,14 @@ std::size_t line_length(std::string_view text, std::size_t columns) {
       fits = i;
       if (i == text.size() || text[i] == '\n') return i;
     }
-    if ((text[i] & 0xc0) != 0x80) ++characters;  // bytes within a UTF-8 character count no more
+    if ((text[i] & 0xc0) != 0x80) ++characters;  // only the first byte of a UTF-8 character counts
   }
   return text.size();
 }
 
 constexpr std::size_t fewest_columns = 40;  // a narrower terminal breaks lines itself
 
-// Writes "stilla: ", the text and `end` to standard error, as message() says.
+// Writes "stilla: ", the text and `end` to standard error, with lines broken and indented as message() does it.
 void write_text(std::string_view text, std::string_view end) {
   constexpr std::string_view name = "stilla: ", indent = "        ";
   const std::size_t found = stderr_columns();
@@ -98,7 +98,8 @@ std::string wrapped(std::string_view text, std::size_t columns) {
       line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
       std::string_view piece = line.substr(0, line_length(line, columns - std::min(indent, columns)));
       line.remove_prefix(piece.size());
-      piece = piece.substr(0, piece.find_last_not_of(' ') + 1);  // of several spaces, all but one can stand before the break
+      // If a line is broken at several spaces, all but one of them may be at the end of `piece`. These are removed.
+      piece = piece.substr(0, piece.find_last_not_of(' ') + 1);
       if (!piece.empty()) out.append(indent, ' ');
       out += piece;
       if (line.find_first_not_of(' ') == std::string_view::npos) break;

@@ -177,8 +177,8 @@ std::FILE* open_file(const std::string& path, const char* mode) {
 unsigned long process_id() { return GetCurrentProcessId(); }
 
 namespace {
-// Quotes an argument so that the Windows function CommandLineToArgvW reads it back: in quotes, with backslashes before a quote
-// doubled.
+// Quotes an argument so that the Windows function CommandLineToArgvW reads it back. The argument is put in quotes, a quote in it gets
+// a backslash, and backslashes before a quote are doubled.
 std::wstring quoted(const std::string& argument) {
   const std::wstring text = to_utf16(argument);
   std::wstring out = L"\"";

@@ -27,14 +27,14 @@ bool stderr_is_terminal();
 // terminal or does not tell.
 std::size_t stdout_columns();
 std::size_t stderr_columns();
-// Whether standard output is a terminal that can show dim text and wants it (NO_COLOR and TERM=dumb are honoured).
+// Whether standard output is a terminal that can show dim text, and the user wants it (NO_COLOR and TERM=dumb are honoured).
 bool stdout_has_styles();
 
 // Reads the next line of standard input, without its end. Returns false if there is none.
 bool read_line(std::string& line);
 
 // Converts a path in UTF-8 to the type that std::filesystem wants. On Windows the result of a long path is absolute, in the form in
-// which Windows takes it (mapped_file.hpp). So a name is added to a path before it is converted, and not afterwards.
+// which Windows takes it (mapped_file.hpp). So a name is added to a path before the path is converted, and not afterwards.
 std::filesystem::path file_path(const std::string& path);
 // Opens a file like fopen, with a path in UTF-8.
 std::FILE* open_file(const std::string& path, const char* mode);

@@ -11,7 +11,7 @@
 namespace program {
 namespace {
 
-// Returns the runs of digits in the text, at most `most` of them.
+// Returns the numbers in the text (neighbouring digits), in their order and at most `most` of them.
 std::vector<std::string_view> numbers_in(std::string_view text, std::size_t most) {
   constexpr std::string_view digits = "0123456789";
   std::vector<std::string_view> out;

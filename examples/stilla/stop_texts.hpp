@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The option --stop: texts before which an answer ends. A stop text may be split over tokens in any way. So bytes that may be the
-// beginning of a stop text are held back until that is known. If they turn out not to be one, they are shown then. Bytes of a
-// stop text are never shown. Each text has an automaton of Knuth, Morris and Pratt, so the time is linear in the length of the
+// beginning of a stop text are held back until later bytes decide that. If they do not begin a stop text, they are shown then. Bytes
+// of a stop text are never shown. Each text has an automaton of Knuth, Morris and Pratt, so the time is linear in the length of the
 // answer, whatever the answer is.
 //
 //   StopTexts stops({"User:"});
@@ -28,8 +28,8 @@ class StopTexts {
   // Ends the answer. Returns the bytes that are held back, unless a stop text was found.
   std::string finish();
 
-  // Returns the stop text that ended the answer, or nothing if none was found so far. If several end at the same byte it is the
-  // longest.
+  // Returns the stop text that ended the answer, or nothing if none was found so far. If several stop texts end at the same byte,
+  // this is the longest of them.
   const std::string& found() const { return found_; }
   // Returns the number of bytes of the answer from the stop text on.
   std::size_t bytes_not_shown() const { return bytes_not_shown_; }
@@ -37,8 +37,8 @@ class StopTexts {
  private:
   struct Matcher {
     std::string text;
-    // fallback[n] is for the case that the answer matched n bytes of the stop text and its next byte does not fit: it is the number
-    // of bytes of the stop text that are then still matched.
+    // fallback[n] is used when the answer ends with the first n bytes of the stop text and the next byte of the answer does not fit.
+    // It is the length of the longest shorter beginning of the stop text that the answer also ends with.
     std::vector<std::size_t> fallback;
     std::size_t matched = 0;
   };

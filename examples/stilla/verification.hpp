@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Compares a packed file with its checksums while the program works with it. Comparing reads every byte, so it would take a large
-// part of the time in which a packed file starts. It therefore begins when the first token is written, on a thread of its own.
+// Compares a packed file with its checksums while the program works with it. Comparing reads every byte. Before the first token it
+// would take a large part of the time in which a packed file starts. So it begins when the first token is written, on a thread of its
+// own.
 #pragma once
 
 #include <atomic>
@@ -34,7 +35,8 @@ class Verification {
   const stilla::GgufFile* file_;  // null if there is nothing to compare
 
   std::atomic<bool> is_done_{false}, is_ended_{false};
-  // The thread that compares writes the result and whether memory was short before it sets is_done_, and others read them only after it.
+  // The thread that compares writes result_ and lacks_memory_, and then sets is_done_. Other threads read the two only when is_done_
+  // is set.
   stilla::Status result_ = stilla::success();
   bool lacks_memory_ = false;
   std::thread thread_;

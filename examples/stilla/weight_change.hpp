@@ -25,7 +25,7 @@ namespace program {
 struct WeightChangeOptions {
   std::optional<stilla::Rotation> rotation = std::nullopt;
   std::string calibration;  // a text file; empty: none
-  std::string imatrix;      // an importance matrix; empty: none. It is not part of the WeightChange
+  std::string imatrix;      // an importance matrix; empty: none. WeightChange does not use it
 };
 
 // Adds the options --rotate, --calibrate and --imatrix.
@@ -35,9 +35,9 @@ std::string change_text(const WeightChangeOptions& options);
 
 class WeightChange {
  public:
-  // Prepares the changes that `options` asks for. weights: the format to which the layers' matrices are requantised; if it is not
-  // given, they keep the file's format. Ends the command with an error in these cases: a rotation is asked for and the model cannot be
-  // rotated; or --calibrate is given, and `weights` is not a format whose codes can be chosen, or its file has no text. The source
+  // Prepares the changes that `options` asks for. `weights` is the format to which the layers' matrices are requantised. If it is not
+  // given, they keep the file's format. Ends the command with an error in these cases: a rotation is asked for and the model cannot
+  // be rotated; or --calibrate is given, and `weights` is not a format whose codes can be chosen, or its file has no text. The source
   // must outlive this object. For --calibrate the model is opened and loaded a second time, because the text is evaluated with it.
   WeightChange(const WeightChangeOptions& options, const stilla::ModelSource& source, stilla::LoadMode load_mode,
                std::optional<stilla::FormatId> weights, stilla::Parallel parallel);

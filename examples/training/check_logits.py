@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Compares the program's logits with PyTorch's. PyTorch computes in float32 on the weights of a file of this model, with its own texts.
+"""Compares the program's logits with PyTorch's, for the same GGUF file. PyTorch computes in float32. The texts are unseen problems of
+data.py.
 
     examples/training/check_logits.py build/release/bin/stilla examples/models/stilla-drop-f16.gguf [-- --target scalar ...]
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Problems of arithmetic with thoughts that compute their answers, digit by digit.
 
-    python training/data.py                                  prints two examples of each kind
-    python training/data.py tests/golden/drop-problems.txt   writes the unseen problems of the accuracy table
+    python examples/training/data.py                                  prints two examples of each kind
+    python examples/training/data.py tests/golden/drop-problems.txt   writes the unseen problems of the accuracy table
 
 A thought first restates the problem in symbols, whatever its words were, then works on it place by place with every
 carry, borrow and digit brought down written out, so that no line needs more than one fact of the tables learned at school.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 PLACES = ("Ones", "Tens", "Hundreds", "Thousands", "Ten thousands")
 TEST_SHARE = 8
-TABLE_SEED, TABLE_PROBLEMS = 3, 1001  # of the accuracy table
+TABLE_SEED, TABLE_PROBLEMS = 3, 1001  # seed and number of the problems of the accuracy table
 OUTSIDE_THOUGHT = "I was not trained for this.\n"
 OUTSIDE_ANSWER = "I cannot answer this."
 
@@ -27,11 +27,11 @@ class Problem:
     kind: str
     question: str
     thought: str
-    answer: str         # what stands in \boxed{}; empty for a question outside this world
+    answer: str         # what stands in \boxed{}; empty for a question that the model cannot answer
     keys: list          # the whole problem first, then the problems that are its steps
 
     def response(self):
-        """(thought, what follows </think>)"""
+        """Returns the thought, and the text that follows </think>."""
         if not self.answer:
             return self.thought, "\n\n" + OUTSIDE_ANSWER
         return self.thought, "\n\nThe answer is \\boxed{" + self.answer + "}."
@@ -120,8 +120,9 @@ def divide(a, b):
 
 
 def compare(a, b, larger):
-    """One line: what is wanted, the digits from the left up to the first that differ, which of the two it is. What decides
-    stands in the line itself, and the place is decided before the number is copied."""
+    """Compares two numbers in one line of text. The line says what is wanted. Then it compares the numbers of digits or, if they are
+    equal, the digits from the left up to the first that differ. At its end it says which of the two it is, "first" or "second", and
+    then copies this number. So the line itself holds all that decides."""
     x, y = str(a), str(b)
     text = f"{'Larger' if larger else 'Smaller'} of {a} and {b}: "
     if len(x) != len(y):
@@ -136,7 +137,7 @@ def compare(a, b, larger):
 
 
 def select(numbers, larger):
-    """The first of `numbers` in the order that is asked for, by one comparison after the other."""
+    """Finds the largest or the smallest of `numbers` by one comparison after the other."""
     text, best, keys = ", ".join(map(str, numbers)) + "\n", numbers[0], []
     for other in numbers[1:]:
         line, best, key = compare(best, other, larger)
@@ -167,12 +168,12 @@ def number(rng, longest, shortest=1):
 
 
 def operand(rng):
-    """Of sums and differences: up to three digits, now and then four."""
+    """Returns an operand of a sum or a difference. It has up to three digits, now and then four."""
     return number(rng, 4, 4) if rng.random() < 0.1 else number(rng, 3) if rng.random() < 0.5 else number(rng, 3, 2)
 
 
 def near(rng, a):
-    """A number of the same length whose first digits are those of `a`."""
+    """Returns a number that is as long as `a`. Its first digits are those of `a`, and the others are random."""
     text = list(str(a))
     for i in range(rng.randrange(len(text)), len(text)):
         text[i] = str(rng.randint(1 if i == 0 and len(text) > 1 else 0, 9))
@@ -495,7 +496,7 @@ LAST = {addition: 8, subtraction: 14, multiplication: 14, comparison: 10, orderi
 
 
 def training_problems(rng, count, mix=KINDS):
-    """`count` problems of the training side, of each kind as many as `mix` says."""
+    """Returns `count` problems of the training side. `mix` gives the share of each kind."""
     out = []
     while len(out) < count:
         problem = rng.choices(list(mix), mix.values())[0](rng)
@@ -505,7 +506,7 @@ def training_problems(rng, count, mix=KINDS):
 
 
 def test_problems(seed, count, with_outside=False):
-    """`count` different problems of the test side, as many of each kind as of any other."""
+    """Returns `count` different problems of the test side, as many of each kind as of any other."""
     rng, kinds = random.Random(seed), [kind for kind in KINDS if with_outside or kind is not outside]
     out, seen = [], set()
     while len(out) < count:
@@ -518,7 +519,7 @@ def test_problems(seed, count, with_outside=False):
 
 
 def main():
-    """`data.py FILE` writes the problems of the accuracy table as lines KIND tab QUESTION tab ANSWER; without FILE, examples."""
+    """`data.py FILE` writes the problems of the accuracy table as lines KIND tab QUESTION tab ANSWER. Without FILE it prints examples."""
     if len(sys.argv) > 1:
         with open(sys.argv[1], "w", encoding="utf-8") as out:
             for p in test_problems(TABLE_SEED, TABLE_PROBLEMS):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model as GGUF: F16, and the same weights in Q4_0."""
+"""Writes the model as two GGUF files: one in F16, and one with the same weights in Q4_0."""
 import os
 
 from gguf import GGMLQuantizationType as T
@@ -9,7 +9,7 @@ from gguf.quants import quantize
 import tokenizer as tokenizers
 
 NAME = "stilla-drop"
-# The program names these as the questions that the model knows, when a question is of another kind (examples/stilla/scope.hpp).
+# The questions that the model knows. If a user asks another question, the program names them (examples/stilla/scope.hpp).
 SCOPE = ("arithmetic with whole numbers: sums and differences up to 4 digits, small products, division by one digit and remainders, "
          "which number is larger, sorting up to 4, and stories of two such steps")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Qwen2 in PyTorch, tensors named as in GGUF, and 4-bit rounding to train through."""
+"""Qwen2 in PyTorch. Tensors have the names that GGUF gives them. Training can round the weights to 4 bits."""
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,7 +23,8 @@ class Config:
 
 
 def round_q4_0(w):
-    """The weights that Q4_0 keeps: blocks of 32 along a row, scale = the value farthest from zero / -8, half precision."""
+    """Returns the weights as Q4_0 keeps them. Each block of 32 along a row has a scale in half precision: the value farthest
+    from zero, divided by -8."""
     blocks = w.reshape(-1, 32)
     farthest = blocks.gather(1, blocks.abs().argmax(1, keepdim=True))
     scale = farthest / -8
@@ -33,7 +34,7 @@ def round_q4_0(w):
 
 
 class Linear(nn.Linear):
-    """Rounds its weights to Q4_0 on the way forward while `rounding` is set; the gradient passes straight through."""
+    """Rounds its weights to Q4_0 in the forward pass while `rounding` is set. The gradient ignores the rounding."""
     rounding = False
 
     def used_weight(self):
@@ -49,7 +50,7 @@ class Linear(nn.Linear):
 
 
 def side_by_side(x, linears):
-    """The outputs of several Linear on one input, by one matrix product."""
+    """Returns the outputs of several Linear for one input, computed as one matrix product."""
     weight = torch.cat([l.used_weight() for l in linears])
     return F.linear(x, weight, None if linears[0].bias is None else torch.cat([l.bias for l in linears]))
 
@@ -88,8 +89,8 @@ def rope(x, cos, sin):
 
 
 def attention(q, k, v):
-    """The query heads of a KV head as one matrix product. PyTorch's own attention on CPUs takes three times as long to train
-    at these sizes."""
+    """Computes all query heads of a KV head as one matrix product. With PyTorch's own attention, training on CPUs takes three times
+    as long at these sizes."""
     (B, H, T, D), G = q.shape, k.shape[1]
     scores = (q * D**-0.5).reshape(B, G, H // G * T, D) @ k.transpose(2, 3)
     mask = torch.full((T, T), float("-inf"), dtype=scores.dtype).triu(1)

@@ -14,8 +14,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 VOCABULARY = 640
 CORPUS = 20000  # problems from which merges are learned
 
-# The special tokens, in the order of the real vocabulary. CONTROL tokens have no text; TEXT tokens are printed, as the tags of
-# the thought are.
+# The special tokens, in the order of the real vocabulary. The tokens in PRINTED are printed as text, such as the tags of the
+# thought. The others are control tokens, which have no text.
 BOS, EOS, USER, ASSISTANT = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"
 SPECIAL = [
     EOS, USER, ASSISTANT, BOS, "<|EOT|>", "<think>", "</think>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>",
@@ -38,7 +38,7 @@ class StillaTokenizer:
         return [e.ids for e in self.bpe.encode_batch_fast(texts, add_special_tokens=False)]
 
     def prompts(self, questions):
-        """As the chat template writes a first turn."""
+        """Returns the token ids of each question as the chat template writes the first turn of a chat."""
         return [[self.bos, self.user, *ids, self.assistant] for ids in self.encode(questions)]
 
     def responses(self, problems):
@@ -57,7 +57,7 @@ class StillaTokenizer:
 
 
 def train(problems):
-    """`problems` are what merges are learned from; the same ones give the same tokenizer."""
+    """Learns the merges from `problems`. The same problems give the same tokenizer."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split(Regex(WORDS), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])

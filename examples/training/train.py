@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains the model that the program carries: tokenizer, training, evaluation, learning curve, GGUF files.
 
-    pip install -r training/requirements.txt
-    examples/training/train.py        everything, to examples/models/; interrupted, the same command goes on where it stopped
+    pip install -r examples/training/requirements.txt
+    examples/training/train.py        does all of this and writes the files to examples/models/
 
-Muon trains the matrices of the layers, AdamW the rest. The learning rate is constant and falls linearly to zero over the last part.
-From QUANTISED on, every other step rounds its weights to Q4_0. The loss counts thought and answer only. Each worker is a process with
-one thread and its own share of a step's problems; the gradients of the workers are averaged.
+If the training is interrupted, the same command goes on where it stopped.
+
+Muon trains the matrices of the layers, and AdamW trains the rest. The learning rate is constant and falls linearly to zero over the
+last part. After the share QUANTISED of the steps, every other step rounds its weights to Q4_0. The loss counts thought and answer
+only. Each worker is a process with one thread and its own share of a step's problems; the gradients of the workers are averaged.
 
 Evaluation is exact: a problem counts as solved if every token of thought and answer is the most likely one. The thought follows from
 the question, so one pass over the expected text says what greedy decoding would write.
@@ -40,7 +42,7 @@ SAVE_EVERY = 50
 
 
 def batches(tokenizer, seed, chunk, workers, mix):
-    """The batches of CHUNK steps: CHUNK * workers lists of (prompt, response)."""
+    """Returns the batches of CHUNK steps, which are CHUNK * workers lists of (prompt, response)."""
     rng = random.Random(f"{seed} {chunk}")
     out = []
     while len(out) < CHUNK * workers:
@@ -54,7 +56,7 @@ def batches(tokenizer, seed, chunk, workers, mix):
             same, count = rest + of_length[length], TOKENS // length
             whole = len(same) // count * count
             out += [same[at:at + count] for at in range(0, whole, count)]
-            rest = same[whole:]  # the remaining ones join the next longer ones
+            rest = same[whole:]  # the remaining pairs join those of the next greater length
         out += [rest] if rest else []
     rng.shuffle(out)
     return out[:CHUNK * workers]
@@ -79,7 +81,8 @@ def tensors(pairs):
 
 @torch.no_grad()
 def evaluate(model, tokenizer, problems, quantised, training=False):
-    """{kind: (exact, of)}; `training`: with the arithmetic of training, faster and less exact."""
+    """Returns {kind: (problems solved exactly, all problems)}. `training` chooses the arithmetic of training, which is faster and less
+    exact."""
     pairs = list(zip(tokenizer.prompts([p.question for p in problems]), tokenizer.responses(problems)))
     order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
     result = {}

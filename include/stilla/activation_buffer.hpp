@@ -24,17 +24,17 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The bytes that an ActivationBuffer in memory of the caller needs for `rows` rows of `cols` values. Fewer rows or columns never
-// need more bytes. If the matmuls of the active target read rounded activations in an arrangement of their own (ArrangedActivations
-// in contract/activation_q8.hpp), its bytes are included. With `has_factors` there is room for a float for each row, by which the
-// row's results are multiplied. import_activations() needs the bytes of ActivationBits::sixteen with `has_factors`, which are also
-// enough for 8 bits. Returns impossible_bytes if no memory is large enough.
+// Returns how many bytes an ActivationBuffer in memory of the caller needs for `rows` rows of `cols` values. Fewer rows or columns
+// never need more bytes. If the matmuls of the active target read rounded activations in an arrangement of their own
+// (ArrangedActivations in contract/activation_q8.hpp), the bytes of this arrangement are included. With `has_factors` there is room for
+// a float for each row, by which the row's results are multiplied. import_activations() needs the bytes of ActivationBits::sixteen with
+// `has_factors`, which are also enough for 8 bits. Returns impossible_bytes if no memory is large enough.
 inline std::size_t activation_bytes(std::size_t rows, std::size_t cols, ActivationBits bits = ActivationBits::eight,
                                     bool has_factors = false);
 
 // With mixed activations this buffer holds all rows with 8 bits. A second buffer inside its memory holds the wide rows once more,
-// with 16 bits. After a buffer was moved from, it may be used again, after resize() or quantise(), if it owned its memory. Memory of
-// the caller goes to the buffer that it was moved to.
+// with 16 bits. A buffer that owned its memory may be used again after it was moved from; it then needs resize() or quantise(). Memory
+// of the caller goes along to the new buffer.
 class ActivationBuffer {
  public:
   explicit ActivationBuffer(ActivationBits bits = ActivationBits::eight) : wanted_bits_(bits), bits_(bits) {}
@@ -67,7 +67,7 @@ class ActivationBuffer {
             scales_are_powers_,
             wide_rows()};
   }
-  // Whether the activations that the buffer holds have 8 bits, 16 bits, or mixed.
+  // Says whether the activations that the buffer holds have 8 bits, have 16 bits, or are mixed.
   ActivationBits bits() const { return bits_; }
   bool is_mixed() const { return bits_ == ActivationBits::mixed; }
   std::int8_t* row_values(std::size_t m) { return at<std::int8_t>(parts_.values) + m * cols_; }
@@ -235,8 +235,9 @@ inline void ActivationBuffer::take_wide(const WideRows& like, TargetId form) {
 inline void ActivationBuffer::make_room_for_wide(TargetId form) {
   Wide& w = *wide_;
   if (w.count == 0) return;
-  // The memory of the wide rows has room for all rows of the buffer. But it was divided for the target that was active then. If
-  // another target is active now, its arrangement of the wide rows may not fit; they then have no arrangement.
+  // The memory of the wide rows has room for all rows of the buffer. But its size was chosen for the target that was active when the
+  // buffer was resized. If another target is active now, its arrangement of the wide rows may not fit. The wide rows then have no
+  // arrangement.
   if (!w.buffer.place(w.count, cols_, ActivationBits::sixteen, false, is_arranged_)) {
     (void)w.buffer.place(w.count, cols_, ActivationBits::sixteen, false, false);
   }

@@ -39,9 +39,9 @@ inline constexpr std::size_t attention_split_rows = 8;
 // of a chunk. With 64 tasks instead of 32, one thread takes 4 % longer (16384 positions, int8 cache).
 inline constexpr std::size_t attention_split_tasks = 32;
 inline constexpr std::size_t attention_max_chunks = 8;
-inline constexpr std::size_t attention_merged_heads = 4;  // heads that one task merges, one chunk after the other
+inline constexpr std::size_t attention_merged_heads = 4;  // a task merges the results of this many heads, chunk after chunk
 
-// How many floats of scratch memory `attention` wants for `rows` rows of `n_heads` heads that see up to `positions` positions. It is
+// Returns how many floats of scratch memory `attention` wants for `rows` rows of `n_heads` heads that see up to `positions` positions:
 // 0 for more than 8 rows, which need no scratch.
 constexpr std::size_t attention_scratch_floats(std::size_t rows, std::size_t n_heads, std::size_t head_dim, std::size_t positions) {
   if (rows > attention_split_rows) return 0;
@@ -116,7 +116,8 @@ struct AttentionPlan {
   QueryTeams teams;
   std::size_t tasks;
   bool is_split = false;
-  std::size_t chunks = 0, together = 1, groups = 1;  // chunks of a row; chunks of a task; tasks of a team
+  // If attention is split, a row has `chunks` chunks, a task computes up to `together` of them, and a team has `groups` tasks.
+  std::size_t chunks = 0, together = 1, groups = 1;
   std::size_t groups_of_heads = 1, merge_tasks = 0;
 };
 

@@ -93,8 +93,8 @@ typedef struct stilla_const_matrix {
   size_t rows, cols, stride;
 } stilla_const_matrix;
 
-/* Weights (format/format.hpp, layout/pack.hpp). A format is chosen by its name, for example "q4_0"; include/stilla/format/README.md lists the names. 0
- * is no format. */
+/* Weights (format/format.hpp, layout/pack.hpp). A format is chosen by its name, for example "q4_0";
+ * include/stilla/format/README.md lists the names. 0 is no format. */
 typedef uint32_t stilla_format;
 STILLA_C_EXPORT stilla_code stilla_format_by_name(stilla_format* out, const char* name, stilla_error* error);
 
@@ -124,11 +124,11 @@ STILLA_C_EXPORT stilla_code stilla_unpack_row(float* out, const stilla_weights* 
  * them. Several threads may multiply by the same activations at the same time. */
 typedef struct stilla_activations stilla_activations;
 STILLA_C_EXPORT stilla_code stilla_activations_create(stilla_activations** out, int bits /* 8 or 16 */, stilla_error* error);
-/* The same in `bytes` bytes of the caller's memory, on a 64-byte boundary, which must outlive the handle. Rounding then allocates
- * nothing, and is refused if stilla_activations_bytes() says that it needs more. Imported integers may need 16 bits. */
+/* Creates such a handle in `bytes` bytes of the caller's memory, on a 64-byte boundary, which must outlive the handle. Rounding then
+ * allocates nothing, and is refused if stilla_activations_bytes() says that it needs more. Imported integers may need 16 bits. */
 STILLA_C_EXPORT stilla_code stilla_activations_create_in(stilla_activations** out, int bits, void* memory, size_t bytes,
                                                          stilla_error* error);
-/* Refused: a shape for which no memory is large enough. */
+/* Computes the size of this memory. A shape for which no memory is large enough is refused. */
 STILLA_C_EXPORT stilla_code stilla_activations_bytes(size_t* out, size_t rows, size_t cols, int bits, stilla_error* error);
 STILLA_C_EXPORT void stilla_activations_free(stilla_activations* activations);
 /* Makes room for so many rows and columns. Rounding no more than these then allocates no memory. */
@@ -144,7 +144,7 @@ typedef struct stilla_integers {
   int is_unsigned;
   size_t rows, cols, stride;
   stilla_scale_for scale_for;
-  const float* scales; /* 1, [rows] or [rows][cols / block] */
+  const float* scales; /* one float, [rows] or [rows][cols / block] */
   const void* zero_points; /* as many as scales, of the values' type; NULL: 0 */
   size_t block; /* columns of a block, a multiple of 32; for STILLA_SCALE_FOR_BLOCK */
 } stilla_integers;
@@ -153,7 +153,7 @@ STILLA_C_EXPORT stilla_code stilla_import_activations(stilla_activations* out, c
 
 /* What a product does with its results while they are in the cache (matmul.hpp, epilogue.hpp). `run` is called once for each tile, by
  * the thread that computed it; several threads may call it at the same time for different tiles. It may change the values of its tile.
- * values[i * stride + j] is the result for row (token) row + i and column column + j. How large tiles are is not specified. */
+ * values[i * stride + j] is the result for row (token) `row` + i and column `column` + j. How large tiles are is not specified. */
 typedef struct stilla_tile {
   float* values;
   size_t rows, cols, stride;
@@ -163,7 +163,8 @@ typedef struct stilla_epilogue {
   void (*run)(void* object, const stilla_tile* tile); /* NULL: none */
   void* object;
 } stilla_epilogue;
-/* For the member `run`; the object is not used. silu: v / (1 + e^-v). gelu: v / 2 (1 + tanh(sqrt(2 / pi) (v + 0.044715 v^3))). */
+/* Functions for the member `run`, which do not use `object`. silu: v / (1 + e^-v).
+ * gelu: v / 2 (1 + tanh(sqrt(2 / pi) (v + 0.044715 v^3))). */
 STILLA_C_EXPORT void stilla_silu_tile(void* object, const stilla_tile* tile);
 STILLA_C_EXPORT void stilla_gelu_tile(void* object, const stilla_tile* tile);
 
@@ -282,7 +283,7 @@ typedef struct stilla_sampling {
   float repetition_penalty; /* 1: off */
   float presence_penalty; /* 0: off */
   float frequency_penalty; /* 0: off */
-  size_t penalty_window; /* tokens that these three look back */
+  size_t penalty_window; /* how many of the last tokens these three penalties see */
   size_t vocabulary; /* ids from here on are padding; 0: there is no padding */
   const char* order;
   uint64_t seed;
@@ -302,28 +303,29 @@ typedef struct stilla_model stilla_model;
 STILLA_C_EXPORT stilla_code stilla_model_load(stilla_model** out, const char* path, const stilla_parallel* parallel, stilla_error* error);
 STILLA_C_EXPORT void stilla_model_free(stilla_model* model);
 STILLA_C_EXPORT size_t stilla_model_vocabulary(const stilla_model* model);
-STILLA_C_EXPORT size_t stilla_model_context(const stilla_model* model); /* positions it was trained for */
+STILLA_C_EXPORT size_t stilla_model_context(const stilla_model* model); /* how many positions it was trained for */
 
-/* Text to tokens (text/tokenizer.hpp). Writes up to `room` ids to `ids`, and to *count how many ids there are. If *count is
+/* Turns text into tokens (text/tokenizer.hpp). Writes up to `room` ids to `ids`, and to *count how many ids there are. If *count is
  * larger than `room`, call the function again with as much room. Text never becomes control tokens. */
 STILLA_C_EXPORT stilla_code stilla_tokenise(const stilla_model* model, uint32_t* ids, size_t room, size_t* count, const char* text,
                                             size_t text_bytes, int add_bos, stilla_error* error);
-/* The prompt for a user's message, made with the model's own chat template. `system` is a system message, or NULL. */
+/* Makes the prompt for a user's message with the model's own chat template, and writes its ids as stilla_tokenise() does. `system` is a
+ * system message, or NULL. */
 STILLA_C_EXPORT stilla_code stilla_chat_prompt(const stilla_model* model, uint32_t* ids, size_t room, size_t* count, const char* system,
                                                const char* user, stilla_error* error);
-/* The bytes of a token, which may be only a part of a character. Writes up to `room` of them to `bytes`, and to *count how many
+/* Gets the bytes of a token, which may be only a part of a character. Writes up to `room` of them to `bytes`, and to *count how many
  * there are. A control token has no bytes unless show_control is set. */
 STILLA_C_EXPORT stilla_code stilla_token_bytes(const stilla_model* model, char* bytes, size_t room, size_t* count, uint32_t token,
                                                int show_control, stilla_error* error);
-STILLA_C_EXPORT int stilla_token_ends(const stilla_model* model, uint32_t token); /* whether it ends an answer */
+STILLA_C_EXPORT int stilla_token_ends(const stilla_model* model, uint32_t token); /* whether the token ends an answer */
 
 /* A session: one text that is being read and written. */
 typedef struct stilla_session_options {
   size_t struct_size;
-  size_t context; /* most positions; 0: as many as the model's context */
+  size_t context; /* the largest number of positions; 0: the model's context */
   stilla_kv_type kv_type; /* STILLA_KV_DEFAULT: chosen by the size of the model */
   int activation_bits; /* 8, 16; 0: chosen by the size of the model */
-  size_t batch; /* most tokens evaluated at once */
+  size_t batch; /* the largest number of tokens that are evaluated at once */
 } stilla_session_options;
 typedef struct stilla_session stilla_session;
 STILLA_C_EXPORT void stilla_session_defaults(stilla_session_options* out);

@@ -49,7 +49,7 @@ class ExpertPlan {
 
   // Builds the plan. `ids` are tokens x per_token numbers of experts, each below n_experts; a token may name an expert twice. It is
   // an error if an id is not below n_experts, if the number of ids is not a multiple of per_token, or if there are more than 2^32 - 1
-  // ids. If memory is short, or that of the caller is too small, the plan is empty afterwards. After any other error the plan is as
+  // ids. If memory is short, or the memory of the caller is too small, the plan is empty afterwards. After any other error it is as
   // it was before the call.
   Status build(std::span<const std::uint32_t> ids, std::size_t per_token, std::size_t n_experts) {
     if (per_token == 0 || ids.size() % per_token != 0 || ids.size() > 0xffffffffu) {
@@ -85,7 +85,7 @@ class ExpertPlan {
     return success();
   }
 
-  std::size_t rows() const { return n_rows_; }  // tokens times experts of each
+  std::size_t rows() const { return n_rows_; }  // the number of tokens times the number of experts for each
   std::size_t experts() const { return n_experts_; }
   std::size_t tokens() const { return per_token_ == 0 ? 0 : n_rows_ / per_token_; }
   std::size_t per_token() const { return per_token_; }

@@ -40,8 +40,8 @@ inline Status check_room(std::string_view op, const ActivationBuffer* rounded, c
 // Three ops in one pass over the rows: x += residual (add_inplace; skipped if `residual` is null), h = rms_norm(x), and `rounded` = h
 // rounded (quantise; skipped if `rounded` is null).
 //
-// h, x and `residual` have the same shape, M rows of K floats with K > 0, and `weight` holds K floats. h may be x, or lies apart from
-// it; it lies apart from `weight`. `residual` may be h or x, or lies apart from both. Before the call, the caller resizes `rounded` to the
+// h, x and `residual` have the same shape, M rows of K floats with K > 0, and `weight` holds K floats. h may be x or lie apart from x.
+// h lies apart from `weight`. `residual` may be h or x, or lie apart from both. Before the call, the caller resizes `rounded` to the
 // shape of h, whose K must then be a multiple of 32. The function checks shapes, null pointers and `rounded`, and with STILLA_CHECK
 // (base/check.hpp) also where h, x, `residual` and `weight` lie. If something is wrong, it returns an error and changes nothing.
 inline Status add_norm_quantise(Matrix h, Matrix x, const Matrix* residual, const float* weight, float epsilon, ActivationBuffer* rounded,
@@ -113,8 +113,8 @@ inline Status gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, c
   }
   if (gate.accumulate || up.accumulate) return detail::bad_argument(concat(op, ": the products cannot accumulate"));
   if (Status s = detail::check_room(op, rounded, gate.y); !s) return s;
-  // Each task computes the same panels of the product with gate.w as of that with up.w. Their number is even, so that the results
-  // of a row are whole blocks of 32 activations.
+  // Each task computes the same panels of both products. The number of these panels is even, so that the results of a row are whole
+  // blocks of 32 activations.
   const std::size_t M = gate.y.rows, tokens = std::min(gate_job.tokens, up_job.tokens);
   if (tokens == 0) return success();
   const std::size_t step = std::min(gate_job.step, up_job.step);

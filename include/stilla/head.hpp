@@ -15,9 +15,9 @@
 // first, equal logits are ordered by id, lower first, and NaN is not ranked at all. The result is therefore the same on every
 // target, for every M and number of threads, and has matmul's bits.
 //
-// What this saves, on two threads of a Zen 5 server with the Q6_K head of a 1.5B model: from the last layer's output to the next
-// token takes 3.7 ms. A greedy token is 0.05 ms faster than with a whole row of logits, and a token with top-k 40 is 0.02 ms faster
-// (bench/head_bench.cpp, `saved` and `row`).
+// What this saves was measured on two threads of a Zen 5 server, with the Q6_K head of a 1.5B model. From the last layer's output to
+// the next token, it takes 3.7 ms. A greedy token is 0.05 ms faster than with a whole row of logits, and a token with top-k 40 is 0.02
+// ms faster (bench/head_bench.cpp, `saved` and `row`).
 #pragma once
 
 #include <algorithm>
@@ -64,7 +64,7 @@ class SharedBest {
       const std::span<const float> group = logits.first(std::min(logits.size(), panel_rows));
       logits = logits.subspan(group.size());
       int reaching = 0;
-      for (const float logit : group) reaching |= logit >= bound ? 1 : 0;  // without a branch; a NaN does not reach the bound
+      for (const float logit : group) reaching |= logit >= bound ? 1 : 0;  // has no branch; a NaN does not reach the bound
       for (std::size_t i = 0; i < group.size() && reaching != 0; ++i) {
         const std::uint32_t candidate = id + static_cast<std::uint32_t>(i);
         if (!(group[i] >= bound) || std::binary_search(also.begin(), also.end(), candidate)) continue;
@@ -96,8 +96,8 @@ using SharedBests = std::unique_ptr<SharedBest[], EndOfSharedBests>;
 // more bytes. Returns impossible_bytes if no memory is large enough.
 inline std::size_t top_logits_bytes(std::size_t rows, const LogitRequest& request);
 
-// Memory for the candidates of some rows. Every call reuses it. After a TopLogits was moved from, it may be used for a new request
-// if it owned its memory. Memory of the caller goes to the object that it was moved to.
+// Memory for the candidates of some rows. Every call reuses it. A TopLogits that owned its memory may be used for a new request
+// after it was moved from. Memory of the caller goes along to the new object.
 class TopLogits {
  public:
   TopLogits() = default;
@@ -114,7 +114,7 @@ class TopLogits {
   // top_logits_bytes().
   Status resize(std::size_t rows, const LogitRequest& request) {
     const Parts parts(rows, request);
-    shared_.reset();  // it lies in the memory
+    shared_.reset();  // its objects lie in the memory that is resized
     if (Status s = memory_.resize("candidates", parts.bytes); !s) return s;
     shared_ = {memory_.at<detail::SharedBest>(parts.shared), {rows}};
     std::uninitialized_default_construct_n(shared_.get(), rows);

@@ -48,7 +48,7 @@ template <class T>
 struct IntegerActivations {
   MatrixView<const T> values;      // M x K, K a multiple of 32
   ScaleFor scale_for = ScaleFor::tensor;
-  const float* scales = nullptr;   // 1, [M] or [M][K / block]
+  const float* scales = nullptr;   // one float, [M] or [M][K / block]
   const T* zero_points = nullptr;  // as many as scales; null: 0
   std::size_t block = 32;          // columns of a block, a multiple of 32 that divides K; for ScaleFor::block
 

@@ -109,7 +109,7 @@ class KeyBiasTables {
       out[padded + i] = x[2 * i + 1];
     }
   }
-  // What the bias adds to a score in the dimensions that RoPE does not rotate.
+  // Returns what the bias adds to a score in the dimensions that RoPE does not rotate.
   float constant(const float* query, const float* bias) const {
     float sum = 0.0f;
     for (std::size_t d = 2 * frequencies_.pairs(); d < head_dim_; ++d) sum = std::fma(query[d], bias[d], sum);
@@ -137,8 +137,8 @@ class KeyBiasTables {
   // cosines and sines as exactly as a float. The terms that are cut off are below 2 (z / 2)^16 / 16! = 6e-9.
   static constexpr double slow_radians = 4.0;
 
-  // The coefficients c[k] of Chebyshev's polynomials T_k with which, for x in -1 .. 1, cos(z x) = sum over even k of c[k] T_k(x),
-  // and sin(z x) = the same sum over odd k. They come from the discrete cosine transform at 32 nodes.
+  // Returns the coefficients c[k] of Chebyshev's polynomials T_k. For x in -1 .. 1, cos(z x) = sum over even k of c[k] T_k(x), and
+  // sin(z x) = the same sum over odd k. They come from the discrete cosine transform at 32 nodes.
   static std::array<double, slow_terms> chebyshev(double z) {
     constexpr std::size_t nodes = 32;
     constexpr double pi = 3.14159265358979323846;

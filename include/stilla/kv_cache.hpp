@@ -13,9 +13,9 @@
 //     int5              the same with codes of 5 bits: 5.25 bits an element
 //
 // On a 0.5B model the logits with int8 differ from those with f32 by a KL divergence of 0.0002, and with int5 by 0.008
-// (bench/compare_caches.py). What was tried with queries of 16 bits, where int8 had 0.0001: without the Hadamard transform int8 has
-// 0.0005, and with the bias left in the keys 0.07. 4 bits for values and 6 for keys are no better than 5 for both. With 4 bits for
-// values and 5 for keys, KL stays above 0.010. int5 with a scale for every 32 elements gives 0.007, but takes 0.8 bits more.
+// (bench/compare_caches.py). Other forms were tried with queries of 16 bits, with which int8 had 0.0001. Without the Hadamard transform
+// int8 has 0.0005, and with the bias left in the keys 0.07. 4 bits for values and 6 for keys are no better than 5 for both. With 4 bits
+// for values and 5 for keys, KL stays above 0.010. int5 with a scale for every 32 elements gives 0.007, but takes 0.8 bits more.
 //
 // Positions 256 c .. 256 c + 255 of all layers are one allocation, which is large enough for large pages:
 //
@@ -155,8 +155,8 @@ void store_in_chunk(std::byte* chunk, std::size_t D, std::size_t j, const float*
 
 }  // namespace detail
 
-// The most layers, and the most KV heads, that a cache may have. The limit is far above any model, and low enough that the bytes of a
-// chunk of all layers fit in 64 bits.
+// The largest number of layers, and of KV heads, that a cache may have. The limit is far above any model, and low enough that the bytes
+// of a chunk of all layers fit in 64 bits.
 inline constexpr std::size_t max_layers_or_heads = 65535;
 
 // Returns an error if there can be no cache of this shape.
@@ -263,7 +263,7 @@ class KvCache {
     return success();
   }
 
-  // A second cache with the same text. The two share the stored chunks until one of them stores to a chunk.
+  // Makes a second cache with the same text. Both caches share the stored chunks until one of them stores to a chunk.
   KvCache fork() {
     const std::size_t stored = (size_ + kv_chunk - 1) / kv_chunk;
     KvCache other;
@@ -326,7 +326,7 @@ class KvCache {
  private:
   using Chunk = std::shared_ptr<AlignedBuffer<std::byte>>;
 
-  // A new chunk; null if memory is short.
+  // Makes a new chunk. Returns null if memory is short.
   Chunk new_chunk() const {
     AlignedBuffer<std::byte> memory;
     if (!memory.resize(shape_.chunk_bytes())) return nullptr;
@@ -355,7 +355,7 @@ class KvCache {
 
   KvShape shape_;
   std::vector<Chunk> chunks_;  // [position / 256]
-  std::vector<std::byte*> table_;  // their addresses
+  std::vector<std::byte*> table_;  // the addresses of the chunks
   std::size_t size_ = 0;
   std::size_t shared_ = 0;     // how many chunks, counted from the first, other caches may refer to as well
 };

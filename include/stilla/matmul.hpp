@@ -69,7 +69,7 @@ struct MatmulInput {
 // A rectangle of a product's results, which a task has just computed. It is mostly a part of y, and still in the cache.
 struct MatmulTile {
   Matrix values;
-  std::size_t row = 0;     // values.row(i)[j] is the result for row (token) row + i and column column + j
+  std::size_t row = 0;     // values.row(i)[j] is the result for row (token) `row` + i, column `column` + j
   std::size_t column = 0;
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Packing weights: rows of blocks, as files hold them, into the panels that kernels read (layout/rows16_k4.hpp draws them).
+// Packs weights: turns rows of blocks, as files hold them, into the panels that kernels read (layout/rows16_k4.hpp draws them).
 //
 //   stilla::PackedMatrix w = *stilla::PackedMatrix::create<stilla::Q4_0>(rows, N, K);      // allocates memory for the panels
 //   stilla::pack<stilla::Q4_0>(panels, rows, N, K);                                        // you allocate packed_bytes<Q4_0>(N, K)

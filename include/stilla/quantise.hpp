@@ -51,7 +51,7 @@ inline bool scales_are_rounded(const ActivationQ8& x) {
   return true;
 }
 
-// Fills an ActivationBuffer that has been resized, with the kernels of one target. Rows are independent of each other, and so are
+// Uses the kernels of one target to fill an ActivationBuffer that has been resized. Rows are independent of each other, and so are
 // blocks of 32 columns of a row.
 class Quantiser {
  public:

@@ -6,8 +6,8 @@
 //
 // where factor[i] is 1 unless the model gives divisors (as Llama 3 does for long contexts). Angles, cosines and sines are computed in
 // double. They are therefore right to the last bit of a float up to position 131 071 and beyond. (transformers computes the angle in
-// float, with an error of up to 0.004 there.) They depend on the position only, so that one row of the table of cosines and sines
-// serves all heads and layers.
+// float, with an error of up to 0.004 there.) Cosines and sines depend on the position only, so that one row of their table serves all
+// heads and layers.
 //
 // Scalings for texts longer than those of the training, as transformers computes them:
 //
@@ -61,7 +61,7 @@ class RopeFrequencies {
   RopeFrequencies(double base, std::size_t rotary_dim, const float* factors = nullptr, const RopeScaling& scaling = {})
       : radians_(rotary_dim / 2) {
     const bool is_yarn = scaling.type == RopeScaling::Type::yarn;
-    double first = 0.0, last = 0.0;  // YaRN mixes both angles for the pairs between these two
+    double first = 0.0, last = 0.0;  // YaRN: pairs between these two get a mixture of the angle and the divided angle
     if (is_yarn) {
       const auto pair_that_turns = [&](double turns) {
         constexpr double two_pi = 6.283185307179586;

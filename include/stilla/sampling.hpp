@@ -101,7 +101,7 @@ struct SamplingOptions {
   float repetition_penalty = 1.0f;  // 1: off
   float presence_penalty = 0.0f;
   float frequency_penalty = 0.0f;
-  std::size_t penalty_window = 64;  // tokens that these three look back
+  std::size_t penalty_window = 64;  // how many of the last tokens these three penalties see
   DryPenalty::Options dry{};
   std::size_t dry_window = 0;       // 0: the whole text
   std::vector<std::pair<std::uint32_t, float>> logit_bias{};
@@ -194,15 +194,15 @@ class Sampler {
 
  private:
   static constexpr std::size_t unbounded = static_cast<std::size_t>(-1);
-  // The most ids in a request. With more ids, a request would not be shorter than a whole row of logits of a small vocabulary.
+  // The largest number of ids in a request. With more ids, a request would not be shorter than a whole row of logits of a small vocabulary.
   static constexpr std::size_t max_requested = 1024;
 
   bool is_greedy() const { return has_temperature_ && !(options_.temperature > 0.0f); }
 
-  // How many of the best logits decide the token. These are the best among the logits that no option changes; the logits that an
-  // option changes are always requested as well. The token must be the same as with the whole row of logits. Returns 0 if no number
-  // of logits is enough. For top-k it is one more than top-k keeps: top-k then has something to remove, and sorts the candidates, as
-  // it would with the whole row.
+  // Returns how many logits must be requested so that the token is the same as with the whole row of logits: the best ones among the
+  // logits that no option changes. (The logits that an option changes are always requested as well.) Returns 0 if no number of logits
+  // is enough. For top-k the number is one more than top-k keeps: top-k then has something to remove, and sorts the candidates, as it
+  // would with the whole row.
   std::size_t deciding_logits() const {
     if (is_greedy()) return 1;
     if (options_.mirostat || options_.top_k == 0 || options_.top_k >= max_requested) return 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The packing kernels of all targets and formats, for programs that set STILLA_SEPARATE_KERNELS.
+// Compiles the packing kernels of all targets for all formats, for programs that set STILLA_SEPARATE_KERNELS.
 #define STILLA_DEFINE_KERNELS 1
 #include <stilla/pack.hpp>

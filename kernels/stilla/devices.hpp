@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The list of devices (base/device.hpp). To add one: make a folder beside this file, whose device.hpp defines the type, and add
-// its line here.
+// The list of devices (base/device.hpp). To add a device, make a folder beside this file with a device.hpp that defines its type, and
+// add a line to the list below:
 //
 //   device(folder, Type)
 //
-// Tests check that each device keeps its tolerance. tests/skeleton adds another device.
+// Tests check that each device keeps its tolerance. tests/skeleton shows how a device is added.
 #pragma once
 
 #include <stilla/base/device.hpp>
 #include <stilla/base/type_list.hpp>
-#include <stilla/format/format.hpp>  // uses include_each-inl.hpp too, and its uses cannot be nested
+#include <stilla/format/format.hpp>  // it uses include_each-inl.hpp too, and one use of that file cannot contain another
 
 // clang-format off
 #define STILLA_DEVICE_LIST(device)     \

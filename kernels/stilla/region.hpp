@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Target regions: functions between the two macros may use the named instruction sets, whatever flags the file is compiled with.
-// The macros test for clang first, because clang also defines __GNUC__ but ignores GCC's pragma. The rules for code inside a
-// region are in kernels/README.md.
+// A target region stands between STILLA_TARGET_BEGIN and STILLA_TARGET_END. Its functions may use the instruction sets that
+// STILLA_TARGET_BEGIN names, whatever flags the file is compiled with. The definitions of the two macros test for clang first, because
+// clang also defines __GNUC__ but ignores GCC's pragma. The rules for code inside a region are in kernels/README.md.
 //
 //     STILLA_TARGET_BEGIN("avx2,fma")
 //     ...
@@ -42,8 +42,8 @@
 #define STILLA_NOINLINE __declspec(noinline)
 #endif
 
-// STILLA_UNROLL stands before a loop of a constant, small count that must be unrolled, so that its indices become constants. It has
-// no effect under a sanitizer, where the instrumented copies would only make the compiler slow.
+// STILLA_UNROLL stands before a loop with a small, constant number of rounds that must be unrolled, so that its indices become
+// constants. It has no effect under a sanitizer, where the instrumented copies would only make the compiler slow.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define STILLA_UNROLL
 #elif defined(__clang__)

@@ -8,7 +8,7 @@
         if not piece.thought:
             print(piece.text, end="", flush=True)
 
-Arrays are float32 and on the CPU; what does not fit is refused with a ValueError. Kernels run without the GIL.
+Arrays are float32 and on the CPU; other arrays are refused with a ValueError. Kernels run without the GIL.
 """
 
 from ._core import (
@@ -69,6 +69,6 @@ __all__ = [
     "threads",
 ]
 
-for _exception in (Error, ArgumentError):  # as users import them, for tracebacks
+for _exception in (Error, ArgumentError):  # tracebacks then name them as users import them
     _exception.__module__ = __name__
 del _exception

@@ -3,15 +3,15 @@
 
     import stilla.torch
 
-    stilla.torch.quantise(model, "q4_0", skip=["lm_head"])   # every other torch.nn.Linear, in place
-    stilla.torch.quantise(model, "q8_0")                     # and the head
+    stilla.torch.quantise(model, "q4_0", skip=["lm_head"])   # in place: every torch.nn.Linear but the head
+    stilla.torch.quantise(model, "q8_0")                     # then the head too
 
     cache = stilla.torch.new_kv_cache(texts=2, positions=1024, heads=8, head_dim=128)        # for each layer
     y = torch.ops.stilla.gqa_decode(query, key, value, cache, position)                       # each step
 
 The operators are torch.ops.stilla.int4_linear and torch.ops.stilla.gqa_decode. They have fake versions, so torch.compile and
-torch.export take them as they are; they have no gradient. They run on the threads of stilla.set_threads(), and torch's are
-torch.set_num_threads()'s.
+torch.export take them as they are; they have no gradient. stilla.set_threads() sets how many threads they use, and
+torch.set_num_threads() sets how many threads torch's own operators use.
 """
 
 from typing import Collection, Optional
@@ -28,10 +28,10 @@ __all__ = ["QuantisedLinear", "gqa_decode", "int4_linear", "new_kv_cache", "quan
 def int4_linear(
     x: torch.Tensor, panels: torch.Tensor, bias: Optional[torch.Tensor], rows: int, format: str, bits: int
 ) -> torch.Tensor:
-    """y = x W^T + bias: x [..., K] of any float type, y [..., rows] of the same.
+    """Computes y = x W^T + bias. x [..., K] has any float type, and y [..., rows] has the same type.
 
-    panels: W[rows, K] as stilla.PackedMatrix.panels has it, uint8 on a boundary of 64 bytes (elsewhere it is copied for each call),
-    of `format`. bias: float32 [rows]. bits: 8 or 16, what x is rounded to.
+    panels: W[rows, K] of the format `format`, as stilla.PackedMatrix.panels has it: uint8 on a boundary of 64 bytes. (Panels on another
+    boundary are copied for each call.) bias: float32 [rows]. bits: x is rounded to 8 or 16 bits.
     """
     if panels.data_ptr() % 64 != 0:
         panels = panels.clone()
@@ -48,7 +48,7 @@ def _(x, panels, bias, rows, format, bits):
 def new_kv_cache(texts: int, positions: int, heads: int, head_dim: int, type: str = "f16") -> torch.Tensor:
     """Returns memory for the keys and values of one layer: uint8 [texts, chunks of 256 positions, bytes of a chunk].
 
-    It is an ordinary tensor: slice it, copy it, or write it to a file. heads: those of keys and values.
+    It is an ordinary tensor: slice it, copy it, or write it to a file. heads: the number of key/value heads.
     type: "f32", "f16", "bf16", "int8" or "int5"; smaller types round more.
     """
     return torch.zeros((texts, (positions + 255) // 256, kv_chunk_bytes(heads, head_dim, type)), dtype=torch.uint8)
@@ -71,9 +71,9 @@ def gqa_decode(
     query [texts, H, D], key and value [texts, G, D], of any float type; query and key are rotated already, and H is a multiple of
     G. Stores key and value of text b at position[b] of cache[b], and returns the attention of the query over the positions 0 to
     position[b], [texts, H, D] in the query's type. Earlier steps have stored the positions before.
-    cache: as new_kv_cache() makes it, of `type`. position: int64 [texts].
-    scale: of query . key; None: 1 / sqrt(D). window: a text sees so many positions at most. soft_cap: a score s becomes
-    soft_cap * tanh(s / soft_cap).
+    cache: memory that new_kv_cache() made for this `type`. position: int64 [texts].
+    scale: the factor of query . key; None: 1 / sqrt(D). window: a query sees at most so many positions, of which its own is the last.
+    soft_cap: a score s becomes soft_cap * tanh(s / soft_cap).
     """
     q, k, v = (tensor.detach().to(torch.float32).contiguous().numpy() for tensor in (query, key, value))
     if not len(q) == len(k) == len(v) == len(cache) == len(position):
@@ -123,18 +123,19 @@ class QuantisedLinear(torch.nn.Module):
 
 
 def quantise(module: torch.nn.Module, format: str = "q4_0", bits: int = 8, skip: Collection[str] = ()) -> torch.nn.Module:
-    """Replaces every torch.nn.Linear within `module` by a QuantisedLinear, in place, and returns it.
+    """Replaces every torch.nn.Linear within `module` by a QuantisedLinear, in place, and returns `module`.
 
-    format: a name of stilla.formats(encodable=True). bits: 8 or 16, what the inputs are rounded to.
-    skip: names of layers that stay as they are, "lm_head" or "model.layers.0.mlp.down_proj". Subclasses of Linear stay too, because
-    their owners may use the weights in ways of their own. A layer whose columns are no multiple of the format's block is an error,
-    before anything is replaced.
+    If `module` itself is a torch.nn.Linear, the QuantisedLinear made of it is returned.
+    format: a name of stilla.formats(encodable=True). bits: the inputs are rounded to 8 or 16 bits.
+    skip: names of layers that stay as they are, for example "lm_head" or "model.layers.0.mlp.down_proj". Subclasses of Linear stay too,
+    because their owners may use the weights in ways of their own. It is an error if the number of columns of a layer is not a multiple
+    of the format's block. Nothing is replaced then.
     """
     if type(module) is torch.nn.Linear:
         return QuantisedLinear(module, format, bits)
     made, places = {}, []
     for path, parent in module.named_modules():
-        for name, child in parent._modules.items():  # named_children() would tell of a layer with two names once
+        for name, child in parent._modules.items():  # named_children() would list a layer with two names only once
             if type(child) is not torch.nn.Linear or name in skip or (f"{path}.{name}" if path else name) in skip:
                 continue
             if child not in made:

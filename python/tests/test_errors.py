@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is refused, and how: one sentence that names op, argument, found and expected."""
+"""Tests what is refused, with one sentence that names the op, the argument, what was found and what was expected."""
 
 import numpy
 import pytest

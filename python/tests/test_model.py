@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models: chats, sessions, tokenizers. STILLA_PROGRAM, the path of the program `stilla`, adds comparisons with it."""
+"""Tests models: chats, sessions, tokenizers.
+
+If the environment variable STILLA_PROGRAM holds the path of the program `stilla`, chats are also compared with that program.
+"""
 
 import gc
 import os
@@ -34,7 +37,7 @@ ANSWER = "The answer is \\boxed{1776}."
 
 
 def texts(stream):
-    """(thought, answer) of a stream."""
+    """Returns (thought, answer) of a stream."""
     pieces = list(stream)
     assert all(isinstance(p, stilla.Piece) and p.text for p in pieces)
     return tuple("".join(p.text for p in pieces if p.thought == is_thought) for is_thought in (True, False))
@@ -120,7 +123,7 @@ def test_a_session_keeps_what_turns_have_in_common(model):
 def test_an_abandoned_stream_computes_nothing(model):
     session = model.session()
     stream = session.chat(QUESTION, temperature=0)
-    assert len(session) == 0  # nothing before it is asked for
+    assert len(session) == 0  # nothing is evaluated before the first piece is asked for
     for _ in zip(range(3), stream):
         pass
     held = len(session)
@@ -131,7 +134,7 @@ def test_an_abandoned_stream_computes_nothing(model):
 
 
 def test_guesses_are_no_part_of_the_text(model):
-    """What repeats is guessed ahead; a session tells of it what became text."""
+    """Tokens that repeat earlier text are guessed ahead. The ids of a session contain only those guesses that became text."""
     ids = model.tokenizer.encode("1 2 3 4 1 2 3 4 1 2 3 4 1 2")
     session = model.session()
     stream = session.generate(ids, temperature=3, seed=1, max_tokens=60)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ops against numpy in float64. Bounds are those of the C++ tests, in roundings of a float."""
+"""Compares ops with numpy in float64. The bounds are those of the C++ tests, counted in roundings of a float."""
 
 import numpy
 import pytest
@@ -105,7 +105,7 @@ def test_packing_keeps_what_a_format_holds(noise):
 
 
 def test_packing_encoded_bytes():
-    """Blocks of q8_0 made by hand: a half-precision scale, 32 codes."""
+    """The blocks of q8_0 are made by hand: each has a scale in half precision and 32 codes."""
     random = numpy.random.default_rng(0)
     codes = random.integers(-127, 128, (20, 4, 32), dtype=numpy.int8)
     scales = random.uniform(0.01, 0.1, (20, 4, 1)).astype(numpy.float16)

@@ -59,7 +59,7 @@ def test_sessions_in_threads(model):
 
 
 def test_threads_may_share_a_session(model):
-    """Whoever asks first gets the next piece; all of them together are the text."""
+    """The thread that asks first gets the next piece. The pieces of both threads together are the text."""
     stream = model.session().chat(QUESTION, temperature=0)
     expected = sum(1 for _ in model.chat(QUESTION, temperature=0))
     counts = [0, 0]
@@ -116,7 +116,7 @@ def test_ops_work_in_a_forked_process(noise):
 
 
 def test_nothing_leaks_at_the_end_of_a_process():
-    """nanobind tells on standard error of objects and types that are left."""
+    """Nanobind reports on standard error which objects and types are left at the end of a process."""
     script = f"""
 import numpy, stilla
 model = stilla.load({str(DROP)!r}, threads=2)

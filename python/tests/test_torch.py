@@ -129,7 +129,7 @@ def expected_attention(query, keys, values, **options):
 @pytest.mark.parametrize("kv_type, allowed", [("f32", 3e-6), ("f16", 1.5e-3), ("bf16", 1.1e-2), ("int8", 6.4e-2)])
 def test_decoding_is_torchs_attention(kv_type, allowed):
     torch.manual_seed(1)
-    G, H, D, begins = 2, 6, 64, [0, 0, 250]  # the third text has a beginning, which is longer
+    G, H, D, begins = 2, 6, 64, [0, 0, 250]  # 250 positions of the third text are stored before the first step
     keys, values = torch.rand(3, 300, G, D) * 2 - 1, torch.rand(3, 300, G, D) * 2 - 1
     cache = stilla.torch.new_kv_cache(3, 300, G, D, kv_type)
     prompt = numpy.zeros((begins[2], H, D), numpy.float32)

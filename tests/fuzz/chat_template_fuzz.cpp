@@ -26,8 +26,8 @@ void check_error(const stilla::Error& error) {
   for (const char c : error.message) check(static_cast<unsigned char>(c) >= 0x20);
 }
 
-// The byte with which each message of the fuzzer ends. A template without this byte and without a backslash cannot write it, so
-// where it comes out, a message wrote it.
+// The byte with which each message of the fuzzer ends. A template that has neither this byte nor a backslash cannot write it. So
+// wherever the byte appears in the output, it comes from a message.
 constexpr char mark = '\x01';
 
 }  // namespace

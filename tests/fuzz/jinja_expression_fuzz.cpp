@@ -62,7 +62,7 @@ constexpr std::string_view seeds[] = {"t|trim|upper ~ n + 3 * f // 2 % 4 ** 2",
 
 }  // namespace
 
-// If a folder is the only argument, the program writes inputs to start from into it, and ends.
+// If the only argument is a folder, the program writes inputs for the fuzzer to start with into this folder, and ends.
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
   if (*argc != 2 || (*argv)[1][0] == '-') return 0;
   std::size_t number = 0;

@@ -82,7 +82,7 @@ void damage(std::span<std::byte> bytes, std::uint8_t choice) {
 
 }  // namespace
 
-// If a folder is the only argument, the program writes inputs to start from into it, and ends.
+// If the only argument is a folder, the program writes inputs for the fuzzer to start with into this folder, and ends.
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
   if (*argc != 2 || (*argv)[1][0] == '-') return 0;
   std::uint8_t choice = 1;

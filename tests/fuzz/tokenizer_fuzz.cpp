@@ -62,7 +62,7 @@ void check(bool holds) {
 
 }  // namespace
 
-// If a folder is the only argument, the program writes inputs to start from into it, and ends.
+// If the only argument is a folder, the program writes inputs for the fuzzer to start with into this folder, and ends.
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
   if (*argc != 2 || (*argv)[1][0] == '-') return 0;
   const std::string folder = (*argv)[1];

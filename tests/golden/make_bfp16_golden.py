@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes bfp16.bin: what AMD Quark's own CPU kernel makes of weights, for tests/bfp16_test.cpp.
+"""Writes bfp16.bin: weights, and the values to which AMD Quark's own CPU kernel rounds them, for tests/bfp16_test.cpp.
 
     pip download --no-deps --dest quark amd-quark==0.13
     python make_bfp16_golden.py quark/amd_quark-0.13-py3-none-any.whl bfp16.bin
@@ -77,7 +77,7 @@ def weights():
     blocks += [np.zeros(BLOCK), -np.zeros(BLOCK), np.full(BLOCK, 0.25), np.full(BLOCK, -0.25)]
     blocks += list(rng.standard_normal((6, BLOCK)) * 2.0 ** -127)  # about the smallest normal float
     blocks += list(rng.integers(-2**22, 2**22, (6, BLOCK)) * 2.0 ** -149)  # subnormal
-    blocks += list((rng.integers(-63, 63, (4, BLOCK)) + 0.5) * 2.0 ** -133)  # and ties of these
+    blocks += list((rng.integers(-63, 63, (4, BLOCK)) + 0.5) * 2.0 ** -133)  # ties of subnormal weights
     blocks += list(rng.uniform(-1, 1, (8, BLOCK)) * np.finfo(np.float32).max)
     blocks.append(np.full(BLOCK, np.finfo(np.float32).max))
     blocks.append(np.full(BLOCK, -np.finfo(np.float32).max))

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes formats.bin: what gguf-py makes of blocks and of weights, for tests/format_test.cpp.
+"""Writes formats.bin: blocks that gguf-py decodes, and weights that it encodes, with the results, for tests/format_test.cpp.
 
     pip install gguf==0.19.0 numpy==2.4.6
     python make_format_golden.py formats.bin
@@ -19,7 +19,7 @@ import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType as T
 from gguf.quants import dequantize, quantize
 
-# For each type, the byte offsets of its halves.
+# For each type, the byte offsets of the halves (16-bit floats) in a block.
 HALVES = {
     T.F32: [], T.F16: [], T.BF16: [], T.Q8_0: [0], T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2],
     T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208], T.IQ4_NL: [0], T.IQ4_XS: [0],
@@ -48,8 +48,8 @@ def decode_blocks(rng, qtype):
 
 
 def every_entry(rng, qtype):
-    """Returns blocks that together have every entry of the type's grid, with random signs and scales, and no block for other
-    types."""
+    """Returns blocks that together have every entry of the type's grid, with random signs and scales. For a type
+    without a grid, it returns no block."""
     if not qtype.name.startswith(("IQ2", "IQ3")):
         return np.zeros((0, GGML_QUANT_SIZES[qtype][1]), np.uint8)
     count = {T.IQ2_XXS: 256, T.IQ2_XS: 512, T.IQ2_S: 1024, T.IQ3_XXS: 256, T.IQ3_S: 512}[qtype]

@@ -116,7 +116,7 @@ def main():
     parser.add_argument("folder")
     parser.add_argument("--all", action="store_true", help="the larger ones too")
     options = parser.parse_args()
-    torch.set_num_threads(1)  # the order of sums depends on it, and so do the last bits
+    torch.set_num_threads(1)  # the order of sums, and so their last bits, depends on the number of threads
     os.makedirs(options.folder, exist_ok=True)
     with open(os.path.join(options.folder, "text.txt"), "w", encoding="utf-8") as out:
         out.write(TEXT)

@@ -7,8 +7,8 @@
 
 gguf-py's writer makes the GGUF form, with the keys and tensors of save_imatrix() in llama.cpp's tools/imatrix/imatrix.cpp; struct makes
 the older form, with the fields of save_imatrix_legacy(). The mean square of input k of matrix i is (100 i + k) / 32 in both. The GGUF
-file also has what a mixture of experts makes: a matrix with three experts, and one that got no input; and sums of inputs, as newer
-files have them.
+file also has a matrix with three experts, and a matrix that got no input, as models with a mixture of experts cause them. Like newer
+files, it has sums of inputs too.
 """
 import pathlib
 import struct

@@ -63,7 +63,7 @@ def random_blocks(qtype, seed, count):
 
 
 def int8_activations(x):
-    """Rounds to int8 with one scale for 32 values, a power of two, and back. Returns float64."""
+    """Rounds x to int8 with one scale, a power of two, for every 32 values, and converts the integers back to float64."""
     blocks = double(x).reshape(x.shape[0], -1, 32)
     scale = 2 ** torch.ceil(torch.log2(blocks.abs().amax(-1, keepdim=True) / 127))
     return (torch.round(blocks / scale) * scale).reshape(x.shape)  # ties to even
@@ -118,7 +118,8 @@ def rope(out):
 
 
 def rope_scaling(out):
-    """The radians for each position, and last the magnitude, computed by transformers in float32."""
+    """Adds the radians by which each pair rotates from one position to the next, and behind them the magnitude. transformers computes
+    them in float32."""
     from transformers import Qwen2Config
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 

@@ -89,7 +89,7 @@ def dry(out):
 
 
 def mirostat(out):
-    """Writes pairs (number of candidates left, mu afterwards), if each time the least likely of those left is drawn."""
+    """Adds pairs: the number of candidates that are left, and mu after the draw. Each step draws the least likely of these candidates."""
     for seed, count, scale in SHAPES:
         for tau, eta in ((5.0, 0.1), (2.0, 0.5)):
             mu, steps = 2 * tau, []

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes tests/golden/templates.json: what Python's jinja2, set up as transformers sets it up, makes of templates.
+"""Writes tests/golden/templates.json: the texts that Python's jinja2, set up as in transformers, renders from templates.
 
     pip install jinja2==3.1.6
     python tests/golden/make_template_golden.py            # writes the file
@@ -263,8 +263,8 @@ def render(template, conversation):
 
 
 def constructs():
-    """Returns the templates. A line is a template; if it ends in the middle of one, the template goes on up to an empty
-    line."""
+    """Returns the templates. A line of CONSTRUCTS is a template. The lines from "{%- if true -%}" up to the errors are an exception: all
+    of them together are one template, and so is each part of them between empty lines. The templates of template_details.py follow."""
     whole, errors = CONSTRUCTS.strip("\n").split("{{ nothing.x }}")
     out = [line for line in whole.strip("\n").splitlines()]
     spaces = out.index(next(line for line in out if line.startswith("{%- if true -%}")))

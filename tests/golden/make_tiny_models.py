@@ -89,7 +89,7 @@ def half(values):
 
 
 def encode(rng, qtype, rows, cols, spread):
-    """A random matrix of mean about 0 and standard deviation `spread`, as the bytes of each row."""
+    """Returns a random matrix of mean about 0 and standard deviation `spread`, as the bytes of each row."""
     if qtype not in RANDOM_BLOCKS:
         weights = (rng.standard_normal((rows, cols)) * spread).astype(np.float32)
         return quantize(weights, qtype)
@@ -110,7 +110,7 @@ def encode(rng, qtype, rows, cols, spread):
 
 
 def tokenizer():
-    """256 bytes, merges learned from TEXT, and three control tokens, as (tokens, merges)."""
+    """Returns (tokens, merges). The tokens are 256 bytes, those that merges learned from TEXT make, and three control tokens."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -179,7 +179,7 @@ def write(name, path):
         matrix(b + "attn_v.weight", types["v"], kv, hidden)
         if m["arch"] == "qwen2":
             k_bias = rng.standard_normal(kv)
-            k_bias[head_dim - 1] = 150.0  # belongs to the slowest pair of the first head, where trained models have theirs
+            k_bias[head_dim - 1] = 150.0  # belongs to the slowest pair of the first head, where trained models have their huge bias
             vector(b + "attn_q.bias", rng.standard_normal(hidden))
             vector(b + "attn_k.bias", k_bias)
             vector(b + "attn_v.bias", 0.2 * rng.standard_normal(kv))
@@ -201,16 +201,16 @@ def write(name, path):
 
 
 def llama3_factors(base, head_dim, factor, low_freq_factor, high_freq_factor, original_max_position_embeddings):
-    """Llama 3's scaling for long contexts as divisors of the angles. It is 1 for pairs that rotate often within the original
-    context, the factor for those that rotate less than once, and a harmonic mean of both in between."""
+    """Returns the divisors of the angles with which Llama 3 is scaled for long contexts. A pair that rotates often within the original
+    context has the divisor 1, and one that rotates less than once has `factor`. Pairs in between have a harmonic mean of both."""
     turns = original_max_position_embeddings / (2 * np.pi * base ** (np.arange(0, head_dim, 2) / head_dim))
     share = np.clip((turns - low_freq_factor) / (high_freq_factor - low_freq_factor), 0, 1)
     return 1 / ((1 - share) / factor + share)
 
 
 def load(folder, name):
-    """Loads the model as transformers reads it from the GGUF file. Transformers does not read a head's width for all
-    architectures."""
+    """Loads the model as transformers reads it from the GGUF file. Transformers does not read the width of heads
+    for all architectures, so this function sets it."""
     file = dict(gguf_file=f"{name}.gguf")
     config = AutoConfig.from_pretrained(folder, **file)
     config.head_dim = MODELS[name].get("head_dim", MODELS[name]["hidden"] // MODELS[name]["heads"])
@@ -224,7 +224,7 @@ def record(out, name, values):
 
 
 def main(folder):
-    torch.set_num_threads(1)  # the order of sums depends on it, and so do the last bits
+    torch.set_num_threads(1)  # the order of sums, and so their last bits, depends on the number of threads
     with open(os.path.join(folder, "models.bin"), "wb") as out:
         for name, m in MODELS.items():
             write(name, os.path.join(folder, f"{name}.gguf"))

@@ -141,7 +141,7 @@ def write_vocabulary(name, folder):
     writer.add_add_bos_token(add_bos)
     writer.add_array("golden.strings", texts)
     write_ids(writer, "", parsed)
-    words = [len(word) for t in texts for word, _ in pre_tokenizer.pre_tokenize_str(t)]  # has a letter for each byte
+    words = [len(word) for t in texts for word, _ in pre_tokenizer.pre_tokenize_str(t)]  # a word has one letter for each of its bytes
     assert sum(words) == sum(len(t.encode()) for t in texts)
     writer.add_key_value("golden.word_bytes", words, GGUFValueType.ARRAY, GGUFValueType.UINT16)
     writer.add_array("golden.text_strings", [texts[i] for i in others])

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a unit (unit.cpp, compiled with other macros each time) reports of Highway's macros.
+// The values of Highway's macros that a unit reports. A unit is unit.cpp, compiled with other macros each time.
 #pragma once
 
 #include <cstdint>

@@ -16,7 +16,8 @@ import common
 import judge_qnn
 
 PROMPT = "What is 347 + 589?"
-# A library that says that it is older: it does not have the version of the API that the program asks for.
+# The C code of a library that says that it is an older ONNX Runtime. It does not have the version of the API that the program asks
+# for.
 OLD_LIBRARY = """
 #include <stdint.h>
 static const void *get_api(uint32_t version) { (void)version; return 0; }

@@ -85,7 +85,7 @@ def judge_npuw(judge, core, folder, config, format_name):
             columns, rows = node.input_value(1).get_shape()
             sequence = node_sequence(node.input_value(1))
             if sequence.startswith("f32"):
-                continue  # Hadamard's matrix
+                continue  # this is Hadamard's matrix
             attributes, activations = node.get_attributes(), node.input_value(0).get_shape()
             is_plain = not attributes["transpose_a"] and not attributes["transpose_b"] and len(activations) == 3
             found += 1

@@ -23,7 +23,7 @@ import stages
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 USER, ASSISTANT, END = "<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>"
-HTP_ARCH = {60: 73, 88: 81}  # keys: Snapdragon X, X2
+HTP_ARCH = {60: 73, 88: 81}  # the keys are soc_models: Snapdragon X and X2
 
 
 class Runtimes:

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The program `forms FILE` computes the NPU's ops in every form and writes the results into a file. Built for Hexagon it runs the
-// kernels with HVX, and built for anything else it runs the contract's specification. run.sh compares the two files byte for
-// byte.
+// The program `forms FILE` computes the NPU's ops in every form and writes the results into a file. If the program is built for
+// Hexagon, it runs the kernels with HVX. If it is built for anything else, it runs the contract's specification. run.sh compares
+// the two files byte for byte.
 //
-// Matrices are tested with one scale per channel (row) and with LPBQ blocks of 32, 64 and 128; with tokens of int8 and int16;
-// with 1, 3, 4 and 64 tokens; and with every K of the R1 distills of 1.5B, 7B and 14B (hidden and FFN sizes). Rows 0 and 1 have
-// only extreme codes and block scales, and tokens 0 and 1 only extreme values, so that their products are the largest sums that
-// are possible. There are 130 rows: a whole panel, and one of two rows.
+// Matrices are tested with one scale per channel (row) and with LPBQ blocks of 32, 64 and 128; with tokens of int8 and int16; with
+// 1, 3, 4 and 64 tokens; and with every K of the R1 distills of 1.5B, 7B and 14B (hidden and FFN sizes). Rows 0 and 1 have only
+// extreme codes and block scales, and tokens 0 and 1 only extreme values, so that their products are the largest sums that are
+// possible. There are 130 rows: a whole panel of 128 rows, and a panel that has only two.
 #include <stilla/contract/npu.hpp>
 #include <stilla/contract/npu_fixed_point.hpp>
 #if defined(__HVX__)
@@ -187,8 +187,8 @@ void make_values(size_t n, uint32_t seed, int shift) {
   first[3] = second[3] = second[4] = INT16_MAX;
 }
 
-// Writes the results of Hadamard transforms. The lengths are those of the inputs of the matrix down, and others whose runs have
-// 64 or more values. The values are noise, the largest sums that are possible in one run, and zeros.
+// Writes the results of Hadamard transforms. The lengths are those of the inputs of the matrix down, and others whose runs have 64
+// or more values. The values are noise, values that give the largest sum that is possible in a run, and zeros.
 bool put_transforms(OutFile& file) {
   constexpr size_t widths[] = {8960, 18944, 13824, 64, 192, 640, 16384};
   for (const size_t n : widths) {

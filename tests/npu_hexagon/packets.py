@@ -21,7 +21,8 @@ import sys
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "kernels/stilla/npu_hexagon"
 HEADER, TRANSFORM_HEADER = FOLDER / "matmul.hpp", FOLDER / "fixed_point.hpp"
-# These limits must hold whatever the table says: packets for 256 weights and all columns of the sweep.
+# The most packets that a sweep may take for 256 weights and all its columns, whatever the recorded table says. The keys are the
+# numbers of columns.
 MUST = {1: 2.0, 2: 4.25, 4: 4 * 1.75}
 
 # The loops of the Hadamard transform. For each: the first instruction that only this loop and later ones have, and how many

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What forms.cpp needs of an operating system, for two systems: Hexagon and the host. The program for Hexagon is built without a C library.
-// It starts itself, and calls Linux with the instruction trap0(#1) and the number of the call in r6, which qemu-hexagon answers. It also
-// brings the functions that the compiler calls on its own. On the host the C library does all that.
+// What forms.cpp needs of an operating system, for two systems: Hexagon and the host. The program for Hexagon is built without a C
+// library. So this header has the code at which the program starts, and the functions that the compiler calls on its own. It calls
+// Linux with the instruction trap0(#1), with the number of the call in r6; qemu-hexagon answers these calls. On the host the C
+// library does all that.
 #pragma once
 
 #include <stddef.h>

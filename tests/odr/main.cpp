@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs unit.cpp as compiled with different flags (a unit each time), as far as this CPU can run
-// them. All units must compute the same bits.
+// Runs all units that this CPU can run. A unit is unit.cpp, compiled with its own flags. All units must compute the same bits.
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>

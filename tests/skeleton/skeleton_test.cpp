@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Adds a target, a format and a device that the repository does not have (the skeletons) by one line each. The tests check that
-// they are compiled, chosen, covered and right. They also test what the skeletons use and no x86 target does: sweeps over 8
-// rows, signed codes that are not made unsigned for the dot product, and tasks that take only some of the tokens.
+// Tests a target, a format and a device (the skeletons), which this program adds to the library by one line each. The tests check
+// that the skeletons are compiled, chosen, covered and right. They also test what the skeletons use and no x86 target does: sweeps
+// over 8 rows, signed codes that are not made unsigned for the dot product, and tasks that take only some of the tokens.
 #include <stilla/coverage.hpp>
 #include <stilla/devices.hpp>
 #include <stilla/fused.hpp>

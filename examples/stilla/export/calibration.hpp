@@ -23,8 +23,8 @@ namespace program {
 
 struct Calibration {
   Ranges ranges;
-  // The number that is added to the score of a key that must not be seen. It hides the key whatever the score is: it is below
-  // zero by the greatest difference between scores, and 24 more.
+  // The number that is added to the score of a key that must not be seen. It hides the key whatever the score is: it is below zero by
+  // the greatest difference between two scores plus 24.
   float mask_value = 0.0f;
   std::size_t tokens = 0;
 };

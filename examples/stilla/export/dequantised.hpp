@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Adds weights to a graph in the forms of ONNX's own operators: symmetric int4 or int8. There is one scale for each output
-// channel, or one for each group of weights of a channel, or (LPBQ) one for each block, which is an integer times the channel's
-// scale. For LPBQ, one DequantizeLinear makes the scales that another one uses.
+// channel, or one for each group of weights of a channel, or (LPBQ) one for each block. Such a scale is an integer times the
+// channel's scale, so one DequantizeLinear makes the scales that another one uses.
 #pragma once
 
 #include <string>
@@ -19,9 +19,9 @@ std::string add_dequantised(onnx::Graph& graph, ExportModel& model, const stilla
 
 // Adds the matrix as add_dequantised() does, but with simpler operators, as NPUW, the part of OpenVINO that drives NPUs, wants
 // it. Only in these shapes does NPUW take int4 weights and scales out of a graph, hand them to the device as inputs, and
-// multiply the sums by the scales instead of the weights. Behind a DequantizeLinear it recognises neither weights nor scales,
-// because OpenVINO reads a DequantizeLinear with a Reshape between a constant and its Convert or Multiply (judge_openvino.py
-// asks NPUW).
+// multiply the sums by the scales instead of the weights. Behind a DequantizeLinear NPUW recognises neither weights nor scales,
+// because OpenVINO reads a DequantizeLinear with a Reshape between a constant and its Convert or Multiply.
+// (tests/judges/judge_openvino.py checks what NPUW recognises.)
 //
 //     one scale for each output  int4 [N, K]         - Cast - Mul by float32 [N, 1] -    Transpose - [K, N]
 //     groups of `group`          int4 [G, group, N]  - Cast - Mul by float32 [G, 1, N] - Reshape -   [K, N]

@@ -33,8 +33,8 @@ std::optional<Stack> stack_by_name(std::string_view name);
 class ExportModel {
  public:
   // Refuses a model that is not Qwen2 or Qwen3, a packed or rotated one, and one whose position embeddings turn only part of a
-  // head's dimensions. change: a function that every weight matrix passes before it is written, or null. imatrix: the importance of
-  // inputs for weights that are requantised, or null. rotation: the rotations that `change` makes; the graph then has the matching
+  // head's dimensions. `change` is what changes the weights before they are written, or null. `imatrix` is the importance of inputs
+  // for weights that are requantised, or null. `rotation` says which rotations `change` makes. The graph then has the matching
   // transforms of activations.
   ExportModel(const stilla::GgufFile& source, std::size_t context, const stilla::TensorChange* change, const stilla::Imatrix* imatrix,
               const stilla::Rotation& rotation, stilla::Parallel parallel);
@@ -56,8 +56,8 @@ class ExportModel {
   std::vector<float> optional_vector(const std::string& name, std::size_t size) const;
 
   stilla::RopeFrequencies rope_frequencies() const;
-  // Places the cosines and sines of every position, [context, width], in the weight file. width is head_dim / 2 or head_dim. In the
-  // second case every angle comes twice, for graphs that compute x * cos + rotate_half(x) * sin.
+  // Places the cosines and sines of every position, [context, width], in the weight file. `width` is head_dim / 2 or head_dim. If it
+  // is head_dim, every angle comes twice, for graphs that compute x * cos + rotate_half(x) * sin.
   struct Angles {
     onnx::FilePlace cos, sin;
     std::size_t positions = 0, width = 0;

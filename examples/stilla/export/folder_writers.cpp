@@ -38,15 +38,15 @@ void write_onnx(OutputFolder& folder, ExportModel& model, const ExportRequest& r
 
 stilla::FormatId static_weights(const ExportRequest& request) { return request.weights.value_or(stilla::format_id("int4_channel")); }
 
-// Returns the NPU that the stack is for, or the first of several. npu_descriptors has one for each.
+// Returns the NPU that the stack is for, or the first of several. npu_descriptors has at least one for each stack that is asked for.
 const stilla::NpuDescriptor& npu_of(Stack stack) {
   const std::string_view name = stack == Stack::qnn ? "QNN HTP" : "OpenVINO";
   const auto is_for_it = [&](const stilla::NpuDescriptor& npu) { return npu.stack == name; };
   return *std::find_if(stilla::npu_descriptors.begin(), stilla::npu_descriptors.end(), is_for_it);
 }
 
-// Returns the layers of each part of the body. A part has the layers that were asked for, or else as many as `stilla npu check` says.
-// There are no parts if a single layer is too large.
+// Returns the layers of each part of the body. A part has as many layers as the request says. If it says nothing, it has as many as
+// `stilla npu check` says. There are no parts if a single layer is too large.
 std::vector<LayerRange> parts_of(const ExportModel& model, const ExportRequest& request) {
   const stilla::ModelConfig& c = model.config();
   std::vector<LayerRange> parts;
@@ -61,7 +61,8 @@ std::vector<LayerRange> parts_of(const ExportModel& model, const ExportRequest& 
   return parts;
 }
 
-// Writes the graphs of embeddings, body and head. Each graph of the body is passed to `finish`, and what this returns is written.
+// Writes the graphs of embeddings, body and head. Each graph of the body is passed to `finish`, and the graph that `finish` returns
+// is written.
 template <class Finish>
 void write_stages(OutputFolder& folder, ExportModel& model, const ExportRequest& request, const StaticDialect& dialect, Written& written,
                   const Finish& finish) {

@@ -22,17 +22,17 @@ struct ExportRequest {
   // For qnn: the calibration texts, divided by lines that are "---". If a text holds <|special|>, it is read
   // as the control token of this name.
   std::string calibration_text;
-  std::size_t layers_of_part = 0;  // of one body graph; 0: as many as the NPU can map with their KV cache
+  std::size_t layers_of_part = 0;  // layers in one graph of the body; 0: as many as the NPU can map with their KV cache
 };
 
 // Returns the format that all matrices of the layers have in the folder, or nothing if it is decided for each matrix.
 std::optional<stilla::FormatId> weights_of(const ExportRequest& request);
-// Refuses a request that the stack cannot fulfil, and says the reason. Call it before anything is written.
+// Refuses a request that the stack cannot fulfil, and says the reason. Call this function before anything is written.
 void check_request(const ExportModel& model, const ExportRequest& request);
 
 // What write_graphs() reports: which parts the written graphs have, and the number of calibration tokens.
 struct Written {
-  std::vector<std::pair<std::size_t, std::size_t>> parts;  // first and last layer, exclusive, of each part of the body
+  std::vector<std::pair<std::size_t, std::size_t>> parts;  // for each part of the body its first layer and the layer after its last
   std::size_t calibration_tokens = 0;
 };
 // Returns the file name of a graph: "context.onnx", or "context.0.onnx" if the body has several parts.

@@ -20,8 +20,7 @@ using Json = nlohmann::ordered_json;
 using stilla::TokenType;
 using stilla::Vocabulary;
 
-// Returns JSON as text. Strings from model files may not be UTF-8, which JSON cannot hold; their
-// bytes that are not UTF-8 become U+FFFD.
+// Returns JSON as text. JSON holds only UTF-8, but strings from model files may have other bytes. These become U+FFFD.
 std::string text_of(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"; }
 
 TokenType type_of(const Vocabulary& v, std::size_t id) { return v.types.empty() ? TokenType::normal : v.types[id]; }
@@ -38,7 +37,7 @@ Vocabulary checked_vocabulary(const ExportModel& model) {
     fail(model.source().key_error("tokenizer.ggml.pre", "'", stilla::printable(vocabulary.pretokenizer),
                                   "' cannot be exported; expected qwen2 or deepseek-r1-qwen"));
   }
-  for (std::uint32_t id = 0; id < tokenizer.size(); ++id) {  // the types as Stilla reads them
+  for (std::uint32_t id = 0; id < tokenizer.size(); ++id) {  // gives every token the type that Stilla reads it with
     if (vocabulary.types.size() <= id) vocabulary.types.push_back(TokenType::normal);
     vocabulary.types[id] = tokenizer.type(id);
   }

@@ -76,7 +76,7 @@ struct Constant {
   std::string name;
   ElementType type = ElementType::float32;
   Shape shape;                                // empty: a scalar
-  std::variant<std::string, FilePlace> data;  // raw little-endian bytes, or where they are
+  std::variant<std::string, FilePlace> data;  // raw little-endian bytes, or their place in the weight file
 };
 
 using Attribute = std::variant<std::int64_t, float, std::string, std::vector<std::int64_t>>;
@@ -91,7 +91,7 @@ inline constexpr std::string_view contrib_domain = "com.microsoft";
 
 struct Node {
   std::string op;
-  std::vector<std::string> inputs;  // an empty name: not given
+  std::vector<std::string> inputs;  // an empty name: this input is not given
   std::vector<std::string> outputs;
   std::vector<NamedAttribute> attributes;
   std::string_view domain = standard_domain;

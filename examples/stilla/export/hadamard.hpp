@@ -4,7 +4,7 @@
 // with a constant matrix of 1 and -1, divided by the square root of its width. Runtimes have no operator for the transform, but
 // all have MatMul. Let p be the largest power of two that divides the number of values of a row. Then a row of m * p values is
 // treated as m rows of p values. For the matrix down of a 7B model, whose rows have 37 * 512 values, the product costs 4 % of the
-// other products of the layer. B is the number of texts and S that of tokens.
+// other products of the layer. B is the number of texts and S the number of tokens.
 //
 //     x [B, S, m * p]  -- Reshape -->  [B, S * m, p]  -- MatMul with H_p [p, p] -->  [B, S * m, p]  -- Reshape -->  [B, S, m * p]
 #pragma once
@@ -22,14 +22,15 @@ namespace program {
 std::string add_hadamard(onnx::Graph& graph, ExportModel& model, const std::string& x, std::size_t width, const std::string& output);
 // Multiplies as add_hadamard() does, but with a matrix of int8 levels behind a DequantizeLinear of its own, which is the form of
 // QNN's weights. The product's tensor is called `output` if the row is one run, otherwise output + ".runs". The levels are 127
-// and -127, because Qualcomm's HTP emulator is less exact with small levels. These are signal-to-noise ratios against onnxruntime
-// on the CPU, for Stilla Drop's first block with --rotate down, with 64 tokens and with 1: levels 1 and -1 in int8 or int4 39.5
-// and 35.8 dB; 7 and -7 in int4 54.0 and 51.6 dB; 127 and -127 in int8 57.7 and 57.0 dB.
+// and -127, because Qualcomm's HTP emulator is less exact with small levels. Its signal-to-noise ratio against onnxruntime on the CPU
+// was measured for Stilla Drop's first block with --rotate down, with 64 tokens and with 1. It was 39.5 and 35.8 dB with levels 1 and
+// -1 in int8 or int4, 54.0 and 51.6 dB with 7 and -7 in int4, and 57.7 and 57.0 dB with 127 and -127 in int8.
 std::string add_dequantised_hadamard(onnx::Graph& graph, ExportModel& model, const std::string& x, std::size_t width,
                                      const std::string& output);
 
-// Rotate the residual stream x in floats: x Q with the rotation's matrix Q, and back, x Q^T. If the model is not rotated, `x`
-// itself is returned, under its own name.
+// Rotate the residual stream x in floats. Q is the rotation's matrix. add_residual_rotation() computes x Q, and
+// add_residual_rotation_back() computes x Q^T, which undoes it. If the residual stream is not rotated, both return `x` itself, under
+// its own name.
 std::string add_residual_rotation(onnx::Graph& graph, ExportModel& model, const std::string& x, const std::string& output);
 std::string add_residual_rotation_back(onnx::Graph& graph, ExportModel& model, const std::string& x, const std::string& output);
 

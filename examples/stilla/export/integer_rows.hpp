@@ -20,10 +20,10 @@ namespace program {
 
 struct IntegerForm {
   unsigned bits = 0;      // 4: levels are -8..7, or 0..15 where there are minimums; 8: -128..127
-  std::size_t group = 0;  // weights of a row with the same scale; 0: all of the row, one output channel
+  std::size_t group = 0;  // weights of a row with the same scale; 0: the whole row (an output channel) has one scale
   bool has_minimums = false;
   bool has_zero_points = false;   // every minimum is -scale times an integer, 0 to 15
-  bool has_block_scales = false;  // a scale is the row's times an integer, from 0 to 15, of the group's own (LPBQ)
+  bool has_block_scales = false;  // a group's scale is the row's scale times an integer from 0 to 15 (LPBQ)
 };
 
 namespace detail {
@@ -82,14 +82,14 @@ inline std::optional<IntegerForm> integer_form(stilla::FormatId format) {
   return form;
 }
 
-// Memory for one row of K weights in G groups, as integers, scales and minimums. The caller sets the pointer of a kind of values to
-// null if it does not want them.
+// Memory for one row of K weights in G groups, as integers, scales and minimums. A pointer is null if the caller does not want these
+// values.
 struct IntegerRow {
   std::int8_t* levels = nullptr;         // [K]
   float* scales = nullptr;               // [G]
-  float* minimums = nullptr;             // [G]; untouched where the format has none
-  float* row_scale = nullptr;            // [1] and
-  std::uint8_t* block_scales = nullptr;  // [G]; untouched where the format has none
+  float* minimums = nullptr;             // [G]; not written if the format has no minimums
+  float* row_scale = nullptr;            // [1]; not written if the format has no block scales
+  std::uint8_t* block_scales = nullptr;  // [G]; not written if the format has no block scales
 };
 
 // Reads one row of weights as integers. `format` must have an integer form.

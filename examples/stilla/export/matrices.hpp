@@ -24,10 +24,10 @@ namespace program {
 
 // The order in which a matrix W[N, K] of integers is stored in the weight file.
 enum class Storage : std::uint8_t {
-  biased_rows,     // [N, K], unsigned: level + 2^(bits - 1), or the code itself where there are zero points. MatMulNBits
-  signed_rows,     // [N, K], two's complement. DequantizeLinear on axis 0 (one scale for each row) or, blocked, on axis 1
-  byte_rows,       // like signed_rows, but int8 whatever the levels' bits are, because Gather takes no int4. The embedding
-  signed_columns,  // [K, N], two's complement: the transposed matrix. DequantizeLinear on axis 1 or, blocked, on axis 0
+  biased_rows,     // for MatMulNBits: [N, K], unsigned: level + 2^(bits - 1), or the code itself if the format has zero points
+  signed_rows,     // for DequantizeLinear on axis 0 (one scale for each row) or, blocked, on axis 1: [N, K], two's complement
+  byte_rows,       // for the embedding: like signed_rows, but int8 whatever the levels' bits are, because Gather takes no int4
+  signed_columns,  // for DequantizeLinear on axis 1 or, blocked, on axis 0: the transposed matrix [K, N], two's complement
 };
 
 // What is stored in the weight file beside the integers of a matrix (its levels) and the scales.
@@ -43,8 +43,8 @@ struct PlacedMatrix {
   stilla::FormatId format = stilla::no_format;
   IntegerForm form;
   Storage storage = Storage::signed_rows;
-  onnx::FilePlace levels;   // of level_bits() bits each
-  onnx::FilePlace scales;   // float32 [N, G], or [G, N] with signed_columns; G groups in a row. With block scales [N]
+  onnx::FilePlace levels;   // integers of level_bits() bits
+  onnx::FilePlace scales;   // float32: [N] with block scales, otherwise [G, N] with signed_columns or [N, G]; G groups in a row
   // The place of what is stored beside the integers and scales of a matrix of N rows with G groups each. Zero points are unsigned
   // integers of as many bits as the weights, [N, G], and each row has whole bytes; minimums are float32 [N, G]; block scales are
   // uint8 [G, N], and only a transposed matrix (signed_columns) has them.

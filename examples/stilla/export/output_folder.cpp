@@ -44,7 +44,7 @@ fs::path followed_links(fs::path path, std::error_code& error) {
     path = path.parent_path() / next;
     if (!path.has_filename()) path = path.parent_path();
   }
-  error.clear();  // it said that nothing has this name
+  error.clear();  // `error` said that nothing has this name
   return path;
 }
 
@@ -66,7 +66,7 @@ stilla::Result<std::set<std::string>> manifest_files(const fs::path& folder) {
   return names;
 }
 
-// Is an error if the folder holds something that no export wrote, or if that cannot be known.
+// Returns an error if the folder holds something that no export wrote, or if it cannot be read.
 stilla::Status check_is_an_export(const fs::path& folder) {
   using stilla::Error;
   using stilla::ErrorKind;
@@ -82,8 +82,8 @@ stilla::Status check_is_an_export(const fs::path& folder) {
   return stilla::success();
 }
 
-// Removes the folder that was replaced at `path`. Before that it gets the name of an unfinished folder, so that a folder which still
-// has the name `old` is whole. If the process is killed here, the next run removes the rest.
+// Removes `old`, the folder that was replaced at `path`. Before that, it gets the name of an unfinished folder (.partial), so that a
+// folder whose name ends in .old is always whole. If the process is killed here, the next run removes the rest.
 void remove_replaced(const fs::path& old, const fs::path& path) {
   std::error_code error;
   const fs::path removed = numbered(path, partial_ending);
@@ -92,7 +92,7 @@ void remove_replaced(const fs::path& old, const fs::path& path) {
 }
 
 // Clears away what earlier runs for this path left when they were killed, unless another process still uses it. Unfinished folders
-// are removed. A folder that was being replaced gets its name back if nothing has the name, and otherwise it is removed too.
+// are removed. A folder that was being replaced gets the name `path` back if nothing has this name, and otherwise it is removed too.
 void clear_left_behind(const fs::path& path) {
   std::error_code ignored;
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
@@ -147,7 +147,8 @@ OutputFolder::OutputFolder(const std::string& path) : path_(file_path(path)) {
   }
   in_use_.emplace(partial_);
   if (!replaces) return;
-  // If the old folder may not be written, this makes the new one so too. Then no file can be created in it, and the old one stays.
+  // If the old folder may not be written, the new folder may not be written either. Then no file can be created in it, and the old
+  // folder stays.
   fs::permissions(partial_, old.permissions(), error);
   if (error) {
     std::error_code ignored;

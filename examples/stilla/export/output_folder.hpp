@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A folder that appears whole or not at all. Files are written into FOLDER.NUMBER.partial beside it, and that folder gets its
-// final name when all is done. A folder that already has the final name is replaced if every file in it was written by an earlier
-// export, as its manifest says. Otherwise the path is refused. While it is replaced, the old folder is FOLDER.NUMBER.old.
+// A folder that appears whole or not at all. Files are written into FOLDER.NUMBER.partial beside it (NUMBER is the id of the
+// process), and that folder gets its final name when all is done. A folder that already has the final name is replaced if every file
+// in it was written by an earlier export, as its manifest says. Otherwise the path is refused. While the old folder is being
+// replaced, its name is FOLDER.NUMBER.old.
 //
 // If the work ends earlier, nothing is left, and the old folder stays. If the process is killed, the next run removes what it left.
-// If it was killed between the two renames, so that nothing has the final name, the next run first gives the name back to the old
-// folder. Locks tell whether a process still uses a folder. Where there are none (Windows), all that a killed process left stays.
+// If the process was killed between the two renames, so that nothing has the final name, the next run first gives this name back to
+// the old folder. Locks tell whether a process still uses a folder. On systems without such locks (Windows), all that a killed
+// process left stays.
 //
 // As AtomicFile does for files: the new folder and its files get the permissions of those that they replace. If the path is a
 // symbolic link, the folder that it leads to is replaced, and must exist.
@@ -44,14 +46,14 @@ class OutputFolder {
   void write(const std::string& name, std::string_view bytes);
   const std::set<std::string>& files() const { return files_; }
 
-  // Gives the folder its final name. If that fails, the old folder has it.
+  // Gives the folder its final name. If that fails, the old folder keeps this name.
   void commit();
 
  private:
   std::filesystem::path path_;    // as the user gave it
   std::filesystem::path target_;  // the final name; differs from path_ if that is a symbolic link
   std::filesystem::path partial_;
-  std::optional<FolderInUse> in_use_;  // of the partial folder
+  std::optional<FolderInUse> in_use_;  // marks the partial folder
   std::set<std::string> files_;
 };
 

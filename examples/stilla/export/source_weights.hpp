@@ -18,8 +18,8 @@ namespace program {
 
 class SourceWeights {
  public:
-  // `file`, `change` and `imatrix` must outlive this object. change: what changes the tensors, or null. imatrix: the importance
-  // matrix, or null.
+  // `file`, `change` and `imatrix` must outlive this object. `change` is what changes the tensors, or null. `imatrix` is the
+  // importance matrix, or null.
   SourceWeights(const stilla::GgufFile& file, const stilla::TensorChange* change, const stilla::Imatrix* imatrix, stilla::Parallel parallel)
       : file_(file), change_(change), imatrix_(imatrix), parallel_(parallel) {}
 
@@ -37,7 +37,7 @@ class SourceWeights {
   // The rows of a matrix as blocks of a format, and the distance of these weights from the exact values.
   struct Encoded {
     stilla::AlignedBuffer<std::byte> blocks;
-    double relative_rmse = 0.0;  // sqrt(mean((new - old)^2) / mean(old^2)); where nothing changes 0, whatever the format
+    double relative_rmse = 0.0;  // sqrt(mean((new - old)^2) / mean(old^2)); 0 for a tensor that `change` leaves as it is
   };
   // Encodes a tensor. It takes the memory of the encoded matrix and, if the matrix changes, also that of its values as floats (three
   // times as much with --calibrate). It refuses a format without an encoder, and rows that are not a whole number of blocks.

@@ -136,7 +136,7 @@ class Body {
   }
 
   // Adds the keys (or values) of one layer that the attention reads: those of the past, which are an input of the graph, followed by
-  // those of this step's tokens. The step's own are also an output of the graph.
+  // those of this step's tokens. The step's own keys (or values) are also an output of the graph.
   std::string cached(std::size_t l, const std::string& what, const std::string& fresh) {
     const std::string past = fmt::format("past_{}.{}", what, l), output = fmt::format("{}.{}", what, l);
     g_.inputs.push_back({past, ElementType::float32, {1, G_, C_ - S_, D_}});
@@ -185,8 +185,8 @@ Graph embeddings_stage(ExportModel& model, const StaticDialect& dialect) {
                {"mask", ElementType::float32, {1, 1, "sequence", C}}};
   add_residual_rotation(g, model, add_embedding(g, model, "ids", c.rotation.residual ? "embedding" : "hidden"), "hidden");
 
-  // The positions of the step's tokens, at most C - 1, which is the last row of the tables of cosines and sines (C is the context).
-  // The tokens that only fill up the last step of a text may have positions beyond it.
+  // These nodes compute the positions of the step's tokens. A position becomes at most C - 1, the last row of the tables of cosines
+  // and sines (C is the context). Tokens that only fill up the last step of a text may have positions beyond this row.
   const std::int64_t zero = 0, one = 1, last = C - 1;
   const auto scalar = [&](const char* name, std::int64_t value) {
     return g.constant<std::int64_t>(name, ElementType::int64, {}, std::span(&value, 1));
@@ -201,7 +201,8 @@ Graph embeddings_stage(ExportModel& model, const StaticDialect& dialect) {
     g.add("Gather", {table, positions}, name, {{"axis", std::int64_t{2}}});
   }
 
-  // The mask: a token may see any key that the cache holds, and of the step's own tokens the keys up to the token itself.
+  // These nodes compute the mask. A token may see all keys that the cache holds, and of the step's own keys those up to the token
+  // itself.
   const std::string keys = g.add("Range", {scalar("zero", zero), scalar("context", C), scalar("one", one)}, "keys");
   const std::string places = g.add("Sub", {scalar("context", C), length}, "places");
   const std::string in_cache = g.add("Less", {keys, "past_length"}, "in_cache");

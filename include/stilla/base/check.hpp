@@ -6,7 +6,7 @@
 //     always                    checks that cost a few comparisons: shapes, multiples, null pointers, alignment of weights, heads,
 //                               layers, positions. A bad value of these would be a wild memory access or an endless loop
 //     with STILLA_CHECK=1       also checks that need a search: outputs that overlap inputs, sums of activations that do not
-//                               belong to the activations. This is meant for an engine that is being written
+//                               belong to the activations. This is meant for programs under development
 //
 // STILLA_CHECK is an environment variable that is read once, so a program need not be compiled again for it. A call of
 // check_everything() overrides the variable.

@@ -168,7 +168,7 @@ inline Cores read_linux_cores(const std::set<std::size_t>& allowed, const std::s
   const std::string folder = root + "/sys/devices/system/cpu/cpu";
   const std::set<std::size_t> named_fast = parse_cpu_list(first_line(root + "/sys/devices/cpu_core/cpus"));
   const bool names_kinds = !named_fast.empty() && !first_line(root + "/sys/devices/cpu_atom/cpus").empty();
-  std::vector<double> capacities;  // of the allowed CPUs, in their order; negative: unknown
+  std::vector<double> capacities;  // those of the allowed CPUs, in their order; negative where unknown
   for (const std::size_t cpu : allowed) capacities.push_back(number_in(first_line(folder + std::to_string(cpu) + "/cpu_capacity")));
   const double largest = capacities.empty() ? 0.0 : *std::max_element(capacities.begin(), capacities.end());
   // Two logical CPUs belong to one core if both list the same siblings.
@@ -196,8 +196,8 @@ inline Cores unknown_cores() {
 
 #if defined(_WIN32)
 
-// The cores in this process's affinity mask, with their efficiency classes; a larger class is a faster kind of core. A process
-// that spans several processor groups (more than 64 CPUs) has no mask and may run on all CPUs.
+// Returns the cores in this process's affinity mask. Windows gives each core an efficiency class; a larger class is a faster kind
+// of core. A process that spans several processor groups (more than 64 CPUs) has no mask and may run on all CPUs.
 inline Cores read_windows_cores() {
   DWORD bytes = 0;
   GetLogicalProcessorInformationEx(RelationProcessorCore, nullptr, &bytes);
@@ -255,7 +255,8 @@ inline Cores read_cores() {
       if (CPU_ISSET(cpu, &mask)) allowed.insert(cpu);
     }
   }
-  Cores cores = allowed.empty() ? detail::unknown_cores() : detail::read_linux_cores(allowed);  // empty: over 1024 CPUs
+  // `allowed` is empty on a machine with more than 1024 CPUs.
+  Cores cores = allowed.empty() ? detail::unknown_cores() : detail::read_linux_cores(allowed);
   cores.quota = detail::read_cgroup_limits().cpus;
   return cores;
 #elif defined(_WIN32)

@@ -168,7 +168,7 @@ inline CpuInfo read_cpu() {
 
 }  // namespace detail
 
-// What the processor reports. It is asked only once in a program.
+// Returns what the processor reports about itself. The processor is asked only once in a program.
 inline const CpuInfo& cpu_info() {
   static const CpuInfo info = detail::read_cpu();
   return info;

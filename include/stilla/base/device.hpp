@@ -7,14 +7,14 @@
 //
 //   struct HexagonEmulated {
 //     static constexpr DeviceId id{"hexagon-emulated"};
-//     static constexpr double tolerance = 1e-4;      // of a product: sum (y - exact)^2 / sum exact^2, at most
+//     static constexpr double tolerance = 1e-7;      // of a product: sum (y - exact)^2 / sum exact^2, at most
 //     static bool available();                       // whether it can be used on this machine, now
 //     struct Weights { ... };                        // a matrix as the device holds it; movable
 //     template <class F>                             // rows of F's blocks as files hold them; an error says what the device cannot hold
 //     static Result<Weights> prepare(const std::byte* rows, std::size_t N, std::size_t K);
 //     static Status multiply(Matrix y, const Weights& w, ConstMatrix x);     // y[M, N] = x[M, K] * w[N, K]^T, floats in and out
-//     static Status multiply_transformed(...);       // optional: the same product, of the orthonormal Hadamard transform of each row
-//   };                                               // (contract/hadamard.hpp), which the device computes by its own arithmetic
+//     static Status multiply_transformed(...);       // optional: transforms the rows of x (orthonormal Hadamard transform,
+//   };                                               // contract/hadamard.hpp, in the device's own arithmetic), then multiplies
 #pragma once
 
 #include <concepts>

@@ -6,9 +6,9 @@
 //   STILLA_EACH_LIST(entry)    the list: entry(name, ...) entry(name, ...) ..., at most 32 of them
 //   STILLA_EACH_HEADER(name)   the header of an entry, in angle brackets; a header that does not exist is skipped
 //
-// This file undefines both macros at its end. It has no include guard, because each list and each kind of header needs a pass of
-// its own. A pass cannot begin inside another pass: include the headers that the headers of a pass have in common before the pass
-// begins.
+// This file undefines both macros at its end. It has no include guard, because it is included once for each list and each kind of
+// header. Each such inclusion is called a pass. A pass cannot begin inside another pass. So if a header of a pass includes a header
+// that begins another pass, include the latter before the first pass begins.
 #ifdef STILLA_EACH_IS_RUNNING
 #error "A header of a pass of <stilla/base/include_each-inl.hpp> begins another pass: include that one's header before the first."
 #endif

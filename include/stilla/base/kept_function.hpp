@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A callable of any type that ops keep without memory of the heap: what is in a Parallel (base/parallel.hpp) and in the epilogue of
-// a product (matmul.hpp).
+// Keeps a callable of any type without memory of the heap. A Parallel (base/parallel.hpp) contains a KeptFunction, and so does the
+// epilogue of a product (matmul.hpp).
 //
 //     made of                                          what it keeps
 //     an object or lambda with a name (an lvalue)      a reference: the object must outlive what refers to it
@@ -53,7 +53,7 @@ class KeptFunction {
   void operator()(Args... args) const { call_(kept_, args...); }
 
  private:
-  alignas(void*) mutable unsigned char kept_[kept_bytes] = {};  // mutable, because the callable may be
+  alignas(void*) mutable unsigned char kept_[kept_bytes] = {};  // mutable, because a call may change a kept copy
   void (*call_)(unsigned char*, Args...) = nullptr;
 };
 

@@ -28,7 +28,8 @@ inline constexpr std::size_t sum_lanes = 16;
 
 namespace detail {
 
-// Whether a number is neither infinite nor NaN. Its bits say it, because -ffast-math lets a compiler assume that every number is finite.
+// Whether a number is neither infinite nor NaN. The functions read this from the number's bits, because -ffast-math lets a compiler
+// assume that every number is finite.
 constexpr bool is_finite(float x) { return (std::bit_cast<std::uint32_t>(x) >> 23 & 0xffu) != 0xffu; }
 constexpr bool is_finite(double x) { return (std::bit_cast<std::uint64_t>(x) >> 52 & 0x7ffu) != 0x7ffu; }
 

@@ -71,11 +71,11 @@ class Memory {
     return reinterpret_cast<const T*>(data() + offset);
   }
 
-  // A Memory of what lies behind the first `bytes` bytes of lent memory.
+  // Returns the part of lent memory that lies behind its first `bytes` bytes, as a Memory of its own.
   Memory rest(std::size_t bytes) const { return Memory(lent_.subspan(bytes)); }
 
-  // Makes room for this many bytes with unspecified contents. Memory that is large enough stays where it is. `what` says in the
-  // error what the memory is for. After an error the memory is as it was.
+  // Makes room for `bytes` bytes with unspecified contents. Memory that is large enough stays where it is. `what` is the name of
+  // the memory in error messages. After an error the memory is as it was.
   Status resize(std::string_view what, std::size_t bytes) {
     if (!is_lent_) {
       if (!own_.resize(bytes)) return out_of_memory(what, bytes);

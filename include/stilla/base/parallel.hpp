@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Defines how an op is given threads: the caller owns them. An op that can use several threads takes a `Parallel`. A Parallel is
-// made of anything that can be called as pool(count, body) and that calls body(i) exactly once for every i in [0, count), in any
-// order, on any threads, and returns when all calls are done (the ParallelFor concept): an object, a lambda, a function. The
-// library has two: SerialFor, the default, and ThreadPool in <stilla/base/thread_pool.hpp>. Ops do not include the latter, because
-// <thread> would be a third of the compile time of their headers.
+// made of an object, a lambda or a function that can be called as pool(count, body) (the ParallelFor concept). Such a call must
+// call body(i) exactly once for every i in [0, count), in any order and on any threads. It returns when all these calls are done.
+// The library has two: SerialFor, the default, and ThreadPool in <stilla/base/thread_pool.hpp>. Ops do not include the latter,
+// because <thread> would be a third of the compile time of their headers.
 //
 // Some programs have workers that know only "I am number `ith` of `nth`". They need no Parallel, because each op is also available
 // as tasks. Each worker makes the same job, or all share one, and each worker takes every nth task:
@@ -66,8 +66,8 @@ struct SerialFor {
 
 // The type by which ops take threads. The default is serial; a Parallel made of a null function pointer is serial too. An object or
 // lambda that has a name is referred to and must outlive the Parallel. One that is made on the spot is copied
-// (base/kept_function.hpp). The pool is called for a single task too. This matters for pools that give each worker fixed indices:
-// if every worker calls the op, none runs a task that belongs to another.
+// (base/kept_function.hpp). The pool is called even if there is only one task. This matters for pools that give each worker fixed
+// indices: if every worker calls the op, none runs a task that belongs to another worker.
 class Parallel {
  public:
   Parallel() = default;

@@ -15,8 +15,9 @@
 //
 // Where a target is available but not faster, its fallback is the default. The target can still be forced (dispatch.hpp).
 //
-// STILLA_SINGLE_TARGET chooses by is_guaranteed. The preprocessor reads the flags for it outside of any target region (code that a
-// pragma compiles for more instruction sets), because inside one GCC and clang define the macros of those sets too.
+// With STILLA_SINGLE_TARGET (config.hpp) is_guaranteed decides which target is compiled. The preprocessor reads the compiler's
+// flags for is_guaranteed outside of any target region, which is code that a pragma compiles for more instruction sets. Inside such
+// a region GCC and clang define the macros of those sets too.
 #pragma once
 
 #include <concepts>

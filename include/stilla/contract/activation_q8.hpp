@@ -119,19 +119,19 @@ struct ArrangedActivations {
   std::byte* data = nullptr;
   std::size_t rows = 0;       // the shape that the memory was arranged for
   std::size_t cols = 0;
-  std::size_t first = 0;      // which of these rows is row 0 of the view
+  std::size_t first = 0;      // which of these rows is row 0 of the ActivationQ8
   bool has_low = false;       // whether the activations have 16 bits
 };
 
 struct ActivationQ8;
 
-// For a view of some rows of mixed activations: which of them have 16 bits, and their values. Kernels ignore this struct. Wide rows
-// have values of 8 bits too, so an op first multiplies all rows with 8 bits and then multiplies the wide rows again with 16 bits
-// (PanelJob::panels in matmul.hpp).
+// Says which rows of a view of mixed activations have 16 bits, and holds the values of these rows. Kernels ignore this struct. Wide
+// rows have values of 8 bits too, so an op first multiplies all rows with 8 bits and then multiplies the wide rows again with 16
+// bits (PanelJob::panels in matmul.hpp).
 struct WideRows {
-  const std::uint32_t* numbers = nullptr;  // numbers of the wide rows, ascending
-  const ActivationQ8* rows = nullptr;      // the wide rows with 16 bits: row i of it is row numbers[i]
-  std::size_t begin = 0, end = 0;          // the wide rows that are in the view
+  const std::uint32_t* numbers = nullptr;  // the row numbers of all wide rows, ascending
+  const ActivationQ8* rows = nullptr;      // all wide rows with 16 bits; the i-th of them is the row with the number numbers[i]
+  std::size_t begin = 0, end = 0;          // the view has the wide rows numbers[begin] to numbers[end - 1]
   std::size_t first = 0;                   // the number of the view's row 0
 
   std::size_t count() const { return end - begin; }
@@ -146,7 +146,7 @@ struct WideRows {
   // The 16-bit values of n wide rows of the view, from its i-th wide row on, as a matrix of their own.
   inline ActivationQ8 matrix(std::size_t i, std::size_t n) const;
 
-  // What this struct is for a smaller view, which has only the rows [from, from + n) of this view: the wide rows among them.
+  // Returns the WideRows of a smaller view, which has only the rows [from, from + n) of this view.
   WideRows rows_from(std::size_t from, std::size_t n) const {
     if (count() == 0) return {};
     return {numbers, rows, place(from), place(from + n), first + from};

@@ -20,21 +20,24 @@
 //     q, q_unit = rounded(query, 127);      s[j] = fma(sum over d of q[d] * c[j][d], q_unit * key_scale[j], bias[j])
 //     w, w_unit = rounded(e[j] * value_scale[j], 32512);        out[d] = (sum over j of w[j] * c[j][d]) * w_unit
 //
-// An x whose highest is below 1e-30 is rounded to zeros with unit 0; an x with an infinity or a NaN to zeros with unit NaN.
+// An x whose `highest` is below 1e-30 is rounded to zeros with unit 0. An x with an infinity or a NaN is rounded to zeros with unit
+// NaN.
 //
 // The caller has transformed keys, values and queries by hadamard() (contract/elementwise.hpp), which spreads large values over
-// all dimensions. So one scale for a position is enough, and 8 bits cost a query no more than they cost a key: with an int8 cache,
-// the KL divergence of the logits from those with an f32 cache is 0.000176, and 0.000121 with queries of 16 bits (Qwen2.5 0.5B,
-// bench/compare_caches.py). With weights of 8 bits, every position below 1/254 of the highest would count as 0, however many such
-// positions there are. The codes of KvInt8 are -127 .. 127. Those of KvInt5 are the odd numbers -31 .. 31: 32 levels, none of them
-// 0, so that all levels are used.
+// all dimensions. So one scale for a position is enough, and rounding a query to 8 bits loses no more than rounding a key: with an
+// int8 cache, the KL divergence of the logits from those with an f32 cache is 0.000176, and 0.000121 with queries of 16 bits
+// (Qwen2.5 0.5B, bench/compare_caches.py). With weights of 8 bits, every position below 1/254 of the highest would count as 0,
+// however many such positions there are. The codes of KvInt8 are -127 .. 127. Those of KvInt5 are the odd numbers -31 .. 31: 32
+// levels, none of them 0, so that all levels are used.
 //
 // bias[j] is what the bias of the key projection adds to the score; it is 0 without such a bias. The bias is not stored in the key:
-// Qwen2's biases are hundreds of times larger than the rest of a key, and the rounding would be as coarse as they are. The kernel
-// adds it to the score, exactly. At position j it is the sum over the pairs i that RoPE rotates of A[i] cos(j t[i]) + B[i] sin(j
-// t[i]), where A and B depend on the query and the bias, and t[i], by which pair i turns from one position to the next, depends on
-// the model. Moved to the middle of the chunk, J = 256 chunk + 127.5, the sum needs tables for r = j - J only. One set of tables
-// serves all chunks, layers and heads, and half of each table is enough, r > 0, since cosines are even and sines are odd:
+// Qwen2's biases are hundreds of times larger than the rest of a key, so a key that contained them would be rounded far more
+// coarsely. Instead the kernel adds bias[j] to the score, exactly.
+//
+// At position j, bias[j] is the sum of A[i] cos(j t[i]) + B[i] sin(j t[i]) over the pairs i that RoPE rotates. A and B depend on
+// the query and the bias. t[i] is the angle by which pair i turns from one position to the next; it depends on the model. If
+// positions are counted from the middle of the chunk, J = 256 chunk + 127.5, the sum needs tables for r = j - J only. One set of
+// tables serves all chunks, layers and heads. Half of each table is enough, r > 0, since cosines are even and sines are odd:
 //
 //     A  = fma(q1, b1, q2 * b2)      A' = fma(A, cos(J t), B * sin(J t))         q1, q2: the query's pair, unrounded
 //     B  = fma(q2, b1, -(q1 * b2))   B' = fma(B, cos(J t), -(A * sin(J t)))      b1, b2: the bias's pair
@@ -44,9 +47,9 @@
 // pair has a term of its own in both chains: A' times cos(r t) in `even`, B' times sin(r t) in `odd`. All other pairs together are
 // one polynomial in r / 128 with the terms 0 .. 15 of Chebyshev's first kind. Its 8 even terms follow the fast pairs' terms of
 // `even`, its 8 odd terms those of `odd`. The coefficient of term k is an fma chain over the other pairs of (k is even ? A' :
-// B') * slow[pair][k], from 0, where `slow` is a table of the model: for each pair, the coefficients of its cosine (even k) and of
-// its sine (odd k) in these terms. What the dimensions that RoPE does not rotate add to the score is then added to the coefficient
-// of term 0.
+// B') * slow[pair][k], from 0. `slow` is a table of the model. It has, for each pair, the coefficients of its cosine (even k) and
+// of its sine (odd k) in these terms. What the dimensions that RoPE does not rotate add to the score is then added to the
+// coefficient of term 0.
 //
 // Partial results (max, sum and out of some chunks) are merged in the order of positions, whichever thread computed them. `part` is
 // merged into the results of the positions before it:
@@ -61,8 +64,8 @@
 // Layout of a chunk for one KV head. Float types, with elements of the type E:
 //     keys    E [16 tiles][D][16]     key j is in tile j / 16, lane j % 16: 16 keys in lanes, no sum across lanes
 //     values  E [256][D]
-// Integer types: kernels multiply four neighbouring codes at a time, of four d for keys and of four positions for values. With
-// KvInt8 a byte is the code plus 128.
+// Integer types: kernels multiply four neighbouring codes at a time. These are the codes of four d for keys and of four positions
+// for values. With KvInt8 a byte is the code plus 128.
 //     key scales f32 [256] | value scales f32 [256]
 //     keys    u8 [16 tiles][D / 4][16 keys][4]
 //     values  u8 [D / 16 tiles][256 / 4][16 dimensions][4]
@@ -174,7 +177,7 @@ void set_value_code(std::byte* chunk, std::size_t D, std::size_t j, std::size_t 
 // Arrays of RoPE's pairs are padded to a multiple of 16.
 struct KeyBiasArgs {
   std::size_t half_terms = 0;  // terms of `even`, and of `odd`: fast + slow_terms / 2
-  std::size_t fast = 0;  // the first pairs, which have terms of their own
+  std::size_t fast = 0;  // how many pairs are fast; they come first, and each has a term of its own in both sums
   std::size_t pairs = 0;
   std::size_t padded_pairs = 0;
   const float* table = nullptr;  // [even, odd][8 tiles][half_terms][16]
@@ -182,8 +185,8 @@ struct KeyBiasArgs {
   const float* middle_cos = nullptr;  // [padded_pairs], for the middle of this chunk
   const float* middle_sin = nullptr;
   const float* bias = nullptr;  // [2][padded_pairs]: first and second elements of the pairs
-  const float* queries = nullptr;  // [count][2][padded_pairs]
-  const float* constants = nullptr;  // [count], what the dimensions that do not rotate add to the score
+  const float* queries = nullptr;  // [n_queries][2][padded_pairs]
+  const float* constants = nullptr;  // [n_queries], what the dimensions that do not rotate add to the score
 };
 
 // The arguments of the kernel that computes the attention of some queries, which share a KV head, to one chunk.
@@ -238,8 +241,8 @@ struct AttentionParts {
   float* out;  // [n][D]
 };
 
-// The kernels that merge partial results of attention: merge(into, part, n, D) merges those of n heads in `part` into `into`, which
-// has the positions before them. finish(out, sum, D) computes out[d] *= 1 / sum for one head.
+// The kernels that merge partial results of attention: merge(into, part, n, D) merges the results of n heads in `part` into those
+// in `into`, which belong to the positions before those of `part`. finish(out, sum, D) computes out[d] *= 1 / sum for one head.
 template <class Target>
 struct AttentionMerge : AttentionMerge<typename Target::Fallback> {};
 

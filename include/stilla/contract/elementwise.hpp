@@ -58,12 +58,12 @@ struct Rope : Rope<typename Target::Fallback> {};
 using RopeFunction = void (*)(float* x, const float* cos, const float* sin, std::size_t pairs, bool half_split);
 
 // The Walsh-Hadamard transform of n values, as hadamard_butterflies() in hadamard.hpp defines it; n is a multiple of 16. The kernel
-// is run(x, n).
+// is called as run(x, n).
 template <class Target>
 struct Hadamard : Hadamard<typename Target::Fallback> {};
 using HadamardFunction = void (*)(float* x, std::size_t n);
 
-// Rounds n = 32 * blocks values to 8 bits, or to 16 bits if `low` is not null (contract/activation_q8.hpp). The kernel is
+// Rounds n = 32 * blocks values to 8 bits, or to 16 bits if `low` is not null (contract/activation_q8.hpp). The kernel is called as
 // run(values, scales, sums, scaled_sums, x, blocks, low = nullptr).
 template <class Target>
 struct QuantiseQ8 : QuantiseQ8<typename Target::Fallback> {};

@@ -5,14 +5,14 @@
 // code in `scalar` is the definition. The table gives the errors against real arithmetic that tests/npu_contract_test.cpp allows,
 // in units of the last place of the result.
 //
-// "Qf" says that an int16 stands for itself times 2^-f. In the table, wf and of are the fraction bits of weights and results
+// "Qf" says that an int16 stands for itself times 2^-f. In the table, `wf` and `rf` are the fraction bits of weights and results
 // (NormFormat), y is a result, a and b are the values of a pair, and s is a shift. The two basic steps are:
 //
 //     q15(a, b)      = saturate((a * b + 2^14) >> 15)      the product of two Q15 numbers, rounded
 //     shifted(x, s)  = saturate((x + (2^s >> 1)) >> s)     32 bits to 16, rounded; ties go up
 //
 //   op        in                                      out                               error
-//   rms_norm  x of any scale, weight Q wf             Q of, of < wf                     0.75 + 2^-14 |y|
+//   rms_norm  x of any scale, weight Q wf             Q rf, rf < wf                     0.75 + 2^-14 |y|
 //   rope      x of any scale; cos, sin Q14            the scale of x                    0.5 + 2^-15 (|a| + |b|)
 //   softmax   scores Q f, f = 1..11                   Q15, 32767 for 1                  4 + 2^-14 y
 //   swiglu    gate Q f, f = 1..11; up of any scale    gate * sigmoid(gate) * up >> s    0.5 + (0.5 + 3.5 |gate| 2^-15) |up| 2^-s
@@ -58,9 +58,9 @@ constexpr uint32_t square_root(uint64_t x) {  // rounded down
   return static_cast<uint32_t>(root);
 }
 
-// 1 / rms of n values, which is sqrt(n / squares) if `squares` is the sum of the values' squares + n * epsilon. The relative error
-// is below 2^-14. Both n and `squares` are first shifted to 2^30 .. 2^32. Each shift is by an even number of bits, so the root of
-// the quotient has to be shifted by half of their difference.
+// Returns 1 / rms of n values, which is sqrt(n / squares). `squares` is the sum of the values' squares plus n * epsilon. The
+// relative error is below 2^-14. Both n and `squares` are first shifted to 2^30 .. 2^32. Each shift is by an even number of bits,
+// so the root of the quotient has to be shifted by half of the difference of the two shifts.
 constexpr Scaled inverse_rms(uint64_t squares, uint64_t n) {
   if (squares == 0) squares = 1;
   const int n_shift = (31 - log2_floor(n)) & ~1, squares_shift = (31 - log2_floor(squares)) & ~1;
@@ -86,8 +86,8 @@ struct NormFormat {
   int weight_fraction = 12;
   int out_fraction = 10;
 };
-// rms_norm multiplies an x by its weight and by 1 / rms = mantissa * 2^-exponent. This says by how many bits (x * weight *
-// mantissa) >> 15 must then be shifted to the right.
+// rms_norm multiplies an x by its weight and by 1 / rms = mantissa * 2^-exponent. This function returns by how many bits (x *
+// weight * mantissa) >> 15 must then be shifted to the right.
 constexpr int norm_shift(NormFormat f, int exponent) { return exponent + f.weight_fraction - f.out_fraction - 15; }
 static_assert(norm_shift({12, 11}, inverse_rms(64, 64).exponent) == 0, "an rms of 1, the least except zeros");
 static_assert(norm_shift({15, 0}, inverse_rms(uint64_t{64} << 30, 64).exponent) <= 30, "an rms of 2^15, the largest");
@@ -105,8 +105,8 @@ inline constexpr int16_t reciprocal_first = 30840;
 // The most values in a run of the Hadamard transform. A run of 2^k values gives sums of 2^k int16 values each. With at most 2^15
 // values they are exact in 32 bits in any order, and are 2^30 at most, so that rounding them does not overflow either.
 inline constexpr size_t largest_hadamard_run = 32768;
-// The smallest shift s with which the sums of a Hadamard transform, of magnitude up to `highest`, 0..2^30, fit into int16 without
-// saturating.
+// Returns the smallest shift s with which the sums of a Hadamard transform fit into int16 without saturating. `highest`, 0..2^30,
+// is the largest magnitude of these sums.
 constexpr int hadamard_shift(uint32_t highest) {
   int s = 0;
   while ((highest + ((uint32_t{1} << s) >> 1)) >> s > INT16_MAX) ++s;
@@ -125,8 +125,8 @@ constexpr float hadamard_scale(float scale, int shift, size_t n) {
 
 namespace scalar {
 
-// y[i] = x[i] * weight[i] / rms. epsilon is n * eps / scale^2, in units of squares of x, where eps is the model's epsilon and scale
-// that of x. The rms must stay below 2^15: the squares and epsilon together may be at most n times 2^30.
+// y[i] = x[i] * weight[i] / rms. `epsilon` is n * eps / scale^2, in units of squares of x. Here eps is the model's epsilon, and
+// scale is the scale of x. The rms must stay below 2^15: the squares and epsilon together may be at most n times 2^30.
 inline void rms_norm(int16_t* y, const int16_t* x, const int16_t* weight, size_t n, uint64_t epsilon, NormFormat f) {
   uint64_t squares = epsilon;
   for (size_t i = 0; i < n; ++i) squares += static_cast<uint64_t>(int32_t{x[i]} * x[i]);
@@ -162,7 +162,8 @@ constexpr int16_t exp_negative(int16_t u, int fraction) {
 }
 
 // y[i] = e^(x[i] - max) / sum, where max is the highest x and sum is that of all e^(x[i] - max). An x stands for itself times 2^-fraction.
-// A position that must not count (a masked one) has an x of -32768. Its y is 0 if max, as such a number, is more than 10.4 above it.
+// A position that must not count (a masked one) has an x of -32768. Its y is 0 if max exceeds this x by more than 10.4, after both
+// are multiplied by 2^-fraction.
 inline void softmax(int16_t* y, const int16_t* x, size_t n, int fraction) {
   int16_t highest = INT16_MIN;
   for (size_t i = 0; i < n; ++i) highest = x[i] > highest ? x[i] : highest;

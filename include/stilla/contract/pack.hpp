@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Contract of the packing kernels: up to 16 rows of W[N, K], blocks as they stand in a file, become one panel of the layout that
-// layout/rows16_k4.hpp describes. Every byte of the panel is written. Rows that do not exist (in the last panel), and the end of a
-// last span that K does not fill, become zeros. Floats are rounded only where a format is decoded (PanelFormat), so the bytes of a
-// panel are the same on every target, whatever bytes the file holds.
+// Contract of the packing kernels. A kernel turns up to 16 rows of W[N, K], whose blocks are as in a file, into one panel of the
+// layout that layout/rows16_k4.hpp describes. Every byte of the panel is written. Rows that do not exist (in the last panel), and
+// the end of a last span that K does not fill, become zeros. Floats are rounded only where a format is decoded (PanelFormat), so
+// the bytes of a panel are the same on every target, whatever bytes the file holds.
 #pragma once
 
 #include <cstddef>

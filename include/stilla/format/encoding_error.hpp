@@ -70,12 +70,13 @@ class ErrorSums {
 
 class EncodingError {
  public:
-  // Adds the error of `blocks`, rows in `format` without gaps that stand for `values`. The only failure is too little memory.
+  // Adds the error of encoded rows. `blocks` has these rows in `format`, without gaps, and `values` has the weights that they stand
+  // for. The only failure is too little memory.
   Status add(FormatId format, const std::byte* blocks, ConstMatrix values, Parallel parallel = {}) {
     return add_rows(format, blocks, values.rows, values.cols, parallel, [&](std::size_t n, float*) { return values.row(n); });
   }
 
-  // Adds the error of `blocks`, rows in `format` that stand for weights which are not floats but `rows` in the format `from`.
+  // Does the same for weights that are not given as floats: `rows` has them in the format `from`.
   Status add(FormatId format, const std::byte* blocks, FormatId from, const std::byte* rows, std::size_t N, std::size_t K,
              Parallel parallel = {}) {
     return add_rows(format, blocks, N, K, parallel, [&](std::size_t n, float* room) {

@@ -19,7 +19,7 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
-// Replaces a nibble of a byte: the low one with shift 0, the high one with shift 4.
+// Replaces a nibble of a byte: the low one if `shift` is 0, the high one if it is 4.
 constexpr void set_nibble(std::byte& pair, unsigned shift, int code) {
   pair = (pair & ~(std::byte{15} << shift)) | static_cast<std::byte>(code) << shift;
 }

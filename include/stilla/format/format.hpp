@@ -35,9 +35,9 @@
 //   codebook                where is_codebook: 2^code_bits signed bytes
 //   scale(block)            s[g] = to_float(scale), or to_float(scale) * sub_scale(block, g) when has_sub_scales. The scale is a
 //                           half (f16), or a half times a power of two (scaled_f16.hpp).
-//   scale_word(block)       instead of scale and sub-scales where those of a block are one number of 32 bits (WordScaledFormat):
+//   scale_word(block)       the scale and the sub-scales of a block, where these are one number of 32 bits (WordScaledFormat):
 //                           scale_of(word) and sub_scale_of(word, g) take that word apart
-//   scale(row)              instead of scale(block) where a row has one scale (RowScaledFormat): a float. s[g] = scale, or
+//   scale(row)              replaces scale(block) where a row has one scale (RowScaledFormat): a float. s[g] = scale, or
 //                           scale * sub_scale(block, g)
 //   minimum(block)          f16, when has_minimum. m[g] = minimum, or minimum * sub_minimum(block, g) with sub-scales. The format
 //                           chooses the sign of sub_minimum: Q4_K, which subtracts minimums, returns it negated. With

@@ -35,9 +35,9 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// To the mean square of every input, this share of the mean of them all is added. Without it, a column whose inputs were all 0
-// would have no influence on the scales at all, and its error would be large in another text, in which these inputs are not 0. The
-// share also keeps the sums by which the encoders divide (scale_search.hpp) far from 0.
+// This share of the mean of all mean squares is added to the mean square of every input. Without it, a column whose inputs were all
+// 0 would have no influence on the scales at all, and its error would be large in another text, in which these inputs are not 0.
+// The share also keeps the sums by which the encoders divide (scale_search.hpp) far from 0.
 inline constexpr double importance_floor = 0.01;
 
 // Writes the importance of mean_squares.size() columns from the mean squares of their inputs: numbers that are about 1 and have 16

@@ -16,9 +16,9 @@
 // LPBQ32 takes 4.25 + 32 / K bits per weight, LPBQ64 4.125 + 32 / K, and LPBQ128 4.0625 + 32 / K.
 //
 // An NPU multiplies such weights without a float before the end of a row: codes, block scales and activations are integers, and
-// their sum over all of K is an integer too (contract/npu.hpp has the bounds). The encoder's row scales have 16 significant bits,
-// so that a decoded weight is exact in float with any decoder. The bits of a block scale above the lowest four mean nothing. Block
-// scales stay below 16 because QNN's field for them has 4 bits.
+// their sum over all of K is an integer too (contract/npu.hpp has the limits of this sum). The encoder's row scales have 16
+// significant bits, so that a decoded weight is exact in float with any decoder. The bits of a block scale above the lowest four
+// mean nothing. Block scales stay below 16 because QNN's field for them has 4 bits.
 //
 // Measured on real weights, LPBQ loses least among the int4 formats that an NPU takes, and the weights need no rotation
 // (model/rotation.hpp) before they are encoded (examples/stilla/npu.md).

@@ -49,7 +49,7 @@ inline unsigned truncated_code(float x, unsigned highest) {
 //
 // The rounding is done in integers, on |x| in units of 2^-16: the multiplication by 2^16 is exact, and what the conversion cuts off
 // is less than a unit, which does not decide whether the fraction is at least one half. So there is no addition of floats that a
-// compiler could fuse with the multiplication that made x, and it can work on several weights at once.
+// compiler could fuse with the multiplication that made x. The compiler can also work on several weights at once.
 inline int nearest_integer(float x) {
   const float size = magnitude(x);
   const auto units = static_cast<int>((size < 256.0f ? size : 0.0f) * 65536.0f);
@@ -67,7 +67,7 @@ inline float extreme_of(const float* weights, std::size_t count) {
 }
 
 // The largest |weight|. Magnitudes are compared as integers, which compilers do for several weights at once: bit patterns of floats
-// without a sign have the order of their values. If a weight is not a number, the result is none.
+// without a sign have the order of their values. If a weight is NaN, the result is NaN too.
 inline float largest_magnitude(const float* weights, std::size_t count) {
   std::int32_t largest = 0;
   for (std::size_t k = 0; k < count; ++k) {

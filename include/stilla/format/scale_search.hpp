@@ -30,8 +30,10 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
-inline constexpr int search_steps = 9;           // on each side of the plain step, which maps the largest magnitude to the last level
-inline constexpr float search_spacing = 0.125f;  // by how many levels the extreme weight moves from one step to the next
+// How many steps the search tries on each side of the plain step, which maps the largest magnitude to the last level; and by how many
+// levels the weight of the largest magnitude moves from one step to the next.
+inline constexpr int search_steps = 9;
+inline constexpr float search_spacing = 0.125f;
 
 // x rounded to an integer within lowest .. highest; 0 for NaN.
 inline int nearest_level(float x, int lowest, int highest) {

@@ -28,9 +28,9 @@
 //     ST4      4.25   4.25       0.034    91.2 %    1.17      1.07
 //     Q4_K     4.5    4.625      0.029    93.7 %    1         1
 //
-// Variants of the format that lost, with their squared error of two layers' outputs in a simulation, compared with ST4: a scale
-// without mantissa (+2 %), sub-scales with exponents of their own (+3 %), one unsigned E5M3 scale per 32 weights and no scale of
-// the block (+20 %), the levels of IQ4_NL (+9 %), evenly spaced levels whose products with 4-bit sub-scales are bytes (+60 %).
+// Some variants of the format were worse in a simulation. Their squared errors of two layers' outputs, compared with ST4, were: a
+// scale without mantissa (+2 %), sub-scales with exponents of their own (+3 %), one unsigned E5M3 scale per 32 weights and no scale
+// of the block (+20 %), the levels of IQ4_NL (+9 %), evenly spaced levels whose products with 4-bit sub-scales are bytes (+60 %).
 // Weighting the errors by the mean squares of the inputs (importance.hpp) makes the error of the products 14 % smaller. KL over the
 // prompts of the table changes by less than its standard error: it is 0.0328 with the mean squares of 6148 tokens of other text.
 #pragma once
@@ -76,9 +76,9 @@ struct ST4 {
   static constexpr bool has_minimum = false;
   static constexpr bool is_codebook = true;
 
-  // The levels with the least squared error over groups of trained weights. They were found by Lloyd's algorithm; the scale and
-  // sign of every group were chosen as in encode(), and each weight, which was already quantised in its file, was spread over its
-  // quantisation step there.
+  // The levels with the least squared error over groups of trained weights. They were found by Lloyd's algorithm, with the scale
+  // and sign of every group chosen as in encode(). The weights were already quantised in their file, so each weight was spread over
+  // its quantisation step.
   static constexpr std::array<std::int8_t, 16> codebook{-127, -100, -79, -62, -46, -32, -19, -8, 2, 12, 23, 35, 49, 64, 82, 108};
 
   static constexpr int code(const std::byte* block, std::size_t k) { return detail::split_nibble(block + 4 + k / 32 * 16, k % 32); }
@@ -103,10 +103,11 @@ struct ST4 {
     }
   }
 
-  // Chooses scales by least squares in two passes. The first pass finds a scale for each group: for either sign and a few distances
-  // between levels, the scale that fits the nearest levels best. The second pass tries a few scales of the block, and for each
-  // group the sub-scales around the one that the first pass asked for. The decisions are the same with every compiler, for the
-  // reasons that scale_search.hpp gives. Weights above 59000 are cut off to the largest level.
+  // Chooses scales by least squares in two passes. The first pass finds a scale for each group. It tries both signs and a few
+  // distances between levels, and computes for each of them the scale that fits the nearest levels best. It keeps the best of these
+  // scales. The second pass tries a few scales of the block, and for each group the sub-scales around the one that the first pass
+  // asked for. The decisions are the same with every compiler, for the reasons that scale_search.hpp gives. Weights above 59000 are
+  // cut off to the largest level.
   static void encode(const float* weights, std::byte* block, const float* importance = nullptr) {
     double wishes[n_groups];
     double longest = 0;
@@ -151,8 +152,8 @@ struct ST4 {
   static constexpr unsigned tried_scales = 3;
 
   // This table has the code whose level is nearest to x, where x is a weight divided by its scale. The code is the same for all x
-  // of [i/2, (i+1)/2), i an integer, because the border between two neighbouring levels is half their sum. It stands at index
-  // i + 256.
+  // of [i/2, (i+1)/2), where i is an integer, because the border between two neighbouring levels is half their sum. The table has
+  // this code at index i + 256.
   static constexpr auto nearest_code = [] {
     std::array<std::uint8_t, 512> codes{};
     for (int i = 0; i < 512; ++i) {

@@ -65,7 +65,8 @@ class AtomicFile {
     std::swap(partial_, other.partial_);
     std::swap(handle_, other.handle_);
   }
-  static constexpr unsigned partial_names = 100;  // so many names are tried; a name that exists is in use, or was left behind
+  // create() tries so many names for the partial file. A name that exists is in use, or was left behind.
+  static constexpr unsigned partial_names = 100;
 
   std::string path_;     // the path as the caller gave it
   std::string target_;   // the file that gets the bytes; differs from path_ if that is a symbolic link
@@ -79,8 +80,8 @@ class AtomicFile {
 
 namespace detail {
 
-// Whether `name` is the name `of`, a number and an ending. For the usual ending it is the name of a partial file of the file with
-// the name `of`: for example NAME.1234.partial of NAME.
+// Returns whether `name` consists of the text `of`, a dot, a number and the text `ending`. With the usual ending, such a name is that
+// of a partial file: for example, NAME.1234.partial is a partial file of NAME.
 inline bool is_partial_name(std::string_view name, std::string_view of, std::string_view ending = ".partial") {
   if (!name.starts_with(of) || !name.ends_with(ending) || name.size() < of.size() + 2 + ending.size()) return false;
   name = name.substr(of.size(), name.size() - of.size() - ending.size());
@@ -270,7 +271,7 @@ inline Status AtomicFile::write(std::uint64_t offset, std::span<const std::byte>
 }
 
 inline Status AtomicFile::commit() {
-  const bool synced = ::fsync(handle_) == 0 || errno == EINVAL;  // EINVAL: this file system does not support it
+  const bool synced = ::fsync(handle_) == 0 || errno == EINVAL;  // EINVAL: this file system does not support fsync
   const int sync_error = errno;
   const bool closed = ::close(std::exchange(handle_, -1)) == 0;
   if (!synced || !closed) return system_error(path_, "cannot write", synced ? errno : sync_error);

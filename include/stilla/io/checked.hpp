@@ -80,7 +80,7 @@ class ByteCursor {
   std::uint64_t remaining() const { return bytes_.size() - offset_; }
   std::uint64_t wanted() const { return wanted_; }
 
-  // Gives a view of the next `count` bytes.
+  // Gives a view of the next `count` bytes and moves the cursor behind them.
   bool take(std::uint64_t count, std::span<const std::byte>& view) {
     wanted_ = count;
     if (count > remaining()) return false;

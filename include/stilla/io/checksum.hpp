@@ -8,8 +8,8 @@
 //   sum.add(first); sum.add(rest);
 //   sum.value();                   // the same as for both in one piece
 //
-// Of every 32 bytes, four numbers of 64 bits (lanes) take 8 bytes each. At the end the four are mixed to one number, to which the
-// bytes that are left, fewer than 32, are added in steps of 8, 4 and 1 bytes.
+// The state is four numbers of 64 bits, the lanes. Of every 32 bytes, each lane takes in 8. At the end the four lanes are mixed into
+// one number. The bytes that are left, fewer than 32, are then added to this number in steps of 8, 4 and 1 bytes.
 #pragma once
 
 #include <algorithm>

@@ -33,9 +33,9 @@ inline bool all_finite(std::span<const float> values) {
 
 namespace detail {
 
-// True for formats whose scales and minimums are floats of 16 bits (halves). In them a weight is a half times integers below 128,
-// less another such product, and is finite if both halves are. Only the halves are tested, because decoding everything took most
-// of the time of `stilla pack`.
+// True for formats whose scales and minimums are floats of 16 bits (halves). A weight of such a format is the scale times integers
+// below 128, plus or minus the minimum (if the format has one) times such integers. So the weight is finite if the scale and the
+// minimum are. Only these halves are tested, because decoding everything took most of the time of `stilla pack`.
 template <class F>
 inline constexpr bool has_half_scales = false;
 template <QuantisedFormat F>
@@ -67,7 +67,7 @@ bool is_finite_row(const std::byte* row, std::span<float> decoded) {
 
 }  // namespace detail
 
-// The first tensor with a weight that is NaN or infinity after decoding; null if there is none. Tensors of unsupported types are
+// Returns the first tensor with a weight that is NaN or infinity after decoding; null if there is none. Tensors of unsupported types are
 // skipped. Rows are decoded, or only their scales are read if these alone tell whether the weights are finite. Each thread needs
 // memory for one row. `progress` is called with the number of tensors done and the number of all tensors. If it returns false the
 // search ends and the result is null. If memory is short the result is an error.

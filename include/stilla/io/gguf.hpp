@@ -9,8 +9,8 @@
 //   Result<const TensorInfo*> head = file->require_tensor("output.weight", {hidden, vocabulary});
 //   std::span<const std::byte> bytes = file->tensor_bytes(**head);
 //
-// The vocabulary and the chat template are read from the keys in this table. Beside each key stand its meaning and its type; "gpt2"
-// and "llama" say that it is read only for this tokenizer model.
+// The vocabulary and the chat template are read from the keys in this table. Beside each key stand its type and its meaning. A key
+// with "gpt2:" or "llama:" beside it is read only for this tokenizer model.
 //
 //   tokenizer.ggml.model           "gpt2", byte-level BPE, or "llama", SentencePiece
 //   tokenizer.ggml.tokens          [string]; for gpt2 in the byte alphabet (text/byte_alphabet.hpp), but control and user-defined
@@ -149,8 +149,8 @@ class GgufFile final : public ModelSource {
     return out;
   }
 
-  // The file of the model. If the model has several parts, this is the first part, which has the keys; the offsets of keys count
-  // in this file.
+  // The file of the model. If the model has several parts, this is the first part, which has the keys. The offsets of keys are
+  // offsets in this file.
   const MappedFile& file() const { return parts_.front().file; }
   const std::string& path() const override { return file().path(); }
   std::uint64_t size_bytes() const override {
@@ -158,7 +158,7 @@ class GgufFile final : public ModelSource {
     for (const Part& part : parts_) bytes += part.file.bytes().size();
     return bytes;
   }
-  // The number of files that the model consists of; 1 for a whole file. TensorInfo::file is an index of these files.
+  // The number of files that the model consists of; 1 if it is not split. TensorInfo::file is an index of these files.
   std::size_t part_count() const { return parts_.size(); }
   const MappedFile& part(std::size_t i) const { return parts_[i].file; }
   std::uint32_t version() const { return contents().version; }
@@ -270,8 +270,8 @@ class GgufFile final : public ModelSource {
 
   const std::byte* address_of(const GgufKey& key) const { return file().bytes().data() + key.value_offset; }
 
-  // Calls f with the number of the type `type` that is stored at `address`. Returns false without calling f if the type is not that
-  // of a number. A boolean is passed as its byte.
+  // Calls f with the number that is stored at `address` and has the type `type`. A boolean is passed as its byte. If `type` is not a
+  // type of numbers, returns false without calling f.
   template <class F>
   static bool visit_number(GgufValueType type, const std::byte* address, F&& f) {
     switch (type) {

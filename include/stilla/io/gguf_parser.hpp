@@ -129,8 +129,8 @@ inline std::uint64_t packed_header_checksum(std::span<const std::byte> header, s
 
 class GgufParser {
  public:
-  static constexpr std::uint64_t max_keys = 1u << 16;     // the largest file known holds some hundred
-  static constexpr std::uint64_t max_tensors = 1u << 17;  // a model of 61 layers with 256 unmerged experts: 47 000
+  static constexpr std::uint64_t max_keys = 1u << 16;     // known files have at most some hundred
+  static constexpr std::uint64_t max_tensors = 1u << 17;  // a model of 61 layers with 256 unmerged experts has 47 000
   static constexpr std::uint64_t max_key_bytes = 65535;   // as the specification says
   static constexpr std::uint64_t max_tensor_name_bytes = 64;
   static constexpr std::uint64_t max_alignment = 1u << 20;
@@ -342,7 +342,7 @@ class GgufParser {
     return value;
   }
 
-  // Reads which part of a split model this file is. It then has only some of the model's tensors.
+  // Finds out whether this file is a part of a split model, and which part. A part has only some of the model's tensors.
   Status read_split() {
     const auto number_of = [&](std::string_view name, std::uint64_t most, std::uint64_t& value) -> Status {
       const GgufKey* key = find_by_name(out_.keys, out_.keys_by_name, name);
@@ -511,8 +511,8 @@ class GgufParser {
 
 }  // namespace detail
 
-// Parses `file` into `contents`, whose views point into `file`, which must outlive them. After an error `contents` holds what was
-// read so far.
+// Parses `file` into `contents`. The views in `contents` point into `file`, so `file` must outlive them. After an error `contents` holds
+// what was read so far.
 inline Status parse_gguf(const MappedFile& file, GgufContents& contents) { return detail::GgufParser(file, contents).parse(); }
 
 }}  // namespace stilla

@@ -31,7 +31,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 inline constexpr std::uint64_t max_gguf_parts = 4096;
 
-// The contents of the path of a part: "folder/NAME", the number of the part from 1, and the number of parts.
+// What the path of a part consists of: the stem "folder/NAME", the number of the part, which counts from 1, and the number of parts.
 struct GgufPartName {
   std::string_view stem;
   std::uint64_t number;
@@ -53,7 +53,7 @@ inline std::string gguf_part_path(std::string_view stem, std::uint64_t number, s
   return concat(stem, "-", detail::five_digits(number), "-of-", detail::five_digits(count), ".gguf");
 }
 
-// The reverse of gguf_part_path(). Nothing if the path does not have this form.
+// The reverse of gguf_part_path(): splits the path of a part. Returns nothing if the path does not have this form.
 inline std::optional<GgufPartName> parse_gguf_part_path(std::string_view path) {
   constexpr std::string_view ending = "-00000-of-00000.gguf";
   if (path.size() <= ending.size()) return std::nullopt;
@@ -74,7 +74,7 @@ inline std::optional<GgufPartName> parse_gguf_part_path(std::string_view path) {
 inline std::string gguf_part_text(std::string_view path, std::uint64_t number, std::uint64_t count) {
   const std::optional<GgufPartName> name = parse_gguf_part_path(path);
   std::string_view stem = name && name->count == count ? name->stem : "NAME";
-  stem = stem.substr(stem.find_last_of("/\\") + 1);  // npos + 1 is 0
+  stem = stem.substr(stem.find_last_of("/\\") + 1);  // without a slash this is npos + 1, which is 0
   return concat("part ", number, " of ", count, " of a split model; its parts are ", printable(gguf_part_path(stem, 1, count)), " to ",
                 printable(gguf_part_path(stem, count, count)));
 }

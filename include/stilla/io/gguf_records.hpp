@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Keys in the form that GGUF files have (gguf_parser.hpp), for code that writes such a file.
+// Builds the records of keys (name, type and value) as they stand in a GGUF file (gguf_parser.hpp), for code that writes such a file.
 #pragma once
 
 #include <cstddef>
@@ -44,7 +44,7 @@ class GgufRecords {
     begin_array(name, type_of<Number>(), values.size());
     for (const Number value : values) add(value);
   }
-  // Adds a key by its whole record (name, type and value), with the bytes that another GGUF file has.
+  // Adds a key whose whole record is given, as it stands in another GGUF file.
   void record(std::span<const std::byte> record) {
     bytes.append(reinterpret_cast<const char*>(record.data()), record.size());
     ++count;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Numbers in GGUF files: value types, tensor types with the sizes of their blocks, and the one function that computes the bytes
-// of a tensor from its shape. Sources: the GGUF specification and ggml.h. The sizes of blocks are those of gguf-py's
+// Numbers in GGUF files: value types, tensor types with the sizes of their blocks, and the one function that computes the size of a
+// tensor in bytes from its shape. Sources: the GGUF specification and ggml.h. The sizes of blocks are those of gguf-py's
 // GGML_QUANT_SIZES, except for q8_1: its two scales are halves in ggml (36 bytes) and floats in gguf-py (40 bytes). It is a
 // format for activations and does not occur in files.
 //
@@ -51,7 +51,7 @@ constexpr std::string_view name_of(GgufValueType type) {
   return number < names.size() ? names[number] : "unknown";
 }
 
-// The bytes of one value of this type. 0 for strings and arrays, which store their length.
+// The number of bytes of one value of this type. 0 for strings and arrays, which store their length.
 constexpr std::uint64_t value_bytes(GgufValueType type) {
   constexpr std::array<std::uint8_t, 13> sizes{1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
   const auto number = static_cast<std::uint32_t>(type);
@@ -114,7 +114,7 @@ template <class F, class... Rest, class... Kept>
   requires(!ggml_number(F::name).has_value())
 struct GgmlFormats<TypeList<F, Rest...>, Kept...> : GgmlFormats<TypeList<Rest...>, Kept...> {};
 
-// The number in packed files of a format for which ggml has no type. Formats in the table `chosen` have numbers that earlier
+// Returns the number that a format without a ggml type has in packed files. Formats in the table `chosen` have numbers that earlier
 // versions of Stilla chose. The number of any other format is computed from its id and is above all that ggml will use.
 constexpr std::uint32_t own_number(std::string_view name) {
   constexpr std::pair<std::string_view, std::uint32_t> chosen[] = {{"st4", 0x00345453},            // "ST4" as text

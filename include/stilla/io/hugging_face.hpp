@@ -19,7 +19,8 @@
 // order of the original release. GGUF's converter changes the rows of Llama's Q and K; the key stilla.rope.half_split says that
 // this has not been done.
 //
-// Every tensor must be one that the model has, and must occur once. What model.safetensors.index.json says must be true.
+// Every tensor must be one that the model has, and must occur once. model.safetensors.index.json, if it is used, must list all
+// tensors, each with the file that it is in.
 #pragma once
 
 #include <algorithm>

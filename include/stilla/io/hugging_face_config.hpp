@@ -15,7 +15,7 @@
 //     head_dim                      ARCH.attention.key_length and .value_length
 //     max_position_embeddings       ARCH.context_length
 //     rms_norm_eps                  ARCH.attention.layer_norm_rms_epsilon
-//     rope_theta                    ARCH.rope.freq_base              at the top level, or in rope_parameters, as transformers 5 does
+//     rope_theta                    ARCH.rope.freq_base              at the top level, or in rope_parameters (transformers 5)
 //     rope_scaling, rope_parameters ARCH.rope.scaling.*              linear, yarn; llama3 becomes the tensor rope_freqs.weight
 //
 // In such a folder the rows of a Llama's Q and K are in the order of the original release; GGUF's converter changes this order. The
@@ -44,7 +44,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The value of config.json for a GGUF key, and the place where it was found.
+// The value that config.json gives for a GGUF key, and the place where it was found.
 struct HuggingFaceEntry {
   std::variant<bool, std::uint64_t, double, std::string> value;
   std::string_view file;  // "config.json"
@@ -117,8 +117,9 @@ inline std::optional<LayerName> split_layer_name(std::string_view name, std::str
   return out;
 }
 
-// Translates the name of a tensor without its layer, for example "self_attn.q_proj.weight" to "attn_q.weight", or the reverse.
-// Empty if `table`, a list of such pairs of names, does not have the name.
+// Translates the name of a tensor without its layer, for example "self_attn.q_proj.weight" to "attn_q.weight", or the reverse. `table`
+// is a list of pairs of names. `from` is the member of a pair that is compared with the name, and `to` the member that replaces it.
+// The result is empty if the table does not have the name.
 template <std::size_t N>
 std::string mapped_name(const HuggingFaceTensorName (&table)[N], std::string_view name, std::string_view HuggingFaceTensorName::* from,
                         std::string_view HuggingFaceTensorName::* to) {
@@ -206,8 +207,8 @@ class HuggingFaceConfigReader {
     return success();
   }
 
-  // Refuses settings of config.json that change the arithmetic of the model and are not supported. Each key that is checked has
-  // one supported value, which is also its meaning if the key is missing.
+  // Refuses settings of config.json that change the arithmetic of the model and are not supported. Some keys have one supported
+  // value, which means the same as a missing key. The other keys must be missing.
   Status refuse_unknown_arithmetic() const {
     if (const nlohmann::json* quantised = find_member(json_, "quantization_config")) {
       const std::string* method = text_of(find_member(*quantised, "quant_method"));
@@ -257,8 +258,8 @@ class HuggingFaceConfigReader {
     return success();
   }
 
-  // A number that add() read from config.json before. `key` is its GGUF key without the architecture. If it is missing, the result
-  // is `fallback`.
+  // Returns a number that add() has read from config.json. `key` is its GGUF key without the architecture. If config.json did not
+  // have the number, the result is `fallback`.
   double number(std::string_view key, double fallback) const {
     const auto found = out_.entries.find(concat(out_.architecture, ".", key));
     if (found == out_.entries.end()) return fallback;

@@ -6,14 +6,15 @@
 // The columns of this table are the file, its keys, and what is read from them:
 //
 //     tokenizer.json          model.vocab, model.merges    tokens and merges of a byte-level BPE; ids without a token are unused
-//                             added_tokens                 special ones: control tokens; others: user-defined tokens
+//                             added_tokens                 special ones are control tokens, others user-defined
 //                             pre_tokenizer                a known regular expression; gives the name that GGUF files use
 //                             normalizer                   none or NFC
 //                             post_processor               whether BOS comes first
 //     tokenizer_config.json   add_bos_token, {bos,eos,pad,unk}_token
 //     generation_config.json  eos_token_id: all tokens after which a model ends; if it is missing, the key of config.json
 //
-// A setting with which Stilla would encode a text to other ids than the library transformers is refused, with its file and key.
+// A setting with which Stilla would encode a text to other ids than the library transformers does is refused. The error names its file
+// and key.
 #pragma once
 
 #include <algorithm>
@@ -166,7 +167,8 @@ class HuggingFaceVocabularyReader {
         }
       }
       if (Status s = set(*content, *id, "added_tokens", is_control ? TokenType::control : TokenType::user_defined); !s) return s;
-      // A text has one id. To a text that has one already the library tokenizers gives no other, and moves the ids behind it.
+      // A text with two ids is refused. The library tokenizers would keep the id that the text has already, and would move the ids
+      // of the tokens behind it.
       const Json* other = find_member(vocabulary, *content);
       const Json* first = ids.try_emplace(*content, other ? other : id).first->second;
       if (*first != *id) {
@@ -186,8 +188,8 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // The first id of a token of tokenizer.json. It looks at all tokens, since it is asked for a few tokens only; a map of all tokens
-  // took longer to make than everything else that this class does.
+  // Returns the first id of a token of tokenizer.json. This function looks at all tokens, because it is called for a few tokens only.
+  // A map of all tokens took longer to make than everything else that this class does.
   std::optional<std::uint32_t> id_of_token(std::string_view text) const {
     for (std::size_t i = 0; i < out_.tokens.size(); ++i) {
       if (out_.tokens[i] == text && out_.types[i] != TokenType::unused) return static_cast<std::uint32_t>(i);
@@ -411,8 +413,8 @@ inline Result<Vocabulary> read_hugging_face_vocabulary(const HuggingFaceTexts& t
   return detail::HuggingFaceVocabularyReader(texts).read();
 }
 
-// The Jinja text of the chat template in tokenizer_config.json. The key is a string, or a list of templates with names, of which
-// the one with the name "default" is used. Empty if there is none.
+// Returns the Jinja text of the chat template in tokenizer_config.json; empty if there is none. The value of the key chat_template is
+// a string, or a list of templates with names. Of such a list, the template with the name "default" is used.
 inline Result<std::string> read_hugging_face_chat_template(const HuggingFaceTexts& texts) {
   const nlohmann::json* found = texts.tokenizer_config ? find_member(*texts.tokenizer_config, "chat_template") : nullptr;
   if (found == nullptr) return std::string();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reads llama.cpp's importance matrices: for each matrix of a model, the mean square of each of its inputs while the model read some
-// text. Encoders choose scales by them (format/importance.hpp). Both forms of the file, GGUF and an older one, are read. They are
-// told apart by their first bytes.
+// Reads llama.cpp's importance matrices. Such a file has, for each matrix of a model, the mean square of each input of the matrix,
+// measured while the model read some text. Encoders choose scales by these mean squares (format/importance.hpp). There are two forms
+// of the file, GGUF and an older one. Both are read, and the first bytes tell which it is.
 //
 // GGUF, which llama-imatrix writes now (tools/imatrix/imatrix.cpp):
 //
@@ -84,7 +84,7 @@ class Imatrix {
   // A text that identifies the contents of the file, whatever its name is.
   std::string identity() const { return concat("importance of ", entries_.size(), " matrices with XXH64 ", checksum_); }
   std::span<const Entry> entries() const { return entries_; }  // sorted by name; at least one
-  // What the reader did not understand or could not use, a line each.
+  // Lines for the user: what in the file the reader did not understand or could not use.
   const std::vector<std::string>& notes() const { return notes_; }
 
   // The mean squares of the inputs of the matrix with this name; none if the file does not have it.
@@ -95,8 +95,8 @@ class Imatrix {
   }
 
   // Compares the importance matrices with a model. A matrix with another number of inputs is refused, and so is a file that has
-  // none of the model's matrices. The result is what a user should be told, a line each: matrices that only the file or only the
-  // model has.
+  // none of the model's matrices. The result is lines for the user: one if the file has matrices that the model does not have, and
+  // one if the model has matrices that the file does not have.
   Result<std::vector<std::string>> check_against(const ModelSource& source) const {
     Names unknown, missing;
     for (const Entry& entry : entries_) {

@@ -4,8 +4,8 @@
 //
 //   LoadMode::map    the file is mapped. Pages are read when they are touched and can be dropped again, so that a 4 GB model
 //                    costs no copy. If another process makes the file shorter while it is mapped, touching the lost pages
-//                    raises SIGBUS; mapping cannot avoid this. A program that asks for it (mapping_guard.hpp) is told the
-//                    path before it ends. The library itself installs no signal handler.
+//                    raises SIGBUS; mapping cannot avoid this. A program can ask to be told the path before it ends
+//                    (mapping_guard.hpp). The library itself installs no signal handler.
 //   LoadMode::read   the file is read into memory that this object owns. Later changes to the file do not matter.
 //   from_memory      bytes that belong to the caller, who keeps them alive.
 //
@@ -41,8 +41,8 @@ namespace stilla { inline namespace STILLA_ABI {
 
 enum class LoadMode : std::uint8_t { map, read };
 
-// A path as text for a message, with unsafe characters escaped. printable() escapes them but keeps only 128 bytes of a name, so
-// that each component of the path goes through it on its own, and a long path is not cut.
+// A path as text for a message, with unsafe characters escaped. printable() escapes them but keeps only 128 bytes of a name. So each
+// component of the path goes through printable() on its own, and a long path is not cut.
 inline std::string printable_path(std::string_view path) {
   std::string out;
   std::size_t begin = 0;
@@ -95,11 +95,12 @@ class MappedFile {
   const std::string& path() const { return path_; }
 
   // Says that the bytes [offset, offset + size) of the file will be read soon. Those that are not in memory yet begin to come from
-  // the disk while the caller does something else. This is only advice, for mapped files (not on Windows): a failure does not matter.
+  // the disk while the caller does something else. This is only advice to the system: a failure does not matter. It has no effect on
+  // Windows, nor for files that are not mapped.
   void read_ahead(std::uint64_t offset, std::uint64_t size) const;
 
-  // Says that the bytes [offset, offset + size) of the file will not be read again soon. Whole mapped pages of them leave memory; if
-  // such a page is touched after all it is read again from the file. Does nothing for bytes that do not come from a mapped file.
+  // Says that the bytes [offset, offset + size) of the file will not be read again soon. The pages that lie wholly in this range leave
+  // memory. If such a page is touched after all, it is read again from the file. Does nothing on Windows, or if the file is not mapped.
   void drop_pages(std::uint64_t offset, std::uint64_t size) const;
 
   // Asks for large pages for a file that will be read as a whole; it must be called before the file is read. A mapped file is then
@@ -108,12 +109,13 @@ class MappedFile {
   // in small pages stay in them. This is only advice: a failure does not matter.
   void ask_for_large_pages() const;
 
-  // Whether a mapped file still has all bytes that were mapped. If another process made it shorter, the pages behind the new end are
-  // lost, and touching them raises SIGBUS. But the rest of the page that holds the new end reads as zeros, and only this function
-  // can tell that. So a program that has read everything calls it before it relies on what it read. A file that was deleted, or
-  // replaced by another with its name, keeps its bytes as long as it is mapped, and is whole.
+  // Checks that a mapped file still has all bytes that were mapped. If another process made it shorter, the pages behind the new end
+  // are lost, and touching them raises SIGBUS. But the rest of the page that holds the new end reads as zeros, and only this function
+  // can tell that. So a program that has read everything calls this function before it relies on what it read. A file that was
+  // deleted, or replaced by another with its name, keeps its bytes as long as it is mapped. Such a file passes the check.
   Status check_length() const;
-  // The reason why the bytes of this file were refused: the file became shorter while it was in use, if it did so, else `refusal`.
+  // Returns the reason why the bytes of this file were refused. If the file became shorter while it was in use, this is the reason.
+  // Otherwise the reason is `refusal`.
   Error reason(Error refusal) const {
     Status length = check_length();
     return length ? std::move(refusal) : length.error();
@@ -180,9 +182,9 @@ class MappedFile {
 #if defined(_WIN32)
 
 namespace detail {
-// The absolute form of a path, which Windows does not look at any further: \\?\C:\folder\file or \\?\UNC\server\share\file. It may
-// have 32767 characters. Other forms may have 259, or 247 if they name a folder to create. Empty if the path needs no such form, or
-// Windows cannot tell it.
+// Returns the absolute form of a path that Windows takes as it is: \\?\C:\folder\file or \\?\UNC\server\share\file. A path in this
+// form may have 32767 characters. A path in another form may have 259, or 247 if it names a folder to create. The result is empty if
+// the path can be used as it stands, or if Windows cannot tell the absolute form.
 inline std::wstring long_path(const std::wstring& path) {
   constexpr std::size_t longest_of_any = 247;
   std::wstring full(::GetFullPathNameW(path.c_str(), 0, nullptr, nullptr), L'\0');

@@ -6,7 +6,7 @@
 // ends the process without a message. Nothing can go on then, because the weights are gone. A program that uses this guard is
 // told the path of the file first. To be safe from the problem itself, use LoadMode::read (mapped_file.hpp).
 //
-//   void lost(const char* path) {            // in a signal handler, on the thread that touched the page
+//   void lost(const char* path) {            // runs in a signal handler, on the thread that touched the page
 //     write(2, path, strlen(path));
 //     _exit(1);
 //   }
@@ -93,8 +93,8 @@ inline void on_bus_error(int signal, ::siginfo_t* info, void*) {
   const char* path = guarded_path(reinterpret_cast<std::uintptr_t>(info->si_addr));
   const LostFileHandler handler = lost_file_handler.load();
   if (path != nullptr && handler != nullptr) handler(path);
-  // The fault is not in a guarded file, so the handler that was installed before the guard decides. A memory fault occurs again
-  // by itself when this handler returns; a SIGBUS that a process sent does not, so it is sent again.
+  // The fault is not in a guarded file, so the signal is left to the handler that was installed before the guard. A memory fault
+  // occurs again by itself when on_bus_error() returns. A SIGBUS that a process sent does not, so it is sent again.
   ::sigaction(signal, &action_before_guard, nullptr);
   if (info->si_code <= 0) ::raise(signal);
 }
@@ -102,7 +102,8 @@ inline void on_bus_error(int signal, ::siginfo_t* info, void*) {
 
 }  // namespace detail
 
-// From now on, touching a lost page calls `handler`, for files that are mapped after this call. Another call changes the handler.
+// Installs the guard: if the program touches a lost page of a file that was mapped after this call, `handler` is called. A second call
+// of this function replaces the handler.
 inline Status guard_mapped_files(LostFileHandler handler) {
 #if defined(_WIN32)
   (void)handler;

@@ -58,8 +58,8 @@ struct TensorInfo {
   bool is_matrix() const { return dims[1] > 1 && dims[2] == 1 && dims[3] == 1; }
 };
 
-// A value of the metadata, and the name of its type for messages: "uint32", "an array of 3 string". Of an array there is only the
-// type.
+// A value of the metadata, and the name of its type for messages: "uint32", "an array of 3 string". If the value is an array, only its
+// type is given.
 struct MetadataValue {
   std::variant<std::monostate, bool, std::uint64_t, std::int64_t, double, std::string_view> value;  // monostate: an array
   std::string type;
@@ -109,12 +109,13 @@ class ModelSource {
   // any other key.
   virtual std::optional<std::vector<std::uint64_t>> find_integers(std::string_view) const { return std::nullopt; }
   static constexpr std::size_t max_array = 1 << 16;
-  // The names of the keys that begin with this text, as far as the source can list them. It is used to find unknown keys.
+  // The names of the keys that begin with this text, as far as the source can list them. They are used to find unknown keys.
   virtual std::vector<std::string_view> keys_under(std::string_view) const { return {}; }
-  // What the source has noticed that does not prevent running the model but that a user should be told, a line each.
+  // One line for each thing in the source that a user should know although the model can run.
   virtual std::vector<std::string> notes() const { return {}; }
 
-  // The data of the tokenizer, which the caller checks; and the Jinja text of the chat template, empty if there is none.
+  // vocabulary() returns the data of the tokenizer, which the caller checks. chat_template() returns the Jinja text of the chat
+  // template, empty if there is none.
   virtual Result<Vocabulary> vocabulary() const = 0;
   // The number of tokens in the vocabulary. 0 if there is none or if it cannot be read.
   virtual std::size_t token_count() const {
@@ -125,7 +126,8 @@ class ModelSource {
 
   // True if the matrices of the source are packed, that is, panels (packed_file.hpp).
   virtual bool is_packed() const { return false; }
-  // For writing a GGUF file of the source: all its keys, and the number of a tensor's type if Stilla does not decode the type.
+  // These two functions are for writing a GGUF file of the source. metadata_records() returns all its keys. foreign_type_number()
+  // returns the GGUF number of the type of a tensor that Stilla does not decode.
   virtual Result<GgufRecords> metadata_records() const = 0;
   virtual std::optional<std::uint32_t> foreign_type_number(const TensorInfo&) const { return std::nullopt; }
 
@@ -256,15 +258,15 @@ inline Result<const TensorInfo*> ModelSource::require_tensor(std::string_view na
   return tensor;
 }
 
-// True if the tensor multiplies the last vectors to logits: output.weight, or the embedding of a model that has no output.weight.
+// True if the tensor is the head, the matrix that gives the logits: output.weight, or the embedding of a model that has no output.weight.
 inline bool is_head(const ModelSource& source, const TensorInfo& tensor) {
   return tensor.name == "output.weight" || (tensor.name == "token_embd.weight" && source.find_tensor("output.weight") == nullptr);
 }
 
-// The format of a tensor when the layers of a model are requantised to `format`, if given. The matrices of the layers get
-// `format` if their rows are whole blocks of it. Embedding, head and vectors stay as the source has them, with one exception: a
-// head of floats becomes q8_0 unless `format` is one of floats too, because in 16 bits the head would be most of what a small model
-// reads for each token.
+// Returns the format that a tensor gets if the layers of a model are requantised to `format`. Without `format`, every tensor keeps its
+// format. Otherwise the matrices of the layers get `format` if their rows are whole blocks of it. Embedding, head and vectors stay as
+// the source has them, with one exception: a head of floats becomes q8_0 unless `format` is one of floats too, because in 16 bits the
+// head would be most of what a small model reads for each token.
 inline FormatId requantised_format(const ModelSource& source, const TensorInfo& tensor, std::optional<FormatId> format) {
   if (!format || tensor.format == no_format || !tensor.is_matrix()) return tensor.format;
   if (!tensor.name.starts_with("blk.")) {

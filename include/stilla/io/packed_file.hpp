@@ -7,7 +7,7 @@
 //     | GGUF header                                           | pad | tensor | pad | tensor | ...
 //     | own keys, the original's keys, the tensor records     | each at a multiple of 4096 bytes, in the original's order
 //
-//   The own keys, which are the first in the file, with their types and contents:
+//   The packed file's own keys are the first in the file. Their types and contents are:
 //     stilla.packed.checksum           u64    XXH64 of the header up to the first tensor, without these 8 bytes
 //     stilla.packed.layout             u32    packed_layout_version (layout/rows16_k4.hpp); any other is refused
 //     stilla.packed.source             u64    source_identity() of the original
@@ -16,11 +16,13 @@
 //     stilla.packed.rotation           string the rotations that the weights contain, if there are any (model/rotation.hpp)
 //     stilla.packed.calibration        string the text by which the codes were chosen, if they were (model/calibration.hpp)
 //     stilla.packed.importance         string the importance matrix by which the scales were chosen, if they were (imatrix.hpp)
-//   tensor record of a packed matrix: shape as in the original, type number | 0x80000000, packed_bytes(type, N, K) bytes.
+//   The record of a packed matrix has the shape of the original and, as its type, the type number | 0x80000000. The matrix itself
+//   takes packed_bytes(type, N, K) bytes.
 //
 // Matrices are packed if kernels can multiply their format. If another format is asked for, the matrices of the layers are
-// requantised to it first, and a head of floats to q8_0 (requantised_format in model_source.hpp). These tensors are stored as they were: vectors, tensors of
-// other types, and the embedding of a model that has a head of its own, because this embedding is read by rows.
+// requantised to it first, and a head of floats is requantised to q8_0 (requantised_format in model_source.hpp). These tensors are
+// stored as they were: vectors, tensors whose format no kernel can multiply, and the embedding of a model that has a head of its own,
+// because this embedding is read by rows.
 //
 // Opening a GGUF file opens a packed file too: gguf_parser.hpp checks it like any other file, then its layout and the checksum of
 // its header. The checksums of the tensors are used only by verify_packed_file(), because reading everything would take the time
@@ -58,15 +60,15 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// A function that is called as (bytes done, bytes in all) during packing, from the thread that called the packing function. If it
-// returns false the packing ends.
+// A function that is called during packing with the number of bytes done and the number of all bytes, on the thread that called the
+// packing function. If it returns false, the packing ends.
 using PackProgress = std::function<bool(std::uint64_t, std::uint64_t)>;
 
 // A change that is made to the weights while they are written to a packed file.
 class TensorChange {
  public:
   virtual ~TensorChange() = default;
-  // The keys that say in the packed file what was changed, with their values, which are texts.
+  // Returns the keys that say in the packed file what was changed, each with its value, a text.
   virtual std::vector<std::pair<std::string_view, std::string>> keys() const = 0;
   virtual bool changes(const TensorInfo& tensor) const = 0;
   // Changes the values of a tensor. `values` is the whole tensor, decoded, with its rows and columns.
@@ -114,8 +116,8 @@ inline std::vector<std::pair<std::string_view, std::string>> keys_of(const PackO
   return all;
 }
 
-// The beginning of the checksum that source_identity() returns: the source's size and its metadata. The bytes of all tensors are
-// added later, in the order of the source.
+// Begins the checksum that source_identity() returns, with the source's size and its metadata. The caller then adds the bytes of all
+// tensors, in the order of the source.
 inline Checksum begun_identity(const ModelSource& source, const GgufRecords& metadata) {
   const std::uint64_t size = source.size_bytes();
   Checksum sum;
@@ -143,8 +145,8 @@ inline Result<std::uint64_t> source_identity(const ModelSource& source) {
   return sum.value();
 }
 
-// Returns the format that a tensor has in a packed file. Vectors (norms and biases) whose values options.change alters, a rotation for
-// example, become floats.
+// Returns the format that a tensor has in a packed file. Vectors (norms and biases) become floats if options.change, for example a
+// rotation, alters their values.
 inline FormatId packed_format(const ModelSource& source, const TensorInfo& tensor, const PackOptions& options) {
   const bool is_changed_vector = options.change != nullptr && !tensor.is_matrix() && options.change->changes(tensor);
   return is_changed_vector ? format_id("f32") : requantised_format(source, tensor, options.format);
@@ -174,7 +176,8 @@ inline bool is_packed_from(const GgufFile& packed, const ModelSource& source, co
 
 // True if these bytes begin like a packed file of any layout. The file may be damaged.
 inline bool begins_as_packed_file(std::span<const std::byte> bytes) {
-  constexpr std::size_t name_offset = 4 + 4 + 8 + 8 + 8;  // of the first key; behind magic, version, counts, length
+  // The name of the first key stands behind magic, version, two counts and the length of the name.
+  constexpr std::size_t name_offset = 4 + 4 + 8 + 8 + 8;
   if (bytes.size() < name_offset + packed_checksum_key.size()) return false;
   const auto text = [&](std::size_t at, std::size_t count) {
     return std::string_view(reinterpret_cast<const char*>(bytes.data() + at), count);
@@ -310,8 +313,8 @@ class PackedFileWriter {
     return success();
   }
 
-  // Writes the next piece of a tensor into the file. All pieces so far were made from the tensor's first `source_end` bytes in
-  // the source, which may then leave memory.
+  // Writes the next piece of a tensor into the file, at byte `at` of the packed tensor, and adds it to `sum`. This piece and all
+  // before it were made from the first `source_end` bytes that the tensor has in the source. These bytes may then leave memory.
   Status write_piece(const Job& job, const Placed& placed, std::uint64_t at, std::span<const std::byte> piece, std::uint64_t source_end,
                      Checksum& sum) {
     sum.add(piece);
@@ -486,7 +489,7 @@ inline Status verify_packed_file(const GgufFile& file, Parallel parallel = {}, c
                           ", one for each tensor");
   }
   std::vector<std::uint64_t> found(tensors.size());
-  std::atomic<std::size_t> damaged{tensors.size()};  // the first that is known
+  std::atomic<std::size_t> damaged{tensors.size()};  // index of the first damaged tensor that is known
   std::atomic<bool> is_ended{false};
   parallel(tensors.size(), [&](std::size_t i) {
     if (is_ended || i > damaged) return;

@@ -16,7 +16,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 enum class VocabularyKind : std::uint8_t {
   byte_level,     // byte pairs with a list of merges; "gpt2" in GGUF
-  sentencepiece,  // pieces with scores, the best pair first; "llama" in GGUF
+  sentencepiece,  // tokens with scores; the pair with the highest score is merged first; "llama" in GGUF
 };
 
 // The values are the numbers of GGUF's tokenizer.ggml.token_type. The comment beside each value says when encoding a text makes

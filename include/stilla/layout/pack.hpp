@@ -41,7 +41,7 @@ constexpr std::size_t packed_bytes(std::size_t N, std::size_t K) {
 
 namespace detail {
 
-// The facts about a format that functions must know which get the format at run time. They are collected in one pass over the
+// The facts about a format that a function needs if it gets the format only at run time. They are collected in one pass over the
 // formats, because each such pass takes a part of a second of compile time in every file that includes this header.
 struct FormatFacts {
   std::string_view name;
@@ -173,9 +173,9 @@ void take_codes(const std::byte* block, std::size_t part, std::byte* codes) {
   for (std::size_t k = 0; k < code_block; ++k) codes[k] = static_cast<std::byte>(F::code(block, part * code_block + k));
 }
 
-// Writes one row's scale and minimum, if the format has one, to the place of row r in a panel. They are those of `block`, a block
-// of the unpacked row that begins at `row`. This is the inverse of packed_scale(), except for sub-scales and sub-minimums. They go
-// into the record; where a row has only one scale, that goes to the head of the panel instead.
+// Writes the scale of row r, and its minimum if the format has one, into the scale record at `record`. They are those of `block`, a
+// block of the unpacked row that begins at `row`. If a row has only one scale, it is written to the head of the panel instead. This
+// function is the inverse of packed_scale(), except that put_sub_scales() writes the sub-scales and sub-minimums.
 template <QuantisedFormat F>
 void put_scales(std::byte* panel, std::byte* record, std::size_t r, const std::byte* row, const std::byte* block) {
   if constexpr (RowScaledFormat<F>) {
@@ -207,7 +207,7 @@ void put_sub_scales(std::byte* record, std::size_t r, const std::byte* block) {
 
 }  // namespace detail
 
-// Row n of a packed matrix as K floats: bit for bit what F::decode gives for the unpacked row.
+// Decodes row n of a packed matrix to K floats. They are, bit for bit, what F::decode gives for the unpacked row.
 template <WeightFormat F>
 void unpack_row(const PackedView& w, std::size_t n, float* weights) {
   const std::size_t r = n % panel_rows;
@@ -231,8 +231,8 @@ void unpack_row(const PackedView& w, std::size_t n, float* weights) {
   }
 }
 
-// Row n of a packed matrix as its blocks were before packing. This is only for formats that have a scale for each row and whose
-// codes can be set.
+// Writes row n of a packed matrix to `row`, with its blocks as they were before packing. This is only for formats that have a scale
+// for each row and whose codes can be set.
 template <WeightFormat F>
   requires RowScaledFormat<F> && ChosenCodesFormat<F>
 void unpack_blocks(const PackedView& w, std::size_t n, std::byte* row) {

@@ -201,8 +201,8 @@ struct Rows16K4::Panels<F> {
   static constexpr std::size_t sub_scale_offset(std::size_t g) { return sub_offset + g * panel_rows; }
   static constexpr std::size_t sub_minimum_offset(std::size_t g) { return sub_minimums_offset + g / 2 * 2 * panel_rows + g % 2; }
 
-  // Offsets in a panel: the codes of the block of 32 that k belongs to, and the scale record of k. The record is empty where a row
-  // has only one scale.
+  // Offsets in a panel: the codes of the block of 32 that k belongs to, and the scale record of k. The record is empty for formats
+  // with one scale for each row and no sub-scales.
   static constexpr std::size_t codes_offset(std::size_t k) {
     return head_bytes + k / span_k * span_bytes + k % span_k / code_block * code_bytes;
   }

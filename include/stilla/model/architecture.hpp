@@ -147,7 +147,7 @@ constexpr bool has_model_tensor(std::string_view name) {
 struct NeutralKey {
   std::string_view suffix;
   double neutral;          // false is 0, true is 1
-  std::string_view effect; // of another value, for example "scales the logits"
+  std::string_view effect; // what another value does, for example "scales the logits"
 };
 
 inline constexpr NeutralKey neutral_keys[] = {

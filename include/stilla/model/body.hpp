@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The layers of a model, run by something other than the kernels of this library: another runtime, with any device that it uses.
+// The interface through which something other than the kernels of this library runs the layers of a model: another runtime, with any
+// device that it uses.
 // A Session whose options have a body (forward.hpp) does the rest: tokens and positions, embedding, last norm, head. The session
 // does not need the weights of the layers: see Model::load_ends.
 #pragma once

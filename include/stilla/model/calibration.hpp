@@ -38,7 +38,7 @@ namespace stilla { inline namespace STILLA_ABI {
 struct CalibrationOptions {
   std::size_t sequence = 1024;                             // tokens that are evaluated as one text
   std::size_t memory_limit = std::size_t{4} << 30;         // bytes of moments at a time; at least one layer is always observed
-  std::function<void(std::size_t, std::size_t)> progress;  // (tokens read, tokens to read), for each reading
+  std::function<void(std::size_t, std::size_t)> progress;  // called as (tokens read, tokens to read), in each reading of the text
 };
 
 class CalibratedWeights : public TensorChange {

@@ -35,14 +35,14 @@ namespace stilla { inline namespace STILLA_ABI {
 // The rotations that a model's weights contain (model/rotation.hpp). The forward pass compensates for them.
 struct Rotation {
   bool residual = false;
-  bool heads = false;  // complete in the weights: the forward pass does nothing
+  bool heads = false;  // cancels within the weights: the forward pass does nothing
   bool down = false;
 
   bool any() const { return residual || heads || down; }
   bool operator==(const Rotation&) const = default;
 };
 
-// A Rotation as text: "residual,heads,down", or only those of the three words whose member is true.
+// Returns a Rotation as text: "residual,heads,down", or only those of the three words whose member is true.
 inline std::string rotation_text(const Rotation& rotation) {
   std::string text;
   const auto add = [&](bool is_there, std::string_view name) {
@@ -54,7 +54,7 @@ inline std::string rotation_text(const Rotation& rotation) {
   return text;
 }
 
-// The reverse of rotation_text(). Nothing for an unknown word, or for an empty text.
+// The reverse of rotation_text(). Returns nothing if a word is unknown or occurs twice, or if the text is empty.
 inline std::optional<Rotation> parse_rotation(std::string_view text) {
   Rotation rotation;
   while (true) {
@@ -77,7 +77,8 @@ inline std::optional<Rotation> parse_rotation(std::string_view text) {
 // What is not chosen stays as the file says. If a factor or an original context is chosen, the context becomes
 // original_context * factor positions, but at most 2^20.
 struct RopeChoice {
-  std::optional<RopeScaling::Type> type = std::nullopt;  // if not chosen, a factor belongs to the file's type, or to linear
+  // If no type is chosen, a chosen factor is used with the type in the file, or with linear scaling if the file has no scaling.
+  std::optional<RopeScaling::Type> type = std::nullopt;
   std::optional<double> factor = std::nullopt;           // 1 to 1e6
   // The number of positions that the model was trained with, 1 to 2^20. If it is not chosen, the number in the file is used.
   std::optional<std::size_t> original_context = std::nullopt;
@@ -153,7 +154,7 @@ class RopeReader {
  private:
   std::string key(std::string_view suffix) const { return c_.key(concat("rope.scaling.", suffix)); }
 
-  // Reads the number of a key that may be missing; then `value` stays as it is.
+  // Reads the number of a key into `value`. If the file does not have the key, `value` stays as it is.
   Status read_key(const std::string& name, double& value, float least, float most) const {
     if (!source_.has(name)) return success();
     const Result<float> number = source_.get_float(name);
@@ -273,7 +274,7 @@ class UnknownParts {
   }
 
  private:
-  // The value of a key as a number. Booleans are 0 and 1. Nothing for other types.
+  // Returns the value of a key as a number. Booleans become 0 and 1. Returns nothing for values of other types.
   static std::optional<double> number_of(const MetadataValue& found) {
     if (const bool* value = std::get_if<bool>(&found.value)) return *value ? 1.0 : 0.0;
     if (const auto* value = std::get_if<std::uint64_t>(&found.value)) return static_cast<double>(*value);

@@ -37,7 +37,7 @@
 namespace stilla { inline namespace STILLA_ABI {
 
 struct DecoderOptions {
-  bool lookup = true;        // guesses from the text itself
+  bool lookup = true;        // whether guesses are looked up in the text itself
   // The session of a small model with the same vocabulary, which makes guesses; null: there is none. It must outlive the decoder, and
   // only the decoder may use it.
   Session* draft = nullptr;
@@ -87,8 +87,8 @@ class Decoder {
     return prompt.size() - kept;
   }
 
-  // The sampler's choice of the next token. It becomes part of the text only with push(). `room` says how many more tokens the
-  // caller may want, including this one, so that no useless guesses are checked.
+  // Returns the sampler's choice of the next token. The token becomes part of the text only with push(). `room` says how many more
+  // tokens the caller may want, including this one, so that no useless guesses are checked.
   Result<std::uint32_t> choose(std::size_t room = no_limit) {
     if (pending_ != 0) {
       if (Status s = evaluate_pending(room); !s) return s.error();
@@ -104,7 +104,7 @@ class Decoder {
     text_.push_back(id);
     sampler_.accept(id);
     if (lookup_) index_.push(id);
-    if (pending_ == 0 && right_ < guesses_.size() && guesses_[right_] == id) {  // it was evaluated as a guess
+    if (pending_ == 0 && right_ < guesses_.size() && guesses_[right_] == id) {  // the session has evaluated `id` as a guess
       ++right_;
       ++right_guesses_;
     } else {
@@ -192,8 +192,8 @@ class Decoder {
     right_ = 0;
   }
 
-  // Appends `ids` to the session's text; the last `guesses` of them are guesses. Computes the logits of what follows each guess, and
-  // of what follows the last id before the guesses.
+  // Appends `ids` to the session's text; the last `guesses` of them are guesses. Computes the logits for the token after each guess,
+  // and for the token after the last id before the guesses.
   Status evaluate(std::span<const std::uint32_t> ids, std::size_t guesses) {
     const LogitRequest* request = sampler_.request(ids.last(guesses));
     logits_.clear();
@@ -238,8 +238,8 @@ class Decoder {
   std::size_t right_ = 0;
   std::vector<std::uint32_t> batch_;
   std::size_t checked_guesses_ = 0, right_guesses_ = 0;
-  // The logits of what follows the text and of what follows each guess, as many as the sampler needs: logits_ has all logits, or
-  // candidates_ has some of them. The other vector is empty.
+  // The logits for the token after the text and for the token after each guess. Only one of these vectors is filled: logits_ with whole
+  // rows of logits, or candidates_ with those logits of each row that the sampler needs.
   std::vector<std::span<const float>> logits_;
   std::vector<std::span<const Candidate>> candidates_;
 };

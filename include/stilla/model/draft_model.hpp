@@ -10,8 +10,8 @@
 // because guessing did not pay for a while, it begins again with only the end of the text, which costs one small batch. It
 // therefore never reads more than the last `max_context` tokens at a time, and a long prompt costs it next to nothing.
 //
-// Speculative decoding: Leviathan et al., 2023; Chen et al., 2023. Their acceptance rule is not needed: the checked text is
-// sampled as always, and the logits have the same bits in a batch as one by one.
+// This is speculative decoding (Leviathan et al., 2023; Chen et al., 2023). The acceptance rule of these papers is not needed: the
+// checked text is sampled as always, and the logits have the same bits in a batch as one by one.
 #pragma once
 
 #include <algorithm>
@@ -32,13 +32,13 @@ namespace stilla { inline namespace STILLA_ABI {
 class DraftModel {
  public:
   static constexpr std::size_t max_context = 512;  // tokens at the end of the text with which the session begins again
-  static constexpr std::size_t max_behind = 64;    // most tokens that are evaluated to catch up
+  static constexpr std::size_t max_behind = 64;    // the session evaluates at most this many tokens to catch up with the text
 
   // `session` is a session of the small model. It must outlive this object, which changes its text. `vocabulary` is the number of
   // ids that both models have; ids from there on are never guessed.
   DraftModel(Session& session, std::size_t vocabulary) : session_(&session) { request_ = {2, {}, vocabulary}; }
 
-  // Writes guesses at what follows `text`. It stops if `out` is full, or if pays(confidence of the guess just written) says that
+  // Writes guesses at what follows `text`. The function stops if `out` is full, or if pays(confidence of the guess just written) says that
   // another guess is not worth its time. The confidence is the probability of the best token if only the two best were possible:
   // 0.5 to 1. Returns the number of guesses written. It is also 0 if the context of the small model is full.
   template <class Pays>

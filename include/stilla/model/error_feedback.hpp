@@ -15,11 +15,12 @@
 // columns that can compensate for their errors. The scales are those that the encoder of the format finds; error feedback chooses
 // only the codes.
 //
-// Everything is float: H is damped by 20 % of its mean diagonal. The damping bounds the condition number of H, and it keeps the
-// codes from fitting the calibration text too closely; what matters is the error on other text. The table has the squared error of
-// the outputs for matrices of a model of 0.5B weights in the format lpbq64. The matrices were calibrated with their inputs for 8146
-// tokens of text and tested with 800 other tokens (a program outside the repository). A row is a matrix of a layer. The columns are
-// the damping, as a share of the mean diagonal; "nearest" is rounding without error feedback:
+// All matrices are floats. That is possible because H is damped: 20 % of its mean diagonal is added to its diagonal. The damping
+// bounds the condition number of H, and it keeps the codes from fitting the calibration text too closely; what matters is the error on
+// other text. The table has the squared error of the outputs for matrices of a model of 0.5B weights in the format lpbq64. The matrices
+// were calibrated with their inputs for 8146 tokens of text and tested with 800 other tokens (by a program outside the repository). A
+// row is a matrix of a layer. The columns are the damping, as a share of the mean diagonal; "nearest" is rounding without error
+// feedback:
 //
 //                    nearest    1 %      10 %     30 %     100 %
 //     layer 12 q     0.0072    0.00233  0.00227  0.00232
@@ -223,7 +224,7 @@ struct ChosenCode {
   int code, level;
 };
 
-// The code of the format F whose level is nearest to x. The level is the integer by which the scale of a weight is multiplied.
+// Returns the code of the format F whose level is nearest to x, and this level: the integer by which the scale of a weight is multiplied.
 template <ChosenCodesFormat F>
 ChosenCode choose_code(float x) {
   if constexpr (F::is_codebook) {

@@ -18,7 +18,7 @@
 // logits are the same bits however the ids are divided into calls, on every target and with any number of threads.
 //
 //   Result<Session> text = Session::create(model, options, pool);
-//   text->evaluate(ids);                      // returns the logits of what follows
+//   text->evaluate(ids);                      // returns the logits for the next token
 //   text->evaluate(ids, request);             // returns only the logits that a sampler asks for (sampling.hpp)
 //   text->append(ids);                        // returns no logits
 //   text->truncate(100);                      // forgets all positions from 100 on
@@ -64,7 +64,7 @@ namespace stilla { inline namespace STILLA_ABI {
 // Whether the layers of a model have at least a billion weights. default_activations() and default_kv_type() depend on this.
 inline bool is_large_model(const ModelConfig& config) { return layer_weights(config) >= 1000000000; }
 
-// To how many bits the inputs of quantised matrices are rounded if the caller does not choose.
+// Returns to how many bits the inputs of quantised matrices are rounded if the caller does not choose.
 //
 // Models below a billion weights have 16 bits: rounding to 8 bits changes the logits of small models more than their 4-bit
 // weights do on their own (bench/fidelity.md), and small models are fast anyway.
@@ -72,8 +72,9 @@ inline bool is_large_model(const ModelConfig& config) { return layer_weights(con
 // Larger models have 8 bits, as is usual, because a prompt then takes half the time. Only tokens with massive activations keep 16
 // bits. This lowers the KL divergence (bench/fidelity.md) by a tenth and costs 1 % more time (contract/wide_row.hpp).
 //
-// The input of the head always has 16 bits: its errors go directly into the logits (with 8 bits they were a quarter of the KL
-// divergence on a 0.5B model), and the time of the head is that of reading its weights from memory.
+// The input of the head always has 16 bits. Errors of this input go directly into the logits: with 8 bits they were a quarter of the KL
+// divergence on a 0.5B model. And 16 bits do not make the head slower, because it takes as long as its weights take to be read from
+// memory.
 inline ActivationBits default_activations(const ModelConfig& config) {
   return is_large_model(config) ? ActivationBits::mixed : ActivationBits::sixteen;
 }
@@ -88,18 +89,20 @@ inline KvType default_kv_type(const ModelConfig& config) { return is_large_model
 using LinearObserver = std::function<void(std::size_t layer, LinearInput input, ConstMatrix x)>;
 
 struct SessionOptions {
-  std::size_t context = 0;   // most positions; 0: as many as the model was trained for
+  std::size_t context = 0;   // the largest number of positions; 0: as many as the model was trained for
   std::optional<KvType> kv_type = std::nullopt;              // none: default_kv_type(config)
   std::optional<ActivationBits> activations = std::nullopt;  // none: default_activations(config)
-  std::size_t batch = 512;   // most tokens evaluated at once; more need more memory, results do not change
+  // The largest number of tokens that are evaluated at once. A larger number needs more memory; results do not change.
+  std::size_t batch = 512;
   // 0: tokens are evaluated in batches of any size. Otherwise this is the number of tokens of a window. All evaluations then have
   // one of two shapes, as in programs compiled for an NPU: a window of this many tokens, or one token. A prompt is evaluated in
   // windows. The last window begins with the remaining tokens and is filled up with token 0. The rows of the filling are computed
   // and dropped, and no other position attends to them. The logits have the same bits as without windows.
   std::size_t window = 0;
-  LinearObserver observer = {};  // called for all tokens, which costs some speed; null: none
-  // If not null, the body runs the layers and keeps the keys and values (body.hpp); `kv_type` and `window` then have no effect. It
-  // must outlive the session and serves no other session. A fork of the session has no body and begins empty. The text cannot be
+  // If not null, the session calls this function with the inputs of all tokens, which costs some speed.
+  LinearObserver observer = {};
+  // If not null, the body runs the layers and keeps the keys and values (body.hpp); `kv_type` and `window` then have no effect. The
+  // body must outlive the session, and serves no other session. A fork of the session has no body and begins empty. The text cannot be
   // saved or restored. If null, this library runs the layers.
   ModelBody* body = nullptr;
 };
@@ -133,8 +136,8 @@ class Session {
     if (options_.body == nullptr) cache_.set_size(ids_.size());
   }
 
-  // A second text with the same beginning. The stored keys and values are shared. They are copied, chunk by chunk, only when one
-  // of the two texts goes on.
+  // Returns a second session whose text is so far the same. Both sessions share the stored keys and values, which are copied, chunk by
+  // chunk, only when one of the two texts goes on.
   Session fork() {
     SessionOptions options = options_;
     options.body = nullptr;
@@ -144,10 +147,10 @@ class Session {
   }
 
   // Makes room when the context is full: forgets positions [keep, keep + discard) and evaluates the tokens that followed them
-  // again, at their new positions. The session is then the same as if the shorter text had always been its text. Rotating the
-  // stored keys back would not give this, because the later keys and values were computed from tokens that are now forgotten. A
-  // shift costs as much as a prompt of the tokens that remain behind `keep`. It needs memory for the cache only if the session
-  // shares chunks with a fork; if there is not enough memory, the text ends at `keep`.
+  // again, at their new positions. The session is then the same as if the shorter text had always been its text. It would not be the
+  // same if the stored keys were only rotated to their new positions (RoPE), because the later keys and values were computed from
+  // tokens that are now forgotten. A shift costs as much as a prompt of the tokens that remain behind `keep`. It needs memory for the
+  // cache only if the session shares chunks with a fork; if there is not enough memory, the text ends at `keep`.
   Status shift(std::size_t keep, std::size_t discard) {
     if (keep > size() || discard > size() - keep) {
       return Error{ErrorKind::bad_argument, concat("cannot forget ", discard, " positions from ", keep, " on: the text has ", size())};
@@ -255,8 +258,8 @@ class Session {
 
   SessionKind kind() const { return {model_->identity(), model_->config().vocabulary, context(), activations(), cache_.shape()}; }
 
-  // Evaluates the tokens in batches. After each batch of which logits are wanted, sink(number of rows) is called, when these rows
-  // have been computed in logits_ or top_.
+  // Evaluates the tokens in batches. If logits of a batch are wanted, they are in logits_ or top_ after the batch, and then sink(number
+  // of their rows) is called.
   template <class Sink>
   Status run(std::span<const std::uint32_t> ids, const WantedLogits& wanted, Sink&& sink) {
     const std::size_t before = size();
@@ -297,7 +300,7 @@ class Session {
     Matrix y;
     const Linear* w;
     const float* bias;
-    bool transforms_input = false;  // the device transforms its input
+    bool transforms_input = false;  // whether the device applies the Hadamard transform to x
   };
   static Projection projection(Matrix y, const Linear& w) { return {y, &w, w.bias_or_null()}; }
 
@@ -328,8 +331,9 @@ class Session {
     return success();
   }
 
-  // Adds `residual`, the output of the layer's part before, to the residual stream x, and computes h = rms_norm(x) * weight. h is
-  // also rounded if one of `users`, the matrices that multiply it, takes rounded activations.
+  // Adds `residual` to the residual stream x, and computes h = rms_norm(x) * weight. `residual` is the output of the attention or
+  // feed-forward network that came before; null: there is none. h is also rounded if one of `users`, the matrices that multiply h,
+  // takes rounded activations.
   MatmulInput normalise(Matrix h, ActivationBuffer& rounded, Matrix x, const Matrix* residual, const std::vector<float>& weight,
                         std::initializer_list<const Linear*> users) {
     const bool round = std::any_of(users.begin(), users.end(), [](const Linear* w) { return takes_rounded(*w); });
@@ -349,7 +353,7 @@ class Session {
   struct Step {
     std::span<const std::uint32_t> ids;
     std::size_t wanted_rows = 0;  // how many of the last tokens need logits
-    std::size_t rows = 0;         // tokens and padding behind them
+    std::size_t rows = 0;         // the number of tokens, with the padding behind them
     std::size_t first = 0;        // the position of the first token
     std::size_t first_row = 0;    // the token that row 0 belongs to; in k, v, cos and sin it is always token 0
     bool has_residual = false;    // whether h must still be added to x
@@ -358,8 +362,8 @@ class Session {
 
     const Matrix* residual() const { return has_residual ? &h : nullptr; }
 
-    // Called when nothing later reads anything but the wanted rows, those of the tokens that need logits. After this call only
-    // these rows are computed.
+    // Leaves only the wanted rows in the matrices: those of the tokens that need logits. It is called as soon as no other rows are
+    // needed. From then on, only the wanted rows are computed.
     void keep_wanted_rows() {
       first_row = ids.size() - wanted_rows;
       for (Matrix* matrix : {&x, &h, &q, &mixed, &gate, &up}) *matrix = matrix->rows_from(first_row, wanted_rows);
@@ -450,7 +454,7 @@ class Session {
   }
 
   // Applies the norms of the heads where the model has them, applies RoPE to queries and keys, and stores keys and values in the
-  // cache. The cache stores key_tile neighbouring positions together; one task does this work for such positions.
+  // cache. The cache stores key_tile neighbouring positions together, so one task does this work for all of them.
   void turn_and_store(const Step& step, std::size_t l) {
     const ModelConfig& c = model_->config();
     const LayerWeights& w = model_->layers()[l];
@@ -528,7 +532,8 @@ class Session {
     const std::size_t query = c.n_heads * c.head_dim, kv = c.n_kv_heads * c.head_dim, angles = c.rotary_dim / 2;
     return {c.hidden, c.hidden, query, query, kv, kv, c.ffn, c.ffn, angles, angles};
   }
-  static std::size_t matrix_floats(std::size_t M, std::size_t width) { return (M * width + 15) / 16 * 16; }  // whole cache lines
+  // The number of floats is rounded up to whole cache lines.
+  static std::size_t matrix_floats(std::size_t M, std::size_t width) { return (M * width + 15) / 16 * 16; }
 
   // Makes room in memory for everything that an evaluation of M tokens needs, before any of it is used.
   Status reserve(std::size_t M, std::size_t logit_rows, const LogitRequest* request) {

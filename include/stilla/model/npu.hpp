@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What is known about the NPUs that R1 distills are prepared for, with a source for each number: Qualcomm Hexagon v73 to v81
+// What is known about the NPUs that DeepSeek's R1 distills are prepared for, with a source for each number: Qualcomm Hexagon v73 to v81
 // (QNN's HTP backend), Intel NPU4 (OpenVINO), AMD XDNA2 (Ryzen AI, mlir-aie). If no source states a number, it is unknown and
 // left out of the table. This project has measured none of these numbers. They say nothing about speed: TOPS are the vendors' peak
 // figures.
@@ -28,7 +28,8 @@ struct NpuNumber {
   constexpr bool is_known() const { return !source.empty(); }
 };
 
-// The size of the block that one instruction multiplies: m rows, k that are summed, n columns; and the source of these numbers.
+// The size of a block of a matrix product: m rows, n columns, and k products that are summed for each result. `source` says where these
+// numbers come from.
 struct NpuTile {
   unsigned m = 0, k = 0, n = 0;
   std::string_view source{};
@@ -45,7 +46,7 @@ enum class NpuScales : std::uint8_t {
   group,       // one float for each `group` k, symmetric
   group_zero,  // one float for each `group` k, with a zero point or a minimum
   integer,     // LPBQ: an integer of 1 to 15 for each `group` k, times one float for each row; symmetric
-  exponent,    // bfp16ebs8: a shared exponent
+  exponent,    // bfp16ebs8: `group` neighbouring k share an exponent
   codebook,    // levels of a table; no stack in npu_descriptors takes them
 };
 
@@ -60,16 +61,16 @@ struct NpuForm {
 
 struct NpuDescriptor {
   std::string_view name;     // "hexagon-v73"
-  std::string_view family;   // "Qualcomm Hexagon"; `check` says the same for all NPUs of a family
+  std::string_view family;   // "Qualcomm Hexagon"; `stilla npu check` has one answer for a family
   std::string_view product;
-  std::string_view stack;    // what compiles a model for it
+  std::string_view stack;    // the software that compiles a model for the NPU
   NpuNumber tops_int8;
   NpuTile int8_tile, float_tile, core_tile;
   NpuNumber vector_bytes;
   NpuText units;
-  NpuNumber unit_memory_bytes;    // of each unit
-  NpuNumber shared_memory_bytes;  // of all units
-  NpuNumber mapping_bytes;        // that one process can map for the NPU
+  NpuNumber unit_memory_bytes;    // the memory of each unit
+  NpuNumber shared_memory_bytes;  // the memory that all units share
+  NpuNumber mapping_bytes;        // the most memory that one process can map for the NPU
   NpuNumber alignment_bytes;
   NpuText shapes;
   NpuNumber prompt_tokens;        // how many tokens the compiled graph for prompts takes at once
@@ -116,8 +117,7 @@ inline constexpr NpuForm ryzen_forms[] = {
     {"int8 per channel", NpuScales::channel, 8, 0, "mlir-aie aie_kernels/aie2p/mm.cc, for kernels of one's own"},
 };
 
-// Makes the descriptor of one version of Hexagon. Little of what is known differs between the versions: only the arguments of this
-// function.
+// Makes the descriptor of one version of Hexagon. As far as is known, the versions differ only in the arguments of this function.
 constexpr NpuDescriptor hexagon(std::string_view name, std::string_view product, NpuNumber tops, NpuText units, NpuNumber vtcm) {
   NpuDescriptor d;
   d.name = name;

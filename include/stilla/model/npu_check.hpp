@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Compares a model with the NPUs of npu.hpp: which forms of weights the stack of each family takes, into how many parts the
-// layers must be split, whether the memory of the machine is sufficient, and what the stack would refuse and why. The check reads
-// only shapes and types, no weights, so that it takes no time. It repeats what the sources in npu.hpp state; nothing is compiled.
+// Compares a model with the NPUs of npu.hpp. Each family of NPUs has a software stack that compiles models. The comparison tells which
+// forms of weights this stack takes, into how many parts the layers must be split, whether the memory of the machine is sufficient, and
+// what the stack would refuse and why. The check reads only shapes and types, no weights, so that it takes no time. It repeats what the
+// sources in npu.hpp state; nothing is compiled.
 //
 //   Result<NpuReport> report = check_npus(source);
 //
@@ -43,11 +44,12 @@ struct NpuPart {
 
 struct NpuFormVerdict {
   const NpuForm* form = nullptr;
-  std::string refused;          // why these matrices cannot have this form; empty: they can
-  std::uint64_t weight_bytes = 0;  // of all layers
+  std::string refused;          // why the matrices of the model cannot have this form; empty: they can
+  std::uint64_t weight_bytes = 0;  // of the matrices of all layers
   std::vector<NpuPart> parts;   // empty if a single layer is too large
-  std::uint64_t total_bytes = 0;  // with KV cache, embedding and head
-  bool fits = false;            // it can be split, and the memory of the machine is sufficient
+  std::uint64_t total_bytes = 0;  // of the layers, KV cache, embedding and head
+  // Whether the matrices can have this form, the layers can be split into parts, and the memory of the machine is sufficient.
+  bool fits = false;
 };
 
 struct NpuRefusal {
@@ -60,12 +62,12 @@ struct NpuVerdict {
   const NpuDescriptor* npu = nullptr;  // the first of its family
   std::vector<NpuFormVerdict> forms;
   std::vector<NpuRefusal> refused;
-  bool fits = false;  // with at least one of the forms
+  bool fits = false;  // whether the model fits with at least one of the forms
 };
 
 struct NpuReport {
   std::size_t layers = 0, context = 0;
-  std::uint64_t layer_weights = 0;  // numbers in all layers
+  std::uint64_t layer_weights = 0;  // the number of weights in all layers
   std::uint64_t host_bytes = 0;     // embedding and head, as the file has them
   std::uint64_t kv_bytes = 0;       // two bytes for each element
   std::uint64_t available_bytes = 0;
@@ -74,7 +76,7 @@ struct NpuReport {
 
 namespace detail {
 
-// Describes a format of a model file as a form of weights, as npu.hpp has them for the stacks.
+// Describes a format of model files as an NpuForm, so that it can be compared with the forms that the stacks take (npu.hpp).
 constexpr NpuForm npu_form_of(FormatId id) {
   NpuForm form{"", NpuScales::none, 32, 0, ""};
   with_format(id, [&]<class F>(F) {
@@ -83,7 +85,7 @@ constexpr NpuForm npu_form_of(FormatId id) {
       form.bits = F::code_bits;
       form.group = static_cast<unsigned>(F::has_sub_scales ? F::group_weights : F::block_weights);
       form.scales = F::is_codebook ? NpuScales::codebook : F::has_minimum ? NpuScales::group_zero : NpuScales::group;
-      if constexpr (requires(const std::byte* block) { F::zero(block); }) {  // it has its own zero points
+      if constexpr (requires(const std::byte* block) { F::zero(block); }) {  // the format has its own zero points
         form.scales = NpuScales::group_zero;
         form.bits = 4;
       }
@@ -108,7 +110,7 @@ constexpr bool is_taken(const NpuForm& found, const NpuForm& taken) {
   return (found.scales == taken.scales || has_zero_in_the_middle) && found.bits == taken.bits && found.group == taken.group;
 }
 
-// The bytes of a matrix of N rows and K columns in this form.
+// Returns how many bytes a matrix of N rows and K columns takes in this form.
 constexpr std::uint64_t npu_bytes(const NpuForm& form, std::uint64_t N, std::uint64_t K) {
   if (form.scales == NpuScales::none) return N * K * form.bits / 8;
   if (form.scales == NpuScales::exponent) return N * ((K + 7) / 8) * 9;
@@ -117,7 +119,7 @@ constexpr std::uint64_t npu_bytes(const NpuForm& form, std::uint64_t N, std::uin
   switch (form.scales) {
     case NpuScales::channel: return codes + N * sizeof(float);
     case NpuScales::integer: return codes + N * sizeof(float) + groups;             // a byte for each block
-    case NpuScales::group_zero: return codes + groups * sizeof(f16) + (groups + 1) / 2;  // and 4 bits of zero point
+    case NpuScales::group_zero: return codes + groups * sizeof(f16) + (groups + 1) / 2;  // and 4 bits for each zero point
     default: return codes + groups * sizeof(f16);
   }
 }
@@ -151,7 +153,7 @@ inline std::string npu_refusal_reason(const NpuDescriptor& npu, const NpuForm& f
 }
 
 struct NpuModel {
-  std::vector<std::vector<const TensorInfo*>> layers;  // matrices
+  std::vector<std::vector<const TensorInfo*>> layers;  // the matrices of each layer
   std::uint64_t kv_bytes_per_layer = 0;
 };
 
@@ -196,7 +198,7 @@ inline std::vector<NpuPart> npu_parts(const std::vector<std::uint64_t>& layer_by
   return even;
 }
 
-// The bytes of the matrices of each layer in this form.
+// Returns how many bytes the matrices of each layer take in this form.
 inline std::vector<std::uint64_t> npu_weight_bytes(const NpuForm& form, const NpuModel& model) {
   std::vector<std::uint64_t> out;
   for (const auto& layer : model.layers) {
@@ -268,9 +270,9 @@ inline void add_npu_refusals(NpuVerdict& verdict, const NpuModel& model, const N
 
 }  // namespace detail
 
-// Divides the layers of a model, with matrices in the format `weights`, into the parts that a process can map for the NPU: as
-// check_npus() does for weights of this form. `context` is the number of positions of the KV cache. Returns no parts if a single
-// layer is too large, and one part if the NPU's limit is unknown. It is an error if a layer lacks a matrix.
+// Divides the layers of a model into the parts that a process can map for the NPU, as check_npus() does. `weights` is the format of the
+// matrices, and `context` is the number of positions of the KV cache. Returns no parts if a single layer is too large, and one part if
+// the NPU's limit is unknown. It is an error if a layer lacks a matrix.
 inline Result<std::vector<NpuPart>> npu_parts(const NpuDescriptor& npu, FormatId weights, const ModelSource& source,
                                               const ModelConfig& config, std::size_t context) {
   const Result<detail::NpuModel> model = detail::npu_model(source, config, context);

@@ -11,9 +11,10 @@
 //   heads      Each value head v becomes v R. The attention's output matrix rotates each query head's part of its input back:
 //              W_v -> R^T W_v, W_o -> W_o R, head by head. * The bias of the values is rotated too: the weights of a softmax
 //              sum to one, so that a bias of the values is a bias of the output.
-//   down       The input a of down is transformed to a H in each forward pass, W -> W H. Its outliers come from silu(gate) * up,
-//              and no matrix comes after this product that could take H in. This rotation helps most. For each token and layer it
-//              costs a transform of as many values as the feed-forward network is wide.
+//   down       The input `a` of down becomes a H, and W -> W H. Its outliers come from silu(gate) * up. No matrix lies between this
+//              product and down, so H cannot be multiplied into weights there, and each forward pass must transform `a`. This
+//              rotation helps most. For each token and layer it costs a transform of as many values as the feed-forward network
+//              is wide.
 //
 // These are the orthogonal matrices, for a width n = m * p, where p is the largest power of two that divides n, I_m the unit matrix
 // of width m and (x) the Kronecker product:
@@ -22,8 +23,9 @@
 //     R = diag(+-1) H                             for one head
 //     Q = diag(+-1) H                             of the residual stream
 //
-// H leaves m parts separate, and nothing mixes them. Mixing was tried with a reflection (KL divergence 0.252, and 0.237 without
-// mixing; Qwen2.5 0.5B, m = 7, int4_channel, residual alone) and with Hartley's transform (0.307). Both also cost more operations.
+// H transforms each of the m parts of a row by itself, and nothing mixes the parts. Mixing was tried with a reflection and with
+// Hartley's transform. The KL divergence was 0.252 with the reflection, 0.307 with Hartley's transform, and 0.237 without mixing
+// (Qwen2.5 0.5B, m = 7, int4_channel, residual alone). Both also cost more operations.
 //
 // The sign of a position is the highest bit of splitmix64 of the position. All these matrices are orthogonal and need O(n log n)
 // operations. With exact weights the network computes the same as before, except for the rounding of floats
@@ -74,7 +76,7 @@ class FastRotation {
   const std::vector<float>& signs() const { return signs_; }
 
   // rotate() turns the row x into x Q, rotate_back() into x Q^T. Rows of floats are computed by the kernel of the active target, with
-  // the same bits on all targets. Rows of doubles are weights.
+  // the same bits on all targets. Rows of doubles are used for weights only.
   void rotate(float* x) const {
     scale(x);
     detail::row_kernel<Hadamard>(active_target())(x, width_);
@@ -101,7 +103,8 @@ class FastRotation {
   std::vector<float> signs_;
 };
 
-// Which input the matrix with this part of a name, for example "attn_q.weight", multiplies. Nothing for other tensors.
+// Returns which input of a layer a matrix multiplies. `part` is the matrix's name without its layer, for example "attn_q.weight".
+// Returns nothing for other tensors.
 inline std::optional<LinearInput> input_of_part(std::string_view part) {
   constexpr std::pair<std::string_view, LinearInput> known[] = {
       {"attn_q.weight", LinearInput::attention}, {"attn_k.weight", LinearInput::attention},

@@ -39,7 +39,9 @@ namespace stilla { inline namespace STILLA_ABI {
 // The first bytes of every saved session.
 inline constexpr std::string_view session_magic = "stillaKV";
 
-// What must be the same in a file with a saved session and in the session that restores it.
+// Describes a session. A file is refused unless the session that was saved in it had the same model, bits of activations and shape of
+// the cache. `vocabulary` and `context` are limits: each id in the file must be below `vocabulary`, and there may be at most `context`
+// ids.
 struct SessionKind {
   std::uint64_t model = 0;  // Model::identity()
   std::size_t vocabulary = 0;

@@ -74,7 +74,7 @@ class Model {
   // A function that is called as (bytes done, bytes in all) while a model is loaded, from the loading thread.
   using Progress = std::function<void(std::size_t, std::size_t)>;
 
-  // Loads a model. It takes over the source: the embedding is read from it, and so is the tokenizer if somebody asks for it.
+  // Loads a model, which takes over `source`: the embedding is read from the source, and so is the tokenizer if somebody asks for it.
   // `format`, if given, is the format to which the layers are requantised (requantised_format in io/model_source.hpp). `device`, if
   // not empty, is the device that the matrices of the layers go to (device_matrix.hpp); embedding and head stay on the CPU. `rope`
   // is the user's choice for RoPE instead of what the file says. `imatrix`, if given, is used for the matrices that are requantised;
@@ -152,7 +152,7 @@ class Model {
     return sum.value();
   }
 
-  // The embedding of token `id` (below config().vocabulary): config().hidden floats.
+  // Writes the embedding of token `id` (below config().vocabulary) to `out`: config().hidden floats.
   void embed(float* out, std::size_t id) const {
     if (embedding_ == nullptr) return embedding_lookup(out, head_.weight, id);  // the head serves as embedding
     with_format(embedding_->format, [&](auto tag) {

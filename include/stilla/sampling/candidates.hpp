@@ -9,9 +9,10 @@
 // (contract/elementwise.hpp). Steps that look for single tokens then read only the blocks that can hold these tokens. A step that removes
 // candidates turns the row into a list of {logit, id}, ordered by id, or with the best first once a step has ranked it.
 //
-// Over a row the sums run block by block, in the order of the kernels inside a block. Over a list they run from one candidate to
-// the next. The ranking is a total order: of equal logits the lower id comes first. The results therefore depend neither on the
-// target nor on the sorting of a standard library. No candidate has a NaN as its logit. Equal infinities count as equal logits.
+// The weights of a row are summed block after block, and inside a block in the order of the kernels. The weights of a list are summed
+// one candidate after the other. The ranking is a total order: of equal logits the lower id comes first. The results therefore depend
+// neither on the target nor on the sorting of a standard library. No candidate has a NaN as its logit. Equal infinities count as equal
+// logits.
 #pragma once
 
 #include <algorithm>
@@ -42,8 +43,8 @@ inline bool ranks_after(const Candidate& a, const Candidate& b) { return ranks_b
 
 // The logits of a row that a sampler needs, if it does not need all of them (Sampler::request, stilla/head.hpp).
 struct LogitRequest {
-  std::size_t best = 1;               // how many of the best ids are wanted that are not in `also`
-  std::vector<std::uint32_t> also{};  // and these ids, sorted, each once, whatever their logits are
+  std::size_t best = 1;               // how many ids are wanted besides those in `also`: the ids with the best logits
+  std::vector<std::uint32_t> also{};  // ids that are wanted whatever their logits are; sorted, each once
   std::size_t vocabulary = 0;         // ids from here on are padding; 0: there is no padding
 };
 
@@ -93,7 +94,7 @@ class Candidates {
     is_row_ = true;
     begin_with(0);
   }
-  // Makes the given list of candidates the candidates. It must be ordered by id.
+  // Takes over this list of candidates, which must be ordered by id. Earlier candidates are dropped.
   void assign(std::span<const Candidate> candidates) {
     make_room(candidates.size());
     std::copy(candidates.begin(), candidates.end(), items_.begin());
@@ -101,7 +102,7 @@ class Candidates {
     begin_with(candidates.size());
   }
 
-  // All candidates as a list. If they are still a row of logits by id, as assign() got it, this row becomes a list.
+  // Returns all candidates as a list. If they are still the row of logits that assign() got, the row is first turned into a list.
   std::span<const Candidate> items() {
     make_list(-infinity);
     return {items_.data(), count_};
@@ -119,7 +120,7 @@ class Candidates {
   float temperature() const { return temperature_; }
   void set_temperature(float temperature) { temperature_ = temperature; }
 
-  // The best candidate. There must be at least one candidate.
+  // Returns the best candidate. There must be at least one candidate.
   Candidate best() const {
     const float logit = highest();
     if (!is_row_) return *std::find_if(begin(), end(), [&](const Candidate& c) { return c.logit == logit; });
@@ -203,7 +204,7 @@ class Candidates {
 
   // Keeps the k best candidates and puts the best first; k is at least 1.
   void keep_best(std::size_t k) {
-    if (is_row_) {  // the k best are not below the highest logit of the k-th best block
+    if (is_row_) {  // k blocks hold a logit of at least blocks.bound(), so the k best are not below it
       BestCandidates blocks({begin(), std::min(k, highest_.size())});
       for (std::size_t b = 0; b < highest_.size(); ++b) blocks.offer({highest_[b], static_cast<std::uint32_t>(b)});
       make_list(k < highest_.size() ? blocks.bound() : -infinity);
@@ -242,9 +243,9 @@ class Candidates {
     is_ranked_ = true;
   }
 
-  // Draws a candidate by a random number u in [0, 1): adds up the candidates' weights (numbers in proportion to their
-  // probabilities) and returns the candidate at which the sum passes the fraction u of the sum of all weights. It is never one of
-  // weight 0. There must be at least one candidate.
+  // Draws a candidate by a random number `u` in [0, 1): adds up the candidates' weights (numbers in proportion to their
+  // probabilities) and returns the candidate at which the sum passes the fraction `u` of the sum of all weights. A candidate of
+  // weight 0 is never drawn. There must be at least one candidate.
   Candidate at(double u) {
     const float highest = this->highest();
     const double place = u * total_weight(highest);
@@ -284,18 +285,19 @@ class Candidates {
     kernel(highest_.data() + first, row_.data() + first * logit_block, count * logit_block);
   }
 
-  // The logit of a candidate that is e^-reach times as likely as one with the logit `highest`; -infinity if this is not a number.
+  // Returns the logit of a candidate that is e^-reach times as likely as one with the logit `highest`. Returns -infinity if the result
+  // is not a number.
   float below(float highest, float reach) const {
     const float logit = highest - reach * temperature_;
     return std::isnan(logit) ? -infinity : logit;
   }
 
-  // Appends to the list of candidates those of the row of logits whose logits are at least `low` and, if `above` is a number, below
+  // Appends candidates of the row of logits to the list: those whose logits are at least `low` and, if `above` is a number, below
   // `above`.
   void append(float low, float above) {
     for (std::size_t b = 0; b < highest_.size(); ++b) {
       if (!(highest_[b] >= low)) continue;
-      for (std::size_t i = b * logit_block; i < (b + 1) * logit_block; ++i) {  // without a branch
+      for (std::size_t i = b * logit_block; i < (b + 1) * logit_block; ++i) {  // the body has no branch
         items_[count_] = {row_[i], static_cast<std::uint32_t>(i)};
         count_ += row_[i] >= low && !(row_[i] >= above) ? std::size_t{1} : 0;
       }
@@ -322,8 +324,8 @@ class Candidates {
   }
 
   // Orders the list of candidates from place `kept` on, best first, until the weights of all candidates ordered so far (numbers in
-  // proportion to their probabilities) reach the sum `wanted`. `sum` is their sum; `kept` moves behind the ordered candidates.
-  // Returns false if `wanted` is not reached. It uses a heap, which yields the best candidates without sorting the rest.
+  // proportion to their probabilities) reach the sum `wanted`. Adds these weights to `sum`, and moves `kept` behind the ordered
+  // candidates. Returns false if `wanted` is not reached. A heap yields the best candidates without sorting the rest.
   bool rank_until(double wanted, float highest, std::size_t& kept, double& sum) {
     Candidate* const first = begin() + kept;
     Candidate* last = end();
@@ -338,8 +340,8 @@ class Candidates {
   }
 
   // Adds up the weights of the candidates (numbers in proportion to their probabilities), beginning with `sum`, and returns the
-  // candidate at which the sum passes `place`. If rounding leaves `place` at the very end, this is the last candidate with a weight
-  // above 0.
+  // candidate at which the sum passes `place`. If the sum does not pass `place` because of rounding, it returns the last candidate with
+  // a weight above 0.
   Candidate walk(std::span<const Candidate> candidates, double sum, double place, float highest) const {
     Candidate found = candidates[0];
     for (const Candidate& c : candidates) {

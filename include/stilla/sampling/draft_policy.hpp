@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How many guesses a draft model should write, and how many of them are worth checking. A guess costs an evaluation of the small
+// Decides how many guesses a draft model should write, and how many of them are worth checking. A guess costs an evaluation of the small
 // model and makes the batch of the large one longer. It gains a token if it and all guesses before it are right. The chance of
 // this is learned separately for guesses of similar confidence; the times are learned from a clock. If guessing does not pay,
 // nothing is guessed. But a bad chance is slowly forgotten, so that guessing is tried again if the text changes its character.
@@ -24,7 +24,7 @@ class ModelDraftPolicy {
  public:
   static constexpr std::size_t max_guesses = DraftPolicy::max_guesses;
 
-  // Whether the small model should write guesses at all: whether there is a number of guesses that can be expected to save more
+  // Returns whether the small model should write guesses at all, that is, whether some number of guesses can be expected to save more
   // time than it costs. `times` are the times of batches of the large model.
   bool begins(const DraftPolicy& times) {
     count_ = 0;
@@ -50,7 +50,7 @@ class ModelDraftPolicy {
     return chance_[count_ - 1] * any_.of_right() > cost_ + times.time(count_ + 1) - times.time(count_);
   }
 
-  // How many of the written guesses to check: the number that can be expected to give the most tokens per second. The time that
+  // Returns how many of the written guesses to check: the number that can be expected to give the most tokens per second. The time that
   // writing the guesses has already cost is counted too.
   std::size_t length(const DraftPolicy& times) {
     const double spent = static_cast<double>(count_) * cost_;
@@ -86,7 +86,8 @@ class ModelDraftPolicy {
   // model a batch of the end of the text, which takes as long as five tokens of the large model.
   static constexpr double forgets_unused = 0.997;
 
-  struct Chance {  // a chance that is learned: old results count less and less, and it begins with a belief
+  // A chance that is learned. Old results count less and less. Before there are results, the chance is `belief`.
+  struct Chance {
     double right = 0.0, tried = 0.0, belief = 0.7;
     double of_right() const { return (right + 2.0 * belief) / (tried + 2.0); }
     void fade(double kept) { right *= kept, tried *= kept; }
@@ -105,7 +106,7 @@ class ModelDraftPolicy {
   std::array<Chance, steps.size() + 1> chances_{
       {{0, 0, 0.3}, {0, 0, 0.4}, {0, 0, 0.5}, {0, 0, 0.6}, {0, 0, 0.7}, {0, 0, 0.8}, {0, 0, 0.9}, {0, 0, 0.95}}};
   Chance any_;
-  double cost_ = 0.3;  // of a guess, as a multiple of the time of a token of the large model; learned
+  double cost_ = 0.3;  // the time of a guess, as a multiple of the time of a token of the large model; it is learned
   bool has_cost_ = false;
   std::array<std::size_t, max_guesses> kinds_{};
   std::array<double, max_guesses> chance_{};  // the chance that this guess and all before it are right

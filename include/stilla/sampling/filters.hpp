@@ -40,7 +40,7 @@ inline void keep_top_p(Candidates& candidates, float p) {
 
 inline void keep_min_p(Candidates& candidates, float p) {
   if (!(p > 0.0f) || candidates.empty()) return;
-  if (p > 1.2e-7f) candidates.remove_far();  // e^-16 = 1.13e-7: no exponential is computed for these
+  if (p > 1.2e-7f) candidates.remove_far();  // p is above e^-16 = 1.13e-7: this saves the exponentials of far candidates
   const float highest = candidates.highest();
   candidates.remove_if([&](const Candidate& c) { return c.logit != highest && candidates.weight(c, highest) < static_cast<double>(p); });
 }

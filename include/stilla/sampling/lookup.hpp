@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Lookup decoding. If the last tokens of the text occur earlier in it too, the tokens that follow them there are a free guess at what
-// follows at the end. Edited code, lists, and answers that repeat their thoughts have many such places.
+// Lookup decoding. If the last tokens of the text also occur at an earlier place in the text, the tokens behind that place are a free
+// guess at what follows the end. Edited code, lists, and answers that repeat their thoughts have many such places.
 //
 //   index.push(id)            for every token of prompt and text
 //   n = policy.length(index.draft(out))   how many guesses are worth checking
@@ -29,7 +29,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct Draft {
   std::size_t tokens = 0;  // number of guesses
-  std::size_t match = 0;   // number of tokens before them that are the same in both places
+  std::size_t match = 0;   // how many tokens before the earlier place are the same as at the end of the text
 };
 
 // Finds the earlier place in the text before which the most tokens are the same as at the end of the text. A hash table holds the
@@ -116,15 +116,15 @@ class NgramIndex {
 
   std::vector<std::uint32_t> tokens_;
   std::vector<std::size_t> earlier_;  // the place before this one with the same hash
-  std::vector<std::size_t> latest_;   // by hash; the size is a power of two
+  std::vector<std::size_t> latest_;   // the latest place of each hash; the size is a power of two
   std::size_t source_ = none;         // the place of the last draft with a long match
   std::size_t source_end_ = 0;        // the length of the text at that time
 };
 
 // Decides how many guesses to check. Let a be the chance that a guess is right if those before it were right. Then n guesses give 1
 // + a + ... + a^n tokens for the time of a batch of n + 1 tokens. The best n may be 0. Guesses come from an earlier place in the
-// text, before which some tokens are the same as at its end; the chance is learned separately for similar numbers of such tokens,
-// and the times for each batch size. A bad chance is slowly forgotten, so that guessing is tried again if the text changes its
+// text, before which some tokens are the same as at its end. One chance is learned for each range of the number of these tokens. The
+// times are learned for each batch size. A bad chance is slowly forgotten, so that guessing is tried again if the text changes its
 // character.
 class DraftPolicy {
  public:
@@ -134,7 +134,7 @@ class DraftPolicy {
     for (std::size_t m = 0; m < time_.size(); ++m) time_[m] = 1.0 + 0.1 * static_cast<double>(m);
   }
 
-  // How many guesses of a draft to check.
+  // Returns how many guesses of a draft to check.
   std::size_t length(const Draft& draft) {
     if (draft.tokens == 0 || one_ == 0.0) return 0;  // none while there is no time to compare with
     Chance& chance = chances_[kind(draft.match)];

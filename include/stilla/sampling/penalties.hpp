@@ -100,7 +100,7 @@ class DryPenalty {
   }
 
  private:
-  // The penalty multiplier * base^exponent. It is computed by repeated multiplication, because pow() of C libraries does not give
+  // Returns the penalty multiplier * base^exponent. It is computed by repeated multiplication, because pow() of C libraries does not give
   // the same result everywhere.
   static float amount(const Options& options, std::size_t exponent) {
     constexpr float most = std::numeric_limits<float>::max();

@@ -35,8 +35,9 @@ class ByteLevelEncoder {
   PreTokenizer pretokenizer() const { return pretokenizer_; }
   bool nfc() const { return nfc_; }
 
-  // Reads the merges of the vocabulary. `types` are the types of the tokens (token_types.hpp). A merge one of whose three tokens
-  // (left, right, merged) is not normal is left out if the type of one of them was corrected; otherwise it is refused.
+  // Reads the merges of the vocabulary. `types` are the types of the tokens (token_types.hpp). All three tokens of a merge (left,
+  // right, merged) must be normal. If one of them is not, the merge is left out if the type of one of the three was corrected, and
+  // otherwise the vocabulary is refused.
   Result<MergeTable> read(const Vocabulary& vocabulary, const std::vector<TokenType>& types, const TokenTable& table);
 
   // Appends the ids of `text`.

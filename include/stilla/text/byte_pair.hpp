@@ -7,9 +7,9 @@
 // There are three ways to the same result, chosen by length:
 //   up to 32 symbols    the rules of all neighbours are in an array, which is searched for the lowest rank each time
 //   longer, repetitive  passes over the word; each pass applies the lowest rule everywhere at once. A run of one letter becomes
-//                       half as long with every pass, which takes 4 bytes for each symbol and linear time
-//   longer, varied      when a pass makes the word less than 1/8 shorter, a heap of (rank, place) over a linked list is used:
-//                       n log n, and at most about 28 bytes for each symbol that is left
+//                       half as long with every pass, so all passes together take linear time, and 4 bytes for each symbol
+//   longer, varied      when a pass makes the word less than 1/8 shorter, a heap of (rank, place) over a linked list is used. It
+//                       takes n log n time, and at most about 28 bytes for each symbol that is left
 // If several rules may have the same rank (sentencepiece.hpp) there are no passes, because a pass applies one rule only, and
 // another rule of the same rank may come first. A pass stops early when it creates a pair with a lower rank than its own, so that
 // the order of merges is kept exactly.

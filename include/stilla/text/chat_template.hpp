@@ -19,10 +19,9 @@
 // The program writes BOS. encode_chat() adds it in front only if the vocabulary asks for it and the program did not write it.
 //
 // The next prompt of a conversation need not begin with the last one: programs remove earlier thoughts, and some put tools or
-// system messages next to the last turn. A chat therefore renders everything again for each turn. It keeps the part of its cache
-// that the new ids have in common with it, counted from the beginning; the program `stilla` does this in
-// Generator::evaluate_prompt(). Answers keep the tokens with which they were written wherever their text is unchanged in the
-// prompt, so that the common part is as long as possible.
+// system messages next to the last turn. A chat therefore renders everything again for each turn. Of its cache it keeps the positions
+// before the first id that differs in the new prompt; Decoder::begin() does this (model/decoder.hpp). Answers keep the tokens with
+// which they were written wherever their text is unchanged in the prompt, so that as much of the cache as possible is kept.
 #pragma once
 
 #include <cstddef>
@@ -56,7 +55,7 @@ struct ChatMessage {
 };
 
 enum class Thinking : std::uint8_t {
-  as_template,  // what the program does without being told
+  as_template,  // the template's program decides
   open,         // the prompt ends with <think>\n, even if the program leaves this to the caller
   // The model is to answer at once, without a thought. If the template's program knows the variable enable_thinking, this variable
   // is set to false; otherwise an empty thought is written into the prompt.
@@ -68,7 +67,7 @@ struct ChatTemplate {
   Thinking thinking = Thinking::as_template;
   jinja::LocalTime now{};
 
-  bool knows_enable_thinking = false;  // the program uses that variable
+  bool knows_enable_thinking = false;  // the program uses the variable enable_thinking
   bool drops_thoughts = false;         // it removes the thoughts of earlier answers itself, so they must be given to it
   bool is_deepseek_r1 = false;         // DeepSeek advises to open a thought; older files leave this to the caller
   std::string origin{};                // the file that it comes from, for messages; empty: none
@@ -97,7 +96,7 @@ inline jinja::Variables chat_variables(const ChatTemplate& chat_template, std::s
   for (const ChatMessage& message : messages) {
     list.push_back(
         jinja::dict_value({{"role", jinja::text_value(role_name(message.role))}, {"content", jinja::text_value(message.text, place)}}));
-    place += message.text.size() + 1;  // so that two messages one after the other are two parts
+    place += message.text.size() + 1;  // + 1, so that two neighbouring messages stay two parts
   }
   jinja::Variables out{{"messages", jinja::list_value(std::move(list))},
                        {"add_generation_prompt", add_generation_prompt},

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Detects that a text repeats itself, as reasoning models do when they are stuck. The rule: the last tokens are the same passage,
-// of at most 512 tokens, at least four times in a row, and at least 64 tokens in all. Four repetitions of a word, or of the
-// dashes below the head of a table, are shorter than this. A list whose items differ in one token is no repetition.
+// Detects that a text repeats itself, as reasoning models do when they are stuck. The rule: the text ends with at least four copies of
+// one passage in a row. The passage has at most 512 tokens, and its copies have at least 64 tokens in all. Four repetitions of a word,
+// or of the dashes below the head of a table, are shorter than this. A list whose items differ in one token is no repetition.
 //
 //   if (std::optional<TextLoop> loop = detector.push(id)) ...   // reported once, until the repetition ends
 //
@@ -50,7 +50,7 @@ class LoopDetector {
 
  private:
   std::array<std::uint32_t, longest_period> recent_{};
-  std::array<std::size_t, longest_period + 1> run_{};  // by period
+  std::array<std::size_t, longest_period + 1> run_{};  // run_[p]: how many of the last tokens equal the token p places before
   std::size_t size_ = 0;
   bool is_told_ = false;
 };

@@ -6,7 +6,7 @@
 // The algorithm is that of Unicode Standard Annex 15. Characters are decomposed completely, the marks behind a character are
 // sorted by their combining class, and characters that can be composed again are composed. This is done for one stretch of text
 // at a time. A stretch begins with a character that cannot join anything before it, and ends before the next such character. The
-// time is linear, except for the sorting of several marks in a row. Hangul syllables are computed.
+// time is linear, except for the sorting of several marks in a row. For Hangul syllables arithmetic takes the place of tables.
 #pragma once
 
 #include <algorithm>

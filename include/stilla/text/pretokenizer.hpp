@@ -139,8 +139,8 @@ inline std::size_t contraction_length(std::string_view text, std::size_t at, boo
   }
 }
 
-// Where the match of \s+(?!\S) | \s+ ends in the run of white space [at, end). The match is the whole run if it ends the text,
-// otherwise the run without its last character, or this character if it is the only one.
+// Returns where the match of \s+(?!\S) | \s+ ends in the run of white space [at, end). The match is the whole run if the run is at the
+// end of the text or has only one character. Otherwise it is the run without its last character.
 inline std::size_t end_of_space(std::string_view text, std::size_t at, std::size_t end) {
   if (end == text.size()) return end;
   std::size_t last = end - 1;

@@ -12,10 +12,10 @@
 // this byte (the library turns it into U+FFFD). If all bytes have tokens, decode(encode(text)) thus gives back every text without
 // U+2581.
 //
-// Pieces are joined with the merging of byte_pair.hpp. Every way to cut a token into two tokens is a rule; its rank is the rank
-// of the token's score among all scores. If no token has a space behind another character, as in Llama's vocabulary, nothing is
-// ever joined across the beginning of a word, and words are encoded one by one. Otherwise the whole text is one word. Both ways
-// take n log n time for n characters.
+// Tokens are joined with the merging of byte_pair.hpp. Every way to cut a token into two tokens gives a merge rule. The rank of the rule
+// is the rank of the score of the token that it makes, among all scores. If no token has a space behind another character, as in
+// Llama's vocabulary, nothing is ever joined across the beginning of a word, and words are encoded one by one. Otherwise the whole
+// text is one word. Both ways take n log n time for n characters.
 #pragma once
 
 #include <algorithm>
@@ -98,7 +98,7 @@ class SentencePieceEncoder {
   static constexpr std::uint32_t character = std::uint32_t{1} << 31;
   static constexpr std::uint32_t byte_of_no_character = std::uint32_t{1} << 30;
   static constexpr std::size_t max_word_bytes = std::size_t{1} << 31;  // a longer word is cut, because places have 32 bits
-  static constexpr std::size_t max_token_bytes = 256;                  // limits the ways to cut a token; Llama's longest has 48
+  static constexpr std::size_t max_token_bytes = 256;                  // limits the ways to cut a token; Llama's longest token has 48
 
   struct Run {
     const TokenTable& table;
@@ -166,9 +166,9 @@ class SentencePieceEncoder {
   // Adds the merge rules that make the token `id`.
   void add_rules(std::vector<MergeRule>& rules, std::uint32_t id, std::uint32_t rank, const TokenTable& table) const;
 
-  std::array<std::uint32_t, 256> byte_tokens_{};   // <0x00> ..
+  std::array<std::uint32_t, 256> byte_tokens_{};   // the tokens <0x00> to <0xFF>
   std::array<std::uint32_t, 128> ascii_tokens_{};  // normal tokens of one character
-  SpecialTokenFinder user_defined_;                // their texts, with spaces
+  SpecialTokenFinder user_defined_;                // finds user-defined tokens; their texts have spaces for U+2581
   std::optional<std::uint32_t> unknown_;
   bool add_space_prefix_ = true;
   bool words_are_separate_ = false;  // no token has a space behind another character

@@ -49,7 +49,8 @@ inline std::string_view recognised_pretokenizer(const Vocabulary& vocabulary, st
   return {};
 }
 
-// Sets vocabulary.pretokenizer, and adds a note if it is not what the source says.
+// Sets vocabulary.pretokenizer to the name in `options`, if there is one. Otherwise the name of the source stays. If the source has no
+// name, or "default", and the model is recognised, its name is set and a note is added.
 inline Status choose_pretokenizer(Vocabulary& vocabulary, const ModelSource& source, const TokenizerOptions& options) {
   constexpr std::string_view key = "tokenizer.ggml.pre";
   if (!options.pretokenizer.empty()) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The texts of all tokens by id, and the ids by text of those tokens that merges may make.
+// A table that gives the text of each token by its id. For the tokens that merges may make, it also gives the id by the text.
 #pragma once
 
 #include <cstddef>

@@ -115,7 +115,7 @@ inline std::string plain_text(const Vocabulary& vocabulary, std::string_view spe
   return out;
 }
 
-// Returns those of `names` that are tokens which a merge of the vocabulary makes.
+// Returns those of `names` that a merge of the vocabulary makes.
 inline std::unordered_set<std::string> made_by_merges(const Vocabulary& vocabulary, const std::unordered_set<std::string>& names) {
   std::unordered_set<std::string> out;
   if (names.empty()) return out;
@@ -174,8 +174,8 @@ class TokenTyper {
   bool is_named(std::size_t i) const { return std::find(named_.begin(), named_.end(), i) != named_.end(); }
 
   const Vocabulary& vocabulary_;
-  std::vector<std::size_t> named_;        // bos, eos and other ends
-  // Normal tokens whose names could be those of control tokens, but which a merge makes.
+  std::vector<std::size_t> named_;        // the ids that the file gives for bos, eos and the other ends
+  // Normal tokens whose texts could be those of control tokens or tags, but which a merge makes.
   std::unordered_set<std::string> made_;
 };
 

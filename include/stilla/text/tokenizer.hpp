@@ -5,7 +5,7 @@
 //   text -> special tokens are cut out (special_tokens.hpp) -> the text between them is encoded by the kind of the vocabulary:
 //           byte_level (byte_level.hpp) or sentencepiece (sentencepiece.hpp)
 //
-// Whether a token is a control token is corrected by its text (token_types.hpp). A file with wrong types therefore cannot cause
+// The type that a file gives a token is corrected by the token's text (token_types.hpp). A file with wrong types therefore cannot cause
 // answers that never end, and cannot turn a user's text into markup.
 //
 // decode(encode(text)) == text for every byte string, if the vocabulary has a token for every byte and does not normalise.
@@ -51,7 +51,7 @@ enum class ControlText : std::uint8_t { hide, show };
 struct TextSegment {
   std::string text;
   bool is_template = false;
-  std::vector<std::uint32_t> ids{};  // if they decode to `text`, they are taken instead of encoding it
+  std::vector<std::uint32_t> ids{};  // if these ids decode to `text`, they are used and `text` is not encoded
 };
 
 class Tokenizer {
@@ -130,7 +130,7 @@ class Tokenizer {
   PreTokenizer pretokenizer() const { return byte_level_.pretokenizer(); }  // for a byte-level vocabulary
   bool nfc() const { return byte_level_.nfc(); }  // whether text is first brought into Unicode's form C (normalise.hpp)
 
-  // A line for people for each thing in the vocabulary that was ignored, corrected or guessed.
+  // Lines for the user: what in the vocabulary was ignored, corrected or guessed.
   std::span<const std::string> notes() const { return notes_; }
 
  private:

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every matmul kernel of every target (contract/matmul.hpp). An op includes this header and no other header of a target. So all
-// files of a program see the same kernels, and each of them chooses the same kernel. In a file that saw fewer kernels, the same C++
-// name would stand for another kernel: that of a fallback (coverage.hpp).
+// Includes the matmul kernels of all targets (contract/matmul.hpp). An op includes this header and never the header of a single target.
+// So all files of a program see the same kernels, and each of them chooses the same kernel. In a file that saw fewer kernels, the same
+// C++ name would stand for another kernel: that of a fallback (coverage.hpp).
 #pragma once
 
 #include <stilla/contract/matmul.hpp>
-#include <stilla/format/format.hpp>  // uses include_each-inl.hpp too, and its uses cannot be nested
+#include <stilla/format/format.hpp>  // it uses include_each-inl.hpp too, and one use of that file cannot contain another
 #include <stilla/targets.hpp>
 
 #define STILLA_EACH_LIST STILLA_TARGET_LIST

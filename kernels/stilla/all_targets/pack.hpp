@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every packing kernel of every target (contract/pack.hpp). They are all included, so that all files of a program see the same kernels
-// and choose the same kernel for a target.
+// Includes the packing kernels of all targets (contract/pack.hpp). So all files of a program see the same kernels and choose the same
+// kernel for a target.
 #pragma once
 
 #include <stilla/contract/pack.hpp>
-#include <stilla/format/format.hpp>  // uses include_each-inl.hpp too, and its uses cannot be nested
+#include <stilla/format/format.hpp>  // it uses include_each-inl.hpp too, and one use of that file cannot contain another
 #include <stilla/targets.hpp>
 
 #define STILLA_EACH_LIST STILLA_TARGET_LIST

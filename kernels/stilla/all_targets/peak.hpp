@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The loops that measure the peaks of all targets (generic/peak.hpp).
+// Includes the loops that measure the peaks of all targets (generic/peak.hpp).
 #pragma once
 
 #include <stilla/generic/peak.hpp>

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Attention over caches of integer elements for the target dotprod: generic/attention_chunk-inl.hpp on the vectors of
-// portable/attention-inl.hpp, with integer products of its own. The rounded weights, integers n of 16 bits, are two planes of signed
-// bytes, n = 256 * high + low, with one sdot for each plane. The rounded queries have 8 bits, which are their low bytes.
+// portable/attention-inl.hpp, with integer products of its own. The rounded weights are integers n of 16 bits. They are two planes of
+// signed bytes, n = 256 * high + low, and each plane takes one sdot. The rounded queries have 8 bits, so only their low plane is
+// multiplied.
 //
 // The codes of the cache are unsigned bytes: a number plus 128. An sdot multiplies signed bytes, so it multiplies the number itself.
 // But the caller expects products with codes, from which it subtracts 128 times the sum of the row of rounded integers. So 128 times
@@ -23,7 +24,7 @@
 #include <stilla/base/push_macros-inl.hpp>
 
 #if STILLA_HAS_DOTPROD && STILLA_HAS_PORTABLE
-STILLA_TARGET_BEGIN(STILLA_SETS_DOTPROD "+crypto")  // Highway's functions have it; without it they could not be inlined
+STILLA_TARGET_BEGIN(STILLA_SETS_DOTPROD "+crypto")  // Highway's functions have +crypto, and without it here they could not be inlined
 namespace stilla { inline namespace STILLA_ABI { namespace dotprod_attention {
 using namespace portable_kernels;
 using namespace portable_kernels::attention_kernels;

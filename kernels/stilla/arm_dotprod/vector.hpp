@@ -32,7 +32,7 @@ namespace stilla { inline namespace STILLA_ABI { namespace dotprod {
 using Int = int32x4_t;
 using Float = float32x4_t;
 inline constexpr std::size_t lanes = 4;
-inline constexpr int largest_code = 127;  // signed by signed bytes
+inline constexpr int largest_code = 127;  // sdot multiplies signed bytes by signed bytes
 
 // How many bytes ahead of their use the kernels for few tokens prefetch a panel into L1; they prefetch twice as far ahead into
 // L2. No Arm CPU was at hand: these values did best on x86 servers (x86_avx2/few_ahead.hpp).
@@ -45,14 +45,14 @@ struct Budget {
   static constexpr std::size_t few_tokens = 2;
   static constexpr std::size_t few_panels = 1, few_panels_tokens = 1;
   static constexpr std::size_t few_ahead(std::size_t tokens) { return tokens == 1 ? few_ahead_of_one : few_ahead_of_several; }
-  // By LLVM's models (bench/port_limits.py, Q4_0, GCC 12), 256 products of one token take 9.4 to 10.2 cycles
-  // in the kernel for few tokens, which computes two tokens together, and 5.0 cycles in a sweep. Unpacking comes before a sweep, and
-  // all its tokens share that work, so a sweep begins at 8 tokens. From how many tokens on it is faster was not measured.
+  // By LLVM's models (bench/port_limits.py, Q4_0, GCC 12), 256 products of one token take 9.4 to 10.2 cycles in the kernel for few
+  // tokens, which computes two tokens together, and 5.0 cycles in a sweep. Unpacking comes before a sweep, and all its tokens share
+  // that work, so panels are swept from 8 tokens on. From how many tokens on a sweep is faster was not measured.
   static constexpr std::size_t fewest_to_sweep = 8;
-  // The tile of a sweep, 3 tokens x 4 vectors of rows, has 12 products, as many as hide a latency of 3 cycles on 4 pipes, and 12 sums;
-  // with 3 activations and 4 operands they take 31 registers. By LLVM's models (bench/port_limits.py, Q4_0, GCC 12), tiles of 12 rows
-  // x 4 tokens and of 8 x 6 take the same time with 8 bits and 1 to 6 % longer with 16 bits. 16 x 2 takes 4 to 7 % longer, and 16 x 4
-  // spills registers.
+  // The tile of a sweep, 3 tokens x 4 vectors of rows, has 12 products, as many as hide a latency of 3 cycles on 4 pipes, and 12
+  // running sums. With 3 activations and 4 operands they take 31 registers. By LLVM's models (bench/port_limits.py, Q4_0, GCC 12),
+  // tiles of 12 rows x 4 tokens and of 8 x 6 take the same time with 8 bits and 1 to 6 % longer with 16 bits. 16 x 2 takes 4 to 7 %
+  // longer, and 16 x 4 spills registers.
   static constexpr std::size_t set_panels = 1, sweep_rows = 16, sweep_tokens = 3;
   static constexpr std::size_t minimum_vectors = 1;
   static constexpr std::size_t chunk_k = 2048;
@@ -122,7 +122,7 @@ STILLA_INLINE Int set_u8(int x) { return vreinterpretq_s32_u8(vdupq_n_u8(static_
 STILLA_INLINE Int bit_and(Int a, Int b) { return vandq_s32(a, b); }
 STILLA_INLINE Int bit_or(Int a, Int b) { return vorrq_s32(a, b); }
 STILLA_INLINE Int bit_xor(Int a, Int b) { return veorq_s32(a, b); }
-// These two functions shift bits within 16-bit lanes, as a step of shifts within bytes. The caller masks the bits that came from the
+// These two functions shift bits within 16-bit lanes. To shift within bytes, the caller also masks the bits that came from the
 // neighbouring byte.
 template <int count>
 STILLA_INLINE Int shift_right(Int x) {

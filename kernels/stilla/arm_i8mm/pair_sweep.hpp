@@ -13,11 +13,11 @@
 //
 //     tile        8 rows x 6 tokens: 4 x 3 products of 2 x 2 and 4 x 3 sums of 2 x 2. With 4 pairs of rows and one pair of tokens they
 //                 take 29 of the 32 registers. There are 7 loads for 12 smmla
-//     chunk       up to max_chunk_k k of max_panels panels are unpacked, and those of max_tokens tokens are arranged in pairs.
+//     chunk       up to max_chunk_k k of max_panels panels are unpacked, and the same k of max_tokens tokens are arranged in pairs.
 //                 Between chunks the sums are in y
 //
-// A last tile of fewer than 6 tokens multiplies zeros too. Activations of 16 bits are two planes, which are multiplied one after
-// the other.
+// If fewer than 6 tokens are left for the last tile, it multiplies zeros in place of the missing tokens. Activations of 16 bits are two
+// planes, which are multiplied one after the other.
 #pragma once
 
 #include <bit>
@@ -151,8 +151,8 @@ STILLA_NOINLINE bool unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std:
   return is_exact;
 }
 
-// Arranges the activations of token m as smmla reads them, for the k from k_begin to k_end - 1. It becomes the t-th token of the tile
-// `out`.
+// Arranges the activations of token m as smmla reads them, for the k from k_begin to k_end - 1. The token becomes the t-th token of the
+// tile `out`.
 template <class F, std::size_t Planes>
 STILLA_INLINE void arrange_token(TokenTile<F, Planes>& out, std::size_t t, const ActivationQ8& x, std::size_t m, std::size_t k_begin,
                                  std::size_t k_end) {
@@ -221,8 +221,8 @@ STILLA_INLINE void add_products(Products& dot, const std::uint8_t (*rows)[panel_
   }
 }
 
-// For formats with sub-minimums: adds to the running sums of a tile what the minimums of 256 k, which are eight groups, contribute. It is
-// the minimum times the scale of the rounded sums, times the products of sub-minimums and rounded sums.
+// For formats with sub-minimums: adds to the running sums of a tile what the minimums of 256 k, which are eight groups, contribute. The
+// contribution is the minimum times the scale of the rounded sums, times the products of sub-minimums and rounded sums.
 STILLA_INLINE void add_minimums(Sums& acc, const float (*minimums)[4], const std::int8_t (*sub_minimums)[16], const float (*scales)[4],
                                 const std::int8_t (*high)[16], const std::uint8_t (*low)[16]) {
   using namespace dotprod;

@@ -3,9 +3,9 @@
 // The target i8mm: NEON with smmla, which multiplies 2 x 8 by 8 x 2 bytes (FEAT_I8MM). Neoverse V1 and N2, Cortex-X2 and A710 (2021),
 // Apple M2, Snapdragon X and later CPUs have it. This target has matmuls of many tokens; everything else comes from dotprod.
 //
-// Whether smmla is faster depends on the core. An smmla does the work of two sdot. In a cycle, Arm's own cores execute as many
-// smmla as sdot, and Qualcomm's Oryon in Snapdragon X executes half as many. So the choice depends on the core. On other cores, and on
-// systems that do not tell the core, a measurement of some microseconds decides, once in a program.
+// Whether smmla is faster depends on the core. An smmla does the work of two sdot. In a cycle, Arm's own cores execute as many smmla as
+// sdot, and Qualcomm's Oryon in Snapdragon X executes half as many. So the target is used on Arm's cores and not on Oryon. On other
+// cores, and on systems that do not tell the core, a measurement of some microseconds decides, once in a program.
 #pragma once
 
 #include <optional>
@@ -13,7 +13,7 @@
 #include <stilla/arm_dotprod/target.hpp>
 #include <stilla/base/target.hpp>
 
-#if STILLA_ARCH_ARM  // what measures sdot and smmla, which no other CPU's files have to read
+#if STILLA_ARCH_ARM  // headers for measuring sdot and smmla, which other CPUs do not need
 #include <chrono>
 #include <cstddef>
 
@@ -49,7 +49,7 @@ namespace stilla { inline namespace STILLA_ABI {
 namespace i8mm {
 
 enum class Designer : unsigned { unknown = 0, arm = 0x41, qualcomm = 0x51, microsoft = 0x6d };
-inline constexpr unsigned oryon_of_snapdragon_x = 0x001;  // a part of Qualcomm's
+inline constexpr unsigned oryon_of_snapdragon_x = 0x001;  // a part number of Qualcomm's
 
 // Whether the kernels are faster with smmla on this core than with sdot. Empty if it has to be measured.
 constexpr std::optional<bool> smmla_is_known_faster(const CpuInfo& cpu) {
@@ -79,7 +79,7 @@ inline bool smmla_measures_faster() {
       if (time < best[which]) best[which] = time;
     }
   }
-  return 8 * best[0] > 5 * best[1];  // an smmla has twice the products
+  return 8 * best[0] > 5 * best[1];  // an smmla computes twice as many products as an sdot
 #else
   return false;
 #endif

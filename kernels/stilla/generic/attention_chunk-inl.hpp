@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The attention of up to 16 queries to one chunk (contract/attention.hpp), for any vectors of 16 lanes. A target includes this
-// file inside its region and namespace, in which it has defined
+// Computes the attention of up to 16 queries to one chunk (contract/attention.hpp), with any vectors of 16 lanes. A target includes
+// this file inside its region and namespace. Before that it defines there:
 //
 //     Float, Int                   16 floats, 16 int32
 //     max_queries, tiles_at_once  how many queries share a load of keys or values, and how many tiles of 16 keys or 16 dimensions
-//                                  are computed at once: as many as have sums that fit the registers
-//     max_key_queries, max_value_queries    how many queries share a load with integer elements, for two tiles at once
+//                                  are computed at once. Both are chosen so that the sums fit the registers
+//     max_key_queries, max_value_queries    how many queries share a load of keys, or of values, with integer elements. These are loaded
+//                                  for two tiles at once
 //     zero set load_floats store_floats add sub mul fused_multiply_add to_floats    as in vocabulary-inl.hpp
 //     higher(a, b)                 a > b ? a : b in each lane
-//     first_lanes(x, count)        x, whose lanes from `count` on become 0
+//     first_lanes(x, count)        x with the lanes from `count` on set to 0
 //     load16(from, count)  store16(x, to, count)    load or store the first `count` lanes; the other lanes are 0, or not stored
 //     alternating(x)               x[0], x[1], x[0], x[1] ... in the lanes
 //     store_alternating(to, a, b)  a[0], b[0], a[1], b[1] ...
@@ -26,13 +27,13 @@
 //     prefetch_bytes               how far ahead elements other than KvInt8 are prefetched
 //     unpack_codes(to, from)       unpacks 128 codes of KvInt5 to bytes as KvInt8 has them
 //     RoundedRow                   a row of integers of 16 bits as integer_products() reads them; store(i, Int[4]) stores 64 of them
-//     integer_products<HT, TILES, BYTES>  products of HT such rows with TILES tiles of codes. With BYTES == 1 no integer is beyond 127.
-//                                  The parameter `ahead` holds two addresses of data that is needed later. For every four codes of a
-//                                  lane the function prefetches the next cache line at each of the two
+//     integer_products<HT, TILES, BYTES>  products of HT such rows with TILES tiles of codes. With BYTES == 1 the integers are
+//                                  -127 to 127. The parameter `ahead` holds two addresses of data that is needed later. For every four
+//                                  codes of a lane the function prefetches the next cache line at each of the two
 //
-// The queries of one KV head share every key and value that is loaded. First all scores are computed, two tiles of keys at a
-// time, then the weights, then the sums of values, 32 dimensions at a time. So a chunk comes from memory once for all queries,
-// and two tiles at a time stay in the first-level cache while the queries pass.
+// The queries of one KV head share every key and value that is loaded. First all scores are computed, for one or two tiles of keys at a
+// time. Then the weights are computed, and last the sums of values, for 16 or 32 dimensions at a time. So a chunk comes from memory
+// once for all queries. The tiles that are multiplied at a time stay in the first-level cache while the queries pass.
 //
 // The chunks of a long text come from memory. The kernel prefetches, so that memory is never idle. With float elements nearly all
 // time is spent on the products, so the products prefetch what lies prefetch_bytes ahead in keys and values. With KvInt8 the
@@ -54,7 +55,8 @@ STILLA_INLINE void run_block(const Job& job, std::size_t block, std::size_t firs
   if constexpr (MOST > 1) run_block<MOST - 1>(job, block, first);
 }
 
-// Has a job done for n queries: calls job.run for blocks of neighbouring queries, which have nearly equal sizes of at most MOST queries.
+// Does a job for n queries: calls job.run for blocks of neighbouring queries. The blocks have nearly equal sizes, of at most MOST
+// queries.
 template <std::size_t MOST = max_queries, class Job>
 STILLA_INLINE void for_blocks_of_queries(const Job& job, std::size_t n) {
   for (std::size_t first = 0; first < n;) {
@@ -70,10 +72,10 @@ STILLA_INLINE void for_blocks_of_queries(const Job& job, std::size_t n) {
 template <class E, std::size_t AHEAD>
 struct TileProducts {
   const float* x;
-  std::size_t stride;      // from query to query
+  std::size_t stride;      // from one query's row to the next
   std::size_t length;
   const E* tiles;  // [tiles_at_once][length][16]
-  std::uintptr_t ahead;    // what to prefetch meanwhile, AHEAD bytes for each value
+  std::uintptr_t ahead;    // where to prefetch meanwhile, AHEAD bytes for each i
   float* out;              // [queries][kv_chunk], at the first key
 
   template <std::size_t HT>
@@ -109,7 +111,7 @@ struct ValueSums {
   const float* weights;  // [queries][kv_chunk], at the first position
   std::size_t count;
   const E* values;       // at the first position and dimension
-  std::uintptr_t ahead;  // what to prefetch meanwhile
+  std::uintptr_t ahead;  // where to prefetch meanwhile
   std::size_t D;
   float* out;            // [queries][D], at the first dimension
   bool goes_on;
@@ -139,15 +141,15 @@ struct ValueSums {
   }
 };
 
-// Products of integers, for caches with integer elements. `rows` are the queries, or their attention weights, rounded to integers;
-// `tiles` are codes of keys, or of values. A code is stored with 128 added, so a product's sum contains 128 * sum of the row too much;
-// this is subtracted. Passes the sums as floats to store(query, tile, sums).
+// Multiplies integers, for caches with integer elements. `rows` are the queries, or their attention weights, rounded to integers;
+// `tiles` are codes of keys, or of values. A code is stored with 128 added. So each sum of products is too large by 128 times the sum
+// of the row, and this number is subtracted. The results are passed as floats to store(query, tile, sums).
 template <std::size_t TILES, std::size_t BYTES, class Store>
 struct CodeProducts {
   const RoundedRow* rows;
   const std::int32_t* offsets;  // [queries], 128 * sum of the row
   const std::uint8_t* tiles;    // [TILES] of tile_bytes each
-  std::uintptr_t ahead[2];      // what to prefetch meanwhile
+  std::uintptr_t ahead[2];      // where to prefetch meanwhile
   std::size_t tile_bytes;
   std::size_t length;           // a multiple of 4
   Store store;
@@ -164,8 +166,9 @@ struct CodeProducts {
   }
 };
 
-// Where CodeProducts stores the products of rounded queries and the codes of keys: it makes scores of them, that is, multiplies them by
-// the scales of both, adds what the key bias contributes (which is at the scores' place already), and stores them.
+// CodeProducts passes the products of rounded queries and codes of keys to this object, which turns them into scores. It multiplies the
+// products by the scales of both, adds what the key bias contributes, and stores the result. The contribution of the key bias already
+// stands where the score is stored.
 struct ScoresOfCodes {
   const float* units;   // [queries]
   const float* scales;  // of the keys
@@ -179,8 +182,8 @@ struct ScoresOfCodes {
   }
 };
 
-// Where CodeProducts stores the products of rounded attention weights and the codes of values: it multiplies each query's by the unit of
-// its rounded weights (the number that their integer 1 stands for), and stores them as outputs.
+// CodeProducts passes the products of rounded attention weights and codes of values to this object. It multiplies those of each query
+// by the unit of the query's rounded weights (the number that their integer 1 stands for), and stores them as outputs.
 struct OutOfCodes {
   const float* units;  // [queries]
   std::size_t D;
@@ -215,13 +218,13 @@ STILLA_INLINE float round_row(RoundedRow& row, std::int32_t* offset, const float
   return usable ? highest / largest : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
 }
 
-// What the key bias adds to the scores of a chunk comes from two fma chains, which contract/attention.hpp calls `even` and `odd`. This
-// is, for each query, the coefficients of one of them: first those of the pairs that RoPE turns fast, then those of the polynomial that
-// stands for all other pairs, the slow ones.
+// What the key bias adds to the scores of a chunk comes from two fma chains, which contract/attention.hpp calls `even` and `odd`. An
+// array of this type holds the coefficients of one of the two chains for each query: first those of the pairs that RoPE turns fast,
+// then those of the polynomial that stands for all other pairs, the slow ones.
 using Coefficients = float[attention_queries_at_once][max_head_dim / 2 + slow_terms];
 
-// The key bias's pairs that RoPE turns slowly are replaced by one polynomial in the position (contract/attention.hpp). Computes its
-// coefficients for each query and writes them to `even` and `odd`.
+// The key bias's pairs that RoPE turns slowly are replaced by one polynomial in the position (contract/attention.hpp). Computes the
+// coefficients of this polynomial for each query and writes them to `even` and `odd`.
 struct SlowCoefficients {
   const KeyBiasArgs& a;
   const float (*moved)[max_head_dim];  // A'[0], B'[0], A'[1], B'[1] ...
@@ -247,8 +250,8 @@ struct SlowCoefficients {
   }
 };
 
-// Computes what the key bias adds to the scores, [queries][kv_chunk]. Meanwhile it prefetches memory from the address `ahead` on. `ahead`
-// moves on by 512 bytes for each term of the fma chains (contract/attention.hpp).
+// Computes what the key bias adds to the scores and writes it to `scores`, [queries][kv_chunk]. Meanwhile it prefetches memory from the
+// address `ahead` on, 512 bytes for each of the half_terms terms of an fma chain (contract/attention.hpp).
 inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a, std::size_t n_queries, std::uintptr_t ahead) {
   alignas(64) float moved[attention_queries_at_once][max_head_dim];
   alignas(64) Coefficients even;
@@ -279,10 +282,11 @@ inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a,
         n_queries);
     ahead += ahead_bytes * a.half_terms;
   }
-  // The key bias's part of the scores, for a query and the positions of a chunk. Now the lower half of the row holds even[r], and the
-  // upper half odd[r], the two fma chains of contract/attention.hpp at the distances r = 0.5, 1.5, ... from the chunk's middle. The
-  // sums even[r] + odd[r] belong into the upper half in the same order, and the differences into the lower half in reverse order. So
-  // each step takes 16 numbers at the front of a half and 16 at its back: in the lower half their differences exchange places.
+  // Computes the key bias's part of the scores of each query for the positions of a chunk. At first the lower half of a query's row
+  // holds even[r], and the upper half odd[r], the two fma chains of contract/attention.hpp at the distances r = 0.5, 1.5, ... from the
+  // chunk's middle. The sums even[r] + odd[r] belong in the upper half in the same order, and the differences in the lower half in
+  // reverse order. So each step takes 16 numbers at the front of a half and 16 at its back: in the lower half their differences
+  // exchange places.
   for (std::size_t h = 0; h < n_queries; ++h) {
     float* row = scores + h * kv_chunk;
     for (std::size_t r = 0; r < half / 2; r += 16) {
@@ -298,9 +302,9 @@ inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a,
   }
 }
 
-// The address that lies prefetch_bytes behind byte `offset` of this chunk of the cache; if that is past the chunk's end, the address in
-// the next chunk. All addresses to prefetch are integers, because some of them may lie behind the memory of the chunks, where no pointer
-// may point.
+// Returns the address that lies prefetch_bytes behind byte `offset` of this chunk of the cache. If that is past the chunk's end,
+// returns the corresponding address in the next chunk. All addresses to prefetch are integers, because some of them may lie behind the
+// memory of the chunks, where no pointer may point.
 template <class E>
 STILLA_INLINE std::uintptr_t ahead_of(const AttentionChunkArgs<E>& a, std::size_t offset) {
   const std::size_t bytes = KvLayout<E>::bytes(a.head_dim), ahead = offset + prefetch_bytes;
@@ -308,17 +312,17 @@ STILLA_INLINE std::uintptr_t ahead_of(const AttentionChunkArgs<E>& a, std::size_
                        : reinterpret_cast<std::uintptr_t>(a.next) + (ahead - bytes < bytes ? ahead - bytes : 0);
 }
 
-// What a step of the computation (scores, weights, sums of values) prefetches. With KvInt8 it is the address `offset` bytes behind
-// the beginning of this chunk. With other elements it is the beginning itself, which is in the cache already, so that the prefetch
-// does nothing.
+// Returns the address that a step of the computation (scores, weights, sums of values) prefetches. With KvInt8 it lies `offset` bytes
+// behind the beginning of this chunk. With other elements it is the beginning itself, which is in the cache already, so that the
+// prefetch does nothing.
 template <class E>
 STILLA_INLINE std::uintptr_t soon(const AttentionChunkArgs<E>& a, std::size_t offset) {
   return reinterpret_cast<std::uintptr_t>(a.chunk) + (std::is_same_v<E, KvInt8> ? offset : 0);
 }
 
-// Returns the codes of some tiles of keys or values as bytes: a pointer to where they lie in the chunk, or, if they have 5 bits, to
-// `buffer` after they were unpacked into it. The chunk's codes of keys or of values begin at byte `codes`; the first tile begins `place`
-// codes behind, the tiles are tile_bytes codes apart, and `count` codes of each are needed.
+// Returns the codes of some tiles of keys or values as bytes. Codes of 8 bits are not copied: the result points into the chunk. Codes
+// of 5 bits are unpacked into `buffer`, and the result points there. The chunk's codes of keys or of values begin at byte `codes`. The
+// first tile begins `place` codes behind that, the tiles are tile_bytes codes apart, and `count` codes of each are needed.
 template <class E>
 STILLA_INLINE const std::uint8_t* code_tiles(const AttentionChunkArgs<E>& a, std::size_t codes, std::size_t place,
                                              [[maybe_unused]] std::size_t tiles, [[maybe_unused]] std::size_t tile_bytes,
@@ -338,18 +342,18 @@ STILLA_INLINE const std::uint8_t* code_tiles(const AttentionChunkArgs<E>& a, std
   }
 }
 
-// The attention of the queries to one chunk of the cache, in three steps: scores, their weights, and the weighted sums of values. Each
-// step leaves in memory what the next one reads.
+// Computes the attention of the queries to one chunk of the cache, in three steps: scores, their weights, and the weighted sums of
+// values. Each step leaves in memory what the next one reads.
 template <class E>
 struct ChunkSteps {
   static constexpr std::size_t max_rows = attention_queries_at_once;
   const AttentionChunkArgs<E>& a;
   const std::size_t D, n;
-  const std::size_t half;  // bytes of half of the keys, which are as many as of half of the values
+  const std::size_t half;  // bytes of half of the keys; half of the values takes as many
   alignas(64) float scores[max_rows * kv_chunk];  // [n][kv_chunk]; the second step turns them into weights
-  // The next three arrays are used only where the cache has integer elements. They hold first the queries, rounded to integers, and
-  // then the attention weights, rounded to integers; the number that an integer 1 stands for (the unit); and 128 times the sums of the
-  // integers (the offsets).
+  // The next three arrays are used only where the cache has integer elements. `rows` holds first the queries and then the attention
+  // weights, rounded to integers. `units` holds for each row the number that its integer 1 stands for. `offsets` holds for each row 128
+  // times the sum of its integers.
   RoundedRow rows[IntegerKv<E> ? max_rows : 1];
   float units[IntegerKv<E> ? max_rows : 1];
   std::int32_t offsets[IntegerKv<E> ? max_rows : 1];

@@ -3,11 +3,10 @@
 // Packs a panel (contract/pack.hpp) with a target's vocabulary (vocabulary-inl.hpp). A target includes this file inside its region and
 // namespace; its vector.hpp and <stilla/layout/pack.hpp> must be included before.
 //
-// A lane is a row. load_columns reads 16 bytes of each of `lanes` rows and transposes them, so that one vector has the same four
-// bytes of each row. Everything else moves bits within the bytes of a lane, for all rows at once. How a format's block holds its
-// codes is written in one place, the format's CodesOf; how codes of so many bits stand in a panel is written in another,
-// store_codes. Both follow the drawings in the format's header and in layout/rows16_k4.hpp. Formats without a CodesOf of their
-// own are read code by code.
+// Each lane of a vector belongs to a row. load_columns reads 16 bytes of each of `lanes` rows and transposes them, so that one vector
+// has the same four bytes of each row. Everything else moves bits within the bytes of a lane, for all rows at once. CodesOf<F> knows
+// how a block of format F holds its codes. store_codes knows how a panel holds codes of each width. Both follow the drawings in the
+// format's header and in layout/rows16_k4.hpp. Formats without a CodesOf of their own are read code by code.
 //
 // This file packs only panels that have all rows. A matrix has at most one other panel, and the scalar target's code packs it.
 
@@ -29,13 +28,13 @@ STILLA_INLINE Int swap_position_digits(Int x) {
   return bit_xor(x, bit_or(moved, shift_left_s32<distance>(moved)));
 }
 
-// Moves the bits from `bit` on of each byte to bit 0 on, and keeps those that `mask` has.
+// Shifts each byte to the right, so that its bit number `bit` becomes bit 0, and keeps only the bits that are set in `mask`.
 template <std::size_t bit, int mask>
 STILLA_INLINE Int bits_of(Int x) {
   if constexpr (bit == 0) return bit_and(x, set_u8(mask));
   else return bit_and(shift_right<static_cast<int>(bit)>(x), set_u8(mask));
 }
-// Moves the bits of each byte up to `bit`. The byte must have room for them.
+// Shifts each byte to the left by `bit` bits. No bit that is set may leave the byte.
 template <std::size_t bit>
 STILLA_INLINE Int bits_to(Int x) {
   if constexpr (bit == 0) return x;
@@ -75,8 +74,9 @@ STILLA_INLINE void load_paired_nibbles(const std::byte* at, std::size_t stride, 
   }
 }
 
-// `byte` has 32 codes of each lane's row, byte[i] those of the four k 4i .. 4i + 3. Bit `bit` of each code is its fifth bit. Makes the
-// panel's line of fifth bits, as layout/rows16_k4.hpp draws it: bit i of each of the line's bytes is the fifth bit from byte[i].
+// `byte` has one byte for each of 32 codes of each lane's row: byte[i] has those of k = 4i .. 4i + 3. Bit `bit` of such a byte is the
+// fifth bit of the code. Returns the panel's line of fifth bits, as layout/rows16_k4.hpp describes it: bit i of each of the line's
+// bytes is the fifth bit from byte[i].
 template <std::size_t bit, std::size_t i = 0>
 STILLA_INLINE Int fifth_bits(const Int (&byte)[quads]) {
   const Int own = bits_to<i>(bits_of<bit, 1>(byte[i]));
@@ -232,8 +232,8 @@ struct CodesOf<Q3_K> {
 
 // ---- How a panel holds codes ----
 
-// Stores 32 codes of the rows in the lanes as the lines that the panel has for them. `to` is where the bytes of these rows begin in the
-// first line. `high` are the lines of the bits above the lowest four, if codes have five or six.
+// Stores 32 codes of each lane's row in the panel, as the lines that the layout has for them. `to` is where the bytes of these rows
+// begin in the first line. If codes have five or six bits, `high` has the lines of the bits above the lowest four.
 template <class F>
 STILLA_INLINE void store_codes(std::byte* to, const Int (&code)[quads], const Int (&high)[2]) {
   constexpr std::size_t line = panel_rows * 4;
@@ -274,7 +274,8 @@ struct SubScalesOf {
   }
 };
 
-// For formats whose block holds its 16 sub-scales as 16 bytes, from byte `offset` on: they come to the panel's record unchanged.
+// For formats whose block holds its 16 sub-scales as 16 bytes, from byte `offset` on. These bytes are copied to the panel's record
+// unchanged.
 template <class F, std::size_t offset>
 struct SubScaleBytes {
   STILLA_INLINE static void put(std::byte* record, std::size_t row, const std::byte* at, std::size_t stride) {
@@ -288,9 +289,9 @@ struct SubScalesOf<Q6_K> : SubScaleBytes<Q6_K, 192> {};
 template <>
 struct SubScalesOf<Q2_K> : SubScaleBytes<Q2_K, 0> {};
 
-// Packs sub-scales and sub-minimums that lie in a block as format/k_scales.hpp says, behind a scale and a minimum. Sub-minimums m are
-// stored negated. A byte -m is computed in two steps: 128 - m, a subtraction that borrows nothing from the neighbouring byte, and then
-// a flip of the byte's sign bit.
+// Packs the sub-scales and sub-minimums of a block. There they stand behind a scale and a minimum, in the form that format/k_scales.hpp
+// describes. Sub-minimums m are stored negated. A byte -m is computed in two steps: 128 - m, a subtraction that borrows nothing from
+// the neighbouring byte, and then a flip of the byte's sign bit.
 template <class F>
 struct KSubScales {
   STILLA_INLINE static void put(std::byte* record, std::size_t row, const std::byte* at, std::size_t stride) {

@@ -5,15 +5,16 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// Whether the codes of format F have a sign, and whether they keep it as operands of the dot product. They keep it where the target's
-// dot product cannot take codes up to 255.
+// is_signed says whether the codes of format F have a sign. stays_signed says whether the dot product takes them as signed bytes too.
+// This is so where the target's dot product cannot take codes up to 255.
 template <class F>
 inline constexpr bool is_signed = F::code_bits == 8 || (F::is_codebook && !has_small_codebook<F>);
 template <class F>
 inline constexpr bool stays_signed = is_signed<F> && largest_code < 255;
 
-// The zero point of the dot product's operand. For codes without a sign it is the format's own zero point. Where the product takes no
-// signed codes, it is what was added to make them unsigned: 128, or 64 for the levels of a small codebook (all of them are -63 .. 63).
+// The zero point of the dot product's operand. For codes without a sign it is the format's own zero point. For codes with a sign it is
+// 0 where the dot product takes signed bytes. Elsewhere it is the number that was added to make them unsigned: 128, or 64 for the
+// levels of a small codebook (all of them are -63 .. 63).
 inline constexpr int small_codebook_zero = largest_code == 127 ? 0 : 64;
 template <class F>
 inline constexpr int operand_zero = stays_signed<F>         ? 0
@@ -46,9 +47,10 @@ STILLA_INLINE Int load_three_bits(const std::byte* codes, std::size_t g) {
   return g == 6 ? bit_and(both, set_u8(7)) : high_nibbles(both);
 }
 
-// The codes of four k for the rows of vector v, one code in each byte, for formats with less than 8 bits. Where codes have four
-// bits or more, they come from line `line` of the block (layout/rows16_k4.hpp): from its high nibbles if `upper`, else from its
-// low nibbles.
+// Returns the codes of four k for the rows of vector v, one code in each byte, for codes of less than 8 bits. A block of 32 k has
+// eight fours of neighbouring k; `line` and `upper` choose the four with the number 2 * line + upper. Where codes have four bits or
+// more, their low bits stand in line `line` of the block (layout/rows16_k4.hpp): in its high nibbles if `upper`, else in its low
+// nibbles.
 template <class F>
 STILLA_INLINE Int load_codes(const std::byte* codes, std::size_t line, bool upper, std::size_t v) {
   static_assert(F::code_bits < 8);
@@ -86,8 +88,7 @@ STILLA_INLINE Int load_codes(const std::byte* codes, std::size_t line, bool uppe
   }
 }
 
-// The levels of a codebook, which are the weights that codes stand for, as operands of the dot product. Other formats have no levels; the
-// table is all zeros for them.
+// Returns a table of the levels of a codebook, as operands of the dot product. For formats without a codebook the table is all zeros.
 template <class F>
 STILLA_INLINE Int operand_levels(const MatmulArgs<F>& a) {
   alignas(16) std::int8_t levels[16] = {};
@@ -101,20 +102,20 @@ STILLA_INLINE Int operand_levels(const MatmulArgs<F>& a) {
 template <class F>
 inline constexpr bool has_narrow_sums = NarrowSums<F>::quads > 1;
 
-// Multiplies quad number q of the `quads` quads of a group by codes of format F, and adds the product to the narrow sums `narrow`. With
-// the group's last quad, and whenever no further product fits the narrow sums, adds these to `dot`; if `starts` is set, `dot` has no value
-// before the first time.
+// Multiplies quad number q of the `n_quads` quads of a group by codes of format F, and adds the product to the narrow sums `narrow`.
+// After the group's last quad, and whenever no further product fits the narrow sums, these are added to `dot`. If `starts` is set,
+// `dot` has no value before, and the first of these sums becomes its value.
 template <class F>
-STILLA_INLINE void add_narrow(Int& dot, Int& narrow, Int codes, Int x, std::size_t q, std::size_t quads, bool starts) {
+STILLA_INLINE void add_narrow(Int& dot, Int& narrow, Int codes, Int x, std::size_t q, std::size_t n_quads, bool starts) {
   using Sums = NarrowSums<F>;
   narrow = q % Sums::quads == 0 ? Sums::first(codes, x) : Sums::add(narrow, codes, x);
-  if ((q + 1) % Sums::quads != 0 && q + 1 != quads) return;
+  if ((q + 1) % Sums::quads != 0 && q + 1 != n_quads) return;
   dot = starts && q < Sums::quads ? Sums::widened(narrow) : add_s32(dot, Sums::widened(narrow));
 }
 
-// Four codes of each row of vector v, as the operand of a dot product: of a codebook the levels, otherwise the codes. `line` and `upper`
-// choose the four k, as those of load_codes() do, except that codes of 8 bits have a line for every four k. `levels` is the table that
-// operand_levels() returns.
+// Returns the operand of a dot product for four k of each row of vector v: the levels of the codes if the format has a codebook,
+// otherwise the codes. `line` and `upper` choose the four k in the same way as for load_codes(). But codes of 8 bits have a line for
+// every four k, so `line` alone chooses them. `levels` is the table that operand_levels() returns.
 template <class F>
 STILLA_INLINE Int load_operand(const std::byte* codes, std::size_t line, bool upper, std::size_t v, [[maybe_unused]] Int levels) {
   if constexpr (F::code_bits == 8) {
@@ -127,8 +128,8 @@ STILLA_INLINE Int load_operand(const std::byte* codes, std::size_t line, bool up
   }
 }
 
-// For formats that keep the scale and the sub-scales of a row's block in one word (ST4): the scales of group `group` for the rows of
-// vector v.
+// Returns the scales of group `group` for the rows of vector v, for formats that keep the scale and the sub-scales of a row's block in
+// one word (ST4).
 template <WordScaledFormat F>
 STILLA_INLINE Float load_word_scale(const std::byte* record, std::size_t group, std::size_t v) {
   const Int word = load(record + v * vector_bytes);
@@ -137,8 +138,8 @@ STILLA_INLINE Float load_word_scale(const std::byte* record, std::size_t group, 
   return mul(scale, to_floats(shift_right_s32<26>(shift_left_s32(word, 26 - 6 * static_cast<int>(group)))));
 }
 
-// In formats whose record holds one scale for 256 weights of a row: these scales for the rows of vector v, not multiplied by sub-scales
-// yet.
+// Returns the scales in a record for the rows of vector v, for formats whose record holds one scale for 256 weights of a row. They are
+// not multiplied by sub-scales yet.
 template <class F>
 STILLA_INLINE Float load_record_scale(const std::byte* record, std::size_t v) {
   const Float scale = load_f16(record + 2 * v * lanes);
@@ -155,8 +156,8 @@ STILLA_INLINE Float times_sub_scale(Float scale, const std::byte* record, std::s
   return mul(scale, load_s8(at));
 }
 
-// The scales of a group for the rows of vector v. The group is number g (0 or 1) of the 32 k from k0 on. `record` is the record that
-// holds its scales or sub-scales. Where a format has one float scale per row, these scales stand at the beginning of the panel.
+// Returns the scales of a group for the rows of vector v. The group is number g (0 or 1) of the 32 k from k0 on. `record` is the record
+// that holds its scales or sub-scales. Where a format has one float scale per row, these scales stand at the beginning of the panel.
 template <class F>
 STILLA_INLINE Float load_scale(const std::byte* panel, const std::byte* record, std::size_t k0, std::size_t g, std::size_t v) {
   using Layout = PanelLayout<F>;
@@ -186,8 +187,8 @@ STILLA_INLINE Float times_group_minimum(Float minimum, const std::byte* record, 
   return mul(minimum, to_floats(shift_right_s32<4>(pairs)));
 }
 
-// The sub-minimums of the groups 2 * pair and 2 * pair + 1 of a record: each lane has the two numbers of its row, as int16. The rows are
-// those of vector v.
+// Returns the sub-minimums of the groups 2 * pair and 2 * pair + 1 of a record, for the rows of vector v. Each lane has the two numbers
+// of its row, as int16.
 template <class F>
 STILLA_INLINE Int load_sub_minimums(const std::byte* record, std::size_t pair, std::size_t v) {
   return load_s8_as_s16(record + PanelLayout<F>::sub_minimum_offset(2 * pair) + 2 * v * lanes);
@@ -209,9 +210,9 @@ inline constexpr bool keeps_record_scale =
 template <class F>
 inline constexpr std::size_t few_k = keeps_record_scale<F> ? PanelLayout<F>::super_block : minimum_k<F>;
 
-// Writes results to y where the matrix ends within the last of some panels, so that not all of the 16 rows exist. They are the results of
-// `panels` panels from p on and `tokens` tokens from m0 on. This case is rare, so the function is not inlined: inlined for each token and
-// panel, it made up three quarters of the code of panels_few().
+// Writes the results of `panels` panels from p on and `tokens` tokens from m0 on to y, if the matrix ends within the last of these
+// panels, so that not all of its 16 rows exist. This case is rare, so the function is not inlined: inlined for each token and panel, it
+// made up three quarters of the code of panels_few().
 template <class F>
 STILLA_NOINLINE void store_end(const MatmulArgs<F>& a, std::size_t p, std::size_t panels, std::size_t m0, std::size_t tokens,
                                const float* results) {
@@ -245,10 +246,10 @@ STILLA_INLINE void store_sums(const MatmulArgs<F>& a, std::size_t p, std::size_t
   }
 }
 
-// Codes are stored with a zero point added, so their products with the activations of group g contain the zero point times the sum of
-// these activations too much. Returns this number in all lanes. The zero point is a power of two. sums[0] is the sum of the first 16
-// activations of a block, sums[1] that of all 32. The result is computed in vectors, because a sum that came from an integer register
-// would wait for the dot products before it.
+// Codes are stored with a zero point added. So the sum of their products with the activations of group g is too large by the zero point
+// times the sum of these activations. Returns this number in all lanes. The zero point is a power of two. sums[0] is the sum of the
+// first 16 activations of a block, sums[1] that of all 32. The result is computed in vectors, because a sum that came from an integer
+// register would wait for the dot products before it.
 template <class F>
 STILLA_INLINE Int zero_products(const std::int32_t* sums, std::size_t g) {
   static_assert((operand_zero<F> & (operand_zero<F> - 1)) == 0);

@@ -130,18 +130,18 @@ static_assert(set_rows % sweep_rows == 0 && sweep_rows % lanes == 0, "a tile tak
 template <class F>
 using SweepOperands = Unpacked<F, Budget::set_panels, Budget::chunk_k>;
 
-// Adds to `dot`, the sums of a tile, the products of its rows and tokens over the k of one group: number g of a block, whose operands are
-// at `block`. Of the activations it takes one plane. x points to the values of the first of MT tokens; those of the next token are
-// `stride` bytes behind. With narrow sums and `Starts`, `dot` has no value before.
+// Multiplies the rows and tokens of a tile over the k of one group, and adds the products to `dot`, the sums of the tile. The group is
+// number g of a block, and `block` points to the block's operands. x points to the values of the first of MT tokens, in one plane;
+// those of the next token are `stride` bytes behind. With narrow sums and `Starts`, `dot` has no value before.
 template <class F, std::size_t MT, bool Starts>
 STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t* block, std::size_t g, const std::int8_t* x,
                                std::size_t stride) {
-  constexpr std::size_t quads = 8 / groups_per_block<F>;
+  constexpr std::size_t n_quads = 8 / groups_per_block<F>;
   Quads held[MT];
   [[maybe_unused]] Int narrow[MT][sweep_vectors];
   STILLA_UNROLL
-  for (std::size_t q = 0; q < quads; ++q) {
-    const std::size_t four = g * quads + q;
+  for (std::size_t q = 0; q < n_quads; ++q) {
+    const std::size_t four = g * n_quads + q;
     const std::uint8_t* operands = block + four * set_rows * 4;
     Int codes[sweep_vectors];
     STILLA_UNROLL
@@ -153,7 +153,7 @@ STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t
       STILLA_UNROLL
       for (std::size_t v = 0; v < sweep_vectors; ++v) {
         if constexpr (has_narrow_sums<F>) {
-          add_narrow<F>(dot[m][v], narrow[m][v], codes[v], four_x, q, quads, Starts);
+          add_narrow<F>(dot[m][v], narrow[m][v], codes[v], four_x, q, n_quads, Starts);
         } else {
           dot[m][v] = dot_codes<F>(dot[m][v], codes[v], four_x);
         }
@@ -163,7 +163,7 @@ STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t
 }
 
 // Adds to the sums of a tile what minimums and sub-minimums contribute over 256 k, which are eight groups. `rounded` points to the
-// rounded sums of the first of MT tokens; those of the next token are `stride` records behind.
+// rounded sums of the first of MT tokens; those of the next token are `stride` elements behind.
 template <class F, std::size_t MT>
 STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* minimums, const std::int16_t* sub_minimums,
                                 const RoundedSums* rounded, std::size_t stride) {
@@ -200,21 +200,21 @@ STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* mi
   }
 }
 
-// What a tile reads of its MT tokens beside their values, over one chunk of k: numbers that are made of the scales of their blocks of
-// activations and of the sums of these blocks. Activations of 8 bits need all of them; with 16 bits only group_sums is read. All of it is
-// computed before the products, a vector of blocks at a time. When it was computed block by block, beside the dot products, it took 8 %
-// of their time (Q4_0, AVX-VNNI, Granite Rapids).
+// Holds what a tile reads about its MT tokens beside their values, over one chunk of k. These numbers are computed from the scales of
+// the tokens' blocks of activations and from the sums of these blocks. With activations of 8 bits all of them are read, with 16 bits
+// only group_sums. They are computed before the products, a vector of blocks at a time. When they were computed block by block, beside
+// the dot products, this took 8 % of the time of the products (Q4_0, AVX-VNNI, Granite Rapids).
 template <class F, std::size_t MT>
 struct TokenBlocks {
   static constexpr std::size_t most = Budget::chunk_k / code_block;
   // The indices are [group][token][block], and each number is stored `copies` times (vocabulary-inl.hpp). An origin is 1.5 * 2^23 times
   // the scale of a token's block. If the scale is NaN, the origin is NaN too, and so is every result from which it is subtracted. A
-  // start is the integer from which the sum of a group's products starts: the origin's bit pattern, minus what the products contain too
-  // much because a zero point is added to the codes. Each group has its own origins and starts, even where they are equal: GCC kept
-  // what was used twice in registers, which the products then lacked (AVX-VNNI: Q4_K took 40 % longer, Q6_K 30 %).
+  // start is the integer from which the sum of a group's products starts. It is the origin's bit pattern, less the number by which the
+  // sum is too large because a zero point is added to the codes. Each group has its own origins and starts, even where they are equal:
+  // GCC kept what was used twice in registers, which the products then lacked (AVX-VNNI: Q4_K took 40 % longer, Q6_K 30 %).
   float origins[groups_per_block<F>][MT][most * copies];
   std::int32_t starts[groups_per_block<F>][MT][most * copies];
-  // For formats in which groups of 16 weights have minimums: the numbers by which these are multiplied. They are the sum of a group's
+  // For formats in which groups of 16 weights have minimums: the numbers by which these are multiplied. Each is the sum of a group's
   // activations (integers) times the scale of these activations, exact.
   static constexpr std::size_t max_sums = has_nibble_minimums<F> ? most : 1;
   float group_sums[groups_per_block<F>][MT][max_sums];
@@ -277,8 +277,8 @@ STILLA_INLINE void load_tile(Float (&acc)[MT][sweep_vectors], const MatmulArgs<F
   }
 }
 
-// Prefetches the results in y that the next tile of these rows, that of the next MT tokens, will read and write, because y is larger than
-// the caches: this saves 2 to 4 % of the time.
+// Prefetches the results in y that the next tile will read and write. The next tile has the same rows and the next MT tokens.
+// Prefetching saves 2 to 4 % of the time, because y is larger than the caches.
 template <class F, std::size_t MT>
 STILLA_INLINE void prefetch_next_tile(const MatmulArgs<F>& a, std::size_t m0, std::size_t n0) {
   if (m0 + 2 * MT > a.x.rows) return;
@@ -308,8 +308,8 @@ STILLA_INLINE void store_tile(const Float (&acc)[MT][sweep_vectors], const Matmu
 
 // Computes a tile over one chunk of k: `sweep_rows` rows of the set of panels from p0 on, times MT tokens from m0 on. `set_row` is the
 // tile's first row in the set. The running sums are loaded from y and stored to y. With activations of 16 bits the two planes use the
-// same accumulators one after the other, because twice as many would not fit the registers. `tokens` has what was computed of the tokens'
-// scales and sums; it is read with activations of 8 bits, and where groups of 16 have minimums. This function has
+// same accumulators one after the other, because twice as many would not fit the registers. `tokens` has the numbers that were computed
+// from the tokens' scales and sums. They are read with activations of 8 bits, and where groups of 16 have minimums. This function has
 // more than 80 lines because a function for one block would need the accumulators and all pointers that move on as its arguments.
 template <class F, std::size_t MT, std::size_t Planes>
 STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, MT>& tokens, const MatmulArgs<F>& a, std::size_t p0,
@@ -356,7 +356,7 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
           }
         }
         sweep_group<F, MT, true>(dot, (*operands)[0][0] + 4 * r0, g, x, row);
-        if constexpr (has_narrow_sums<F> && Planes == 1) {  // the narrow sums took the registers that the starts would need before
+        if constexpr (has_narrow_sums<F> && Planes == 1) {  // the starts are added here, when the narrow sums need no registers any more
           STILLA_UNROLL
           for (std::size_t m = 0; m < MT; ++m) {
             STILLA_UNROLL

@@ -3,12 +3,11 @@
 // Matmul over panels of quantised weights (contract/matmul.hpp), written once against the vocabulary of vector operations that
 // vocabulary-inl.hpp describes. A target's matmul.hpp includes this file inside the target's region and namespace.
 //
-// The dot product multiplies codes u by activations x, which are signed bytes. Codes without a sign are its operand unchanged, and the
-// zero point z is handled outside the loop:  sum (u - z) x = sum u x - z sum x,  where z sum x is subtracted at the end. Codes with a
-// sign (8 bits, codebooks) become unsigned when 128 is added to them. They stay signed where the target's product takes signed codes, or
-// where codes up to 255 would overflow it (AVX2). One dot product covers 4 k of every row of a vector. All rows take the same
-// four activations, which are broadcast from memory or come from a lane of a register. There is no shuffle and no sum across
-// lanes.
+// The dot product multiplies codes u by activations x, which are signed bytes. It takes codes without a sign as they are. Their zero
+// point z is handled outside the loop:  sum (u - z) x = sum u x - z sum x,  where z sum x is subtracted at the end. Codes with a sign
+// (8 bits, codebooks) become unsigned when 128 is added to them. They stay signed where the target's product takes signed codes, or
+// where codes up to 255 would overflow it (AVX2). One dot product covers 4 k of every row of a vector. All rows take the same four
+// activations, which are broadcast from memory or come from a lane of a register. There is no shuffle and no sum across lanes.
 //
 // Activations of 16 bits are two planes: dot = 256 * dot(high) + dot(low). Sub-minimums (Q4_K, Q5_K) are multiplied by sums of
 // activations as pairs of 16-bit integers: 256 k take four dot products and one multiply-add, instead of a multiply-add for each

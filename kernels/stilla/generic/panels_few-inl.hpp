@@ -11,8 +11,8 @@ inline constexpr std::size_t few_vectors = Panels * row_vectors;
 
 // The activations of MT tokens from m0 on, in the block of 32 k that begins at k0: their values, scales and sums.
 //
-// The values of the token with number m of these are m * `row` bytes behind those of the first. Each different distance from a base
-// pointer takes a register, so a second base pointer, to the values of the middle token, keeps the number of these registers small.
+// The values of token m0 + m begin m * `row` bytes behind those of token m0. Each different distance from a base pointer takes a
+// register. So a second base pointer, to the values of the middle token, keeps the number of these registers small.
 template <std::size_t MT, std::size_t Planes>
 struct FewTokens {
   static constexpr std::size_t tokens_per_base = MT == 1 ? 1 : MT / 2;
@@ -30,15 +30,15 @@ struct FewTokens {
         sums(x.row_sums(m0) + k0 / activation_block * 2), blocks(x.blocks()) {
     if constexpr (Planes == 2) low[0] = x.row_low(m0) + k0, low[1] = x.row_low(m0 + MT / 2) + k0;
   }
-  // The address of four values of token m: those of the k-th and the next three k of the block. `base` is `values`, the pointers to the
-  // values or their upper bytes, or `low`, those to the lower bytes.
+  // Returns the address of four values of token m0 + m: those of the k-th and the next three k of the block. `base` is the member
+  // `values`, which points to the values or their upper bytes, or the member `low`, which points to the lower bytes.
   STILLA_INLINE const std::int8_t* at(const std::int8_t* const (&base)[2], std::size_t m, std::size_t k) const {
     return base[m / tokens_per_base] + (m % tokens_per_base * row + k);
   }
 };
 
 // Prefetches what the kernel reads Budget::few_ahead(MT) bytes behind the block of 32 k at k0, in each of the panels that are read
-// together. `span` is the first panel's span that holds this block, in which the block begins at k.
+// together. `span` is the span of the first panel that holds this block. In this span the block begins at k.
 template <class F, std::size_t MT, std::size_t Panels>
 STILLA_INLINE void prefetch_few(const std::byte* span, std::size_t k0, std::size_t k, std::size_t panel_bytes) {
   using Layout = PanelLayout<F>;
@@ -46,8 +46,8 @@ STILLA_INLINE void prefetch_few(const std::byte* span, std::size_t k0, std::size
   // cache line, the cache line that two blocks share is prefetched twice.
   constexpr std::size_t block_bytes = Layout::span_bytes * code_block / Layout::span_k;
   std::size_t ahead_by = Budget::few_ahead(MT);
-  // The panels that are read together lie one behind the other. So behind the end of this panel lies one that is being read already,
-  // and what would be prefetched there is instead prefetched behind the last of them.
+  // The panels that are read together lie one behind the other. So the bytes behind the end of this panel belong to a panel that is
+  // being read already. Instead of them, the bytes behind the last of these panels are prefetched.
   if constexpr (Panels > 1) {
     if (k0 / code_block * block_bytes + Budget::few_ahead(MT) >= panel_bytes) ahead_by += (Panels - 1) * panel_bytes;
   }
@@ -93,10 +93,10 @@ STILLA_INLINE void few_dots(Int (&dot)[MT][few_vectors<Panels>], Int (&dot_low)[
           STILLA_UNROLL
           for (std::size_t m = 0; m < MT; ++m) {
             if constexpr (has_narrow_sums<F>) {
-              const std::size_t q = l * halves + half, quads = lines * halves;
-              add_narrow<F>(dot[m][v], narrow[m][v], w, quad(held[m], x.at(x.values, m, four), which), q, quads, true);
+              const std::size_t q = l * halves + half, n_quads = lines * halves;
+              add_narrow<F>(dot[m][v], narrow[m][v], w, quad(held[m], x.at(x.values, m, four), which), q, n_quads, true);
               if constexpr (Planes == 2) {
-                add_narrow<F>(dot_low[m][v], narrow_low[m][v], w, quad(held_low[m], x.at(x.low, m, four), which), q, quads, true);
+                add_narrow<F>(dot_low[m][v], narrow_low[m][v], w, quad(held_low[m], x.at(x.low, m, four), which), q, n_quads, true);
               }
               continue;
             }
@@ -123,7 +123,7 @@ STILLA_INLINE void few_dots(Int (&dot)[MT][few_vectors<Panels>], Int (&dot_low)[
   }
 }
 
-// Adds to vector v of acc, the sums of MT tokens, the dot products of group g of a block, times the scales of the weights and of the
+// Adds to vector v of each token's sums in `acc` the dot products of group g of a block, times the scales of the weights and of the
 // activations. Also adds what the minimum of the group or of the block contributes. `scale` and `minimum` are those of the group's
 // weights.
 template <class F, std::size_t MT, std::size_t Planes, std::size_t Vectors>
@@ -152,8 +152,8 @@ STILLA_INLINE void add_few_dots(Float (&acc)[MT][Vectors], Int (&dot)[MT][Vector
   }
 }
 
-// Adds to vector v of acc, the sums of MT tokens, what the sub-minimums of a record contribute. `rounded` points to the first token's
-// rounded sums of the record's 256 k; those of the next token are `stride` behind.
+// Adds to vector v of each token's sums in `acc` what the sub-minimums of a record contribute. `rounded` points to the first token's
+// rounded sums of the record's 256 k; those of the next token are `stride` elements behind.
 template <class F, std::size_t MT, std::size_t Vectors>
 STILLA_INLINE void add_few_sub_minimums(Float (&acc)[MT][Vectors], const std::byte* record, const RoundedSums* rounded, std::size_t stride,
                                         std::size_t v) {

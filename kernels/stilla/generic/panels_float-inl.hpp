@@ -3,10 +3,10 @@
 // Matmul over panels of float weights, F32, F16 and BF16 (contract/matmul.hpp), written against the vocabulary that
 // vocabulary-inl.hpp describes. A target's matmul.hpp includes this file behind panel_tile-inl.hpp.
 //
-// Each of the 16 rows of a panel has a lane. For every k, the weights of the rows are multiplied by one activation, which is
-// broadcast. So there is one fused multiply-add for each output and k, in the order of k, as the contract wants it. A tile of a
-// few panels and tokens keeps its sums in registers: a weight that was loaded is multiplied by all its tokens, and an activation
-// by all its panels.
+// Each of the 16 rows of a panel has a lane. For every k, the weights of the rows are multiplied by one activation, which is broadcast.
+// So there is one fused multiply-add for each output and k, in the order of k, as the contract wants it. A tile of a few panels and
+// tokens keeps its sums in registers. A weight that was loaded is multiplied by all tokens of the tile, and an activation by all panels
+// of the tile.
 //
 //             k                    y of the tile: tokens x (16 * panels) sums
 //      +-----------------------+
@@ -23,7 +23,7 @@ STILLA_INLINE Float load_weights(const float* from) { return load_floats(from); 
 STILLA_INLINE Float load_weights(const f16* from) { return load_f16(reinterpret_cast<const std::byte*>(from)); }
 STILLA_INLINE Float load_weights(const bf16* from) { return load_bf16(reinterpret_cast<const std::byte*>(from)); }
 
-// Computes a tile over the k from k0 to k1 - 1: Panels panels from p on, times MT tokens from m0 on. If k0 is 0 its sums begin at 0;
+// Computes a tile over the k from k0 to k1 - 1: `Panels` panels from p on, times MT tokens from m0 on. If k0 is 0, its sums begin at 0;
 // otherwise they are loaded from y.
 template <class F, std::size_t Panels, std::size_t MT>
 STILLA_NOINLINE void float_tile(const MatmulArgs<F>& a, std::size_t p, std::size_t m0, std::size_t k0, std::size_t k1) {
@@ -39,8 +39,8 @@ STILLA_NOINLINE void float_tile(const MatmulArgs<F>& a, std::size_t p, std::size
       acc[m][v] = k0 == 0 ? zero() : load_floats(a.y.row(m0 + m) + p * panel_rows + v * lanes);
     }
   }
-  // The activations of neighbouring tokens are `stride` floats apart. There are two base pointers to them, to those of the first and of
-  // the middle token, because each different distance from a base takes a register.
+  // The activations of neighbouring tokens are `stride` floats apart. There are two base pointers, to the activations of the first and
+  // of the middle token, because each different distance from a base pointer takes a register.
   const std::size_t stride = a.x.stride;
   constexpr std::size_t half = MT == 1 ? 1 : MT / 2;
   const float* x[2] = {a.x.row(m0), a.x.row(m0 + (MT == 1 ? 0 : half))};
@@ -77,14 +77,14 @@ inline constexpr std::size_t float_panels = [] {
   return fit < 1 ? std::size_t{1} : fit < most ? fit : most;
 }();
 
-// Multiplies the panels from p on, Panels together as long as there are so many before `last`, by the tokens m0 to m1 - 1, whose number
-// is a multiple of MT. Either float_chunk_k k are multiplied by all these tokens before the next k, or all K at once. Returns the first
-// panel that is left over.
+// Multiplies the panels from p on by the tokens m0 to m1 - 1, whose number is a multiple of MT. `Panels` panels are multiplied
+// together, as long as there are so many before `last`. Either float_chunk_k columns are multiplied by all these tokens before the next
+// columns, or each tile goes over all K at once. Returns the first panel that is left over.
 template <class F, std::size_t Panels, std::size_t MT>
 STILLA_INLINE std::size_t float_panels_together(const MatmulArgs<F>& a, std::size_t p, std::size_t last, std::size_t m0, std::size_t m1) {
   for (; p + Panels <= last; p += Panels) {
-    // Between chunks of k the sums of all 16 rows of a panel are stored in y. The last panel of the matrix may have fewer rows, and
-    // then y has no room for them; so it is multiplied over all K at once.
+    // Between chunks of k the sums of all 16 rows of a panel are stored in y. The last panel of the matrix may have fewer rows, so that
+    // y has no room for 16 sums. Such a panel is multiplied over all K at once.
     const bool is_whole = (p + Panels) * panel_rows <= a.N;
     const std::size_t chunk = is_whole && m1 - m0 > MT ? Budget::float_chunk_k : a.K;
     std::size_t k = 0;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The peak of a target: its fastest instruction that multiplies and adds, run as a loop on registers. The speed of matmuls is
-// judged by this limit. A target's folder has its loops in peak.hpp; the benchmarks run them (bench/roofline.hpp). Where a target
-// has no loop of its own, it uses its fallback's.
+// Defines loops that measure the peak of a target. They run its fastest instruction that multiplies and adds, on registers alone. The
+// speed of matmuls is judged by this limit. A target's folder has its loops in peak.hpp; the benchmarks run them (bench/roofline.hpp).
+// A target that has no loop of its own uses its fallback's.
 #pragma once
 
 #include <cstddef>

@@ -6,15 +6,15 @@
 //
 //     int8:   a                          int16:  a = 256 * high + low + 128,  low = (a & 255) - 128, so that it is signed, as high is
 //
-// The kernels add the products of this 128 by means of weight_sum (panel.hpp): 128 times the sum of block_scale * (code - 8).
+// Because `low` is 128 too small, the kernels add 128 times weight_sum (panel.hpp), a row's sum of block_scale * (code - 8).
 // Columns are grouped into sets of four, then of two, then of one (3 tokens of int8: 2 + 1). Each set is one stream, in the order
 // in which it is read:
 //
 //     set of C columns:    [K / 64 chunks] { int8 [8][C][8]   [i][column][j] has the value of k = 64 chunk + 8 i + j
 //                                            [C] { int16 c0, c1 | int32 c }              72 C bytes
-// c0, c1: -7 times the sum of the first and of the last 32 activations of the chunk. c: -7 times the sum of all activations up to
-// the chunk's end. They are added to the sums of products, because the code 8, which stands for 0, is stored as 7 (stored_zero of
-// panel.hpp): so each product contains 7 times its activation too much.
+// c0 and c1 are -7 times the sum of the first and of the last 32 activations of the chunk. c is -7 times the sum of all activations
+// up to the chunk's end. The kernels add these numbers to the sums of products, because the code 8, which stands for the weight 0,
+// is stored as 7 (stored_zero of panel.hpp). So each product contains 7 times its activation in addition.
 #pragma once
 
 #include <stddef.h>
@@ -26,15 +26,15 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace hexagon {
 
-inline constexpr size_t column_chunk_bytes = chunk_k + 8;  // of one column
+inline constexpr size_t column_chunk_bytes = chunk_k + 8;  // bytes of one column in a chunk
 static_assert(32 * 128 * stored_zero <= INT16_MAX, "the corrections fit 16 bits");
-inline constexpr size_t max_columns = 4;  // at once
+inline constexpr size_t max_columns = 4;  // the most columns that a kernel takes at once
 
 constexpr size_t columns_of(npu::Activations form, size_t tokens) { return tokens * static_cast<size_t>(form); }
 constexpr size_t columns_bytes(npu::Activations form, size_t tokens, size_t K) {
   return columns_of(form, tokens) * (K / chunk_k) * column_chunk_bytes;
 }
-// When `left` columns are still to be grouped into sets of four, two or one column: how many of them the next set has.
+// Returns how many columns the next set has (four, two or one) when `left` columns are still to be grouped into sets.
 constexpr size_t set_size(size_t left) { return left >= 4 ? 4 : left >= 2 ? 2 : 1; }
 
 constexpr int8_t column_value(int8_t a, size_t) { return a; }

@@ -4,8 +4,9 @@
 // (contract/npu.hpp), with activations of int16. So a whole model can be tried with an NPU's arithmetic. The results have the
 // same bits as those of the kernels (tests/hexagon_test.cpp). The device is not made for speed.
 //
-// In rotated models (model/rotation.hpp) the device transforms the input of the down matrix as the kernels do, by
-// contract/npu_fixed_point.hpp: values are int16 before and after the transform, and exact in between.
+// In rotated models (model/rotation.hpp) the device applies the Hadamard transform to the input of the down matrix, the last matrix
+// of a feed-forward network. It does this as the kernels do (contract/npu_fixed_point.hpp): values are int16 before and after the
+// transform, and exact in between.
 //
 // The device takes formats of 4 bits with zero point 8 and a float scale for each row: INT4_CHANNEL, and formats that also have
 // integer sub-scales of 1 to 15 for every 32, 64 or 128 k (LPBQ). K is a multiple of 64, as in the kernels' panels.
@@ -137,8 +138,9 @@ struct HexagonEmulated {
     return success();
   }
 
-  // Returns the exact sum of the products of a row's K weights, `levels`, which are block_scale * (code - 8), and a token's K integers a,
-  // not split into planes. Up to 512 products, each of at most 120 * 32768, are added in 32 bits, and these sums in 64.
+  // Returns the exact sum of the products of a row's weights and a token's integers. `levels` has the row's K weights, which are
+  // block_scale * (code - 8). `a` has the token's K integers, which are not split into planes. Up to 512 products are added in 32
+  // bits, because each is at most 120 * 32768. These sums are then added in 64 bits.
   static std::int64_t total(const std::int8_t* levels, const std::int16_t* a, std::size_t K) {
     constexpr std::size_t some_k = 512;
     static_assert(some_k * 120 * 32768 <= INT32_MAX);

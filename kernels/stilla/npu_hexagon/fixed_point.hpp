@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RMSNorm, RoPE, softmax, SwiGLU and the Hadamard transform on HVX. They give the same bits as their definitions in
-// contract/npu_fixed_point.hpp. They are written against the vocabulary of hvx.hpp and take 64 values a vector. All arrays begin
-// at multiples of 128 bytes, and sizes are multiples of 64. What is computed once for a row, the root and the reciprocal of a
-// sum, runs on the scalar core.
+// RMSNorm, RoPE, softmax, SwiGLU and the Hadamard transform on HVX, the vector unit of Qualcomm's Hexagon DSP. They give the same
+// bits as their definitions in contract/npu_fixed_point.hpp. They are written against the vocabulary of hvx.hpp and process 64
+// values in each vector. All arrays begin at multiples of 128 bytes, and sizes are multiples of 64. The DSP's scalar core computes
+// what is needed only once for a row: the root of RMSNorm and the reciprocal of softmax's sum.
 //
-// A packet is a group of up to four instructions that the DSP issues at once. The table has, for each loop of the Hadamard transform,
-// its packets for 64 values, compiled by clang 19; they are the same for v68 and for v73. The first two loops combine values at
-// distances of 1 to 32 and at each greater distance; the others find the highest sum and narrow the sums to 16 bits.
-// ../../../tests/npu_hexagon/packets.py counts the packets, and fails where a loop takes more than this table says:
+// A packet is a group of up to four instructions that the DSP issues at once. The table says how many packets each loop of the
+// Hadamard transform takes for 64 values, compiled by clang 19. The numbers are the same for the DSP's versions v68 and v73. The
+// first loop combines values at distances of 1 to 32, and the second loop runs once for each greater distance. The third loop finds
+// the highest sum, and the last one narrows the sums to 16 bits. ../../../tests/npu_hexagon/packets.py counts the packets, and
+// fails where a loop takes more than this table says:
 //
 //     steps of 1 to 32         13.00
 //     each later step           3.00
@@ -38,7 +39,7 @@ STILLA_HVX_INLINE typename V::Vector shifted(const typename V::Pair& a, int s) {
   return V::narrow_saturating(V::shift_right(V::add_words(a.upper, half), s), V::shift_right(V::add_words(a.lower, half), s), 0);
 }
 
-// The sum of the 32 words of a vector, none of which is negative.
+// Returns the sum of the 32 words of a vector. None of the words is negative.
 template <class V>
 STILLA_HVX_INLINE uint64_t sum_of_words(const typename V::Vector& a) {
   typename V::template Local<uint32_t, vector_words> lanes;
@@ -147,12 +148,13 @@ STILLA_HVX_NOINLINE void swiglu(int16_t* y, const int16_t* gate, const int16_t* 
   }
 }
 
-// The Hadamard transform of 64 values: halves of 16 bits become words of 32 bits, in order. `first` has the results 0 to 31, `second`
-// the rest. Each step adds and subtracts neighbours: the sums go to the first vector, the differences to the second. This moves the
-// lowest bit of a number's place to the top, so after six steps every bit is where it was.
+// Computes the Hadamard transform of the 64 values of 16 bits in `halves`. The results are words of 32 bits, in order: `first` gets
+// the results 0 to 31, and `second` the rest. Each step takes pairs of neighbours. It puts their sums into the first vector and
+// their differences into the second. This moves the lowest bit of a number's index to the top. So after six steps the numbers stand
+// in their order again.
 template <class V>
 STILLA_HVX_INLINE void transform_64(typename V::Vector& first, typename V::Vector& second, const typename V::Vector& halves) {
-  typename V::Pair neighbours = V::products(halves, V::splat_half(1));  // even lanes, odd lanes
+  typename V::Pair neighbours = V::products(halves, V::splat_half(1));  // lower: the even lanes; upper: the odd lanes
   STILLA_HVX_UNROLL
   for (int step = 0; step < 6; ++step) {
     first = V::add_words(neighbours.lower, neighbours.upper);
@@ -161,8 +163,9 @@ STILLA_HVX_INLINE void transform_64(typename V::Vector& first, typename V::Vecto
   }
 }
 
-// The Hadamard transform of each run of x, written to y, which may be x. Both have n values. `sums` [n] is working space for the exact
-// results, words of 32 bits. Returns the number of bits by which these were shifted right to fit 16 bits.
+// Computes the Hadamard transform of each run of x and writes it to y, which may be the same array as x. Both have n values. `sums`
+// [n] is working space for the exact results, words of 32 bits. The function returns the number of bits by which it has shifted
+// them right, so that they fit 16 bits.
 template <class V>
 STILLA_HVX_NOINLINE int hadamard(int16_t* y, int32_t* sums, const int16_t* x, size_t n) {
   using Vector = typename V::Vector;

@@ -11,13 +11,13 @@
 //   V::Local<T, n>         an array on the stack that vectors may be stored to
 //   load, store            vectors at addresses that are multiples of 128 (the hardware drops the address's low bits)
 //   load_next<n, at>(p)    the vector that is `at` vectors from p; then p steps n vectors on
-//   in_order(a, b, ...)    computes these vectors here, neither earlier nor later, and ends a packet, as load_next does: without it
-//                          clang 19 chooses an order that fills packets less well than the written order
-//   two_words              8 bytes for the scalar core, at a multiple of 8 (else a fault)
+//   in_order(a, b, ...)    makes the compiler compute these vectors here, neither earlier nor later, and end a packet. So does
+//                          load_next. The order that clang 19 chooses without them fills packets less well
+//   two_words              loads 8 bytes for the scalar core. Their address must be a multiple of 8, otherwise the load is a fault
 //
 // A word has 32 bits, a half 16. `lower` and `upper` are the two vectors of a pair.
 //
-//   operation                   lane by lane                                       instruction           it takes
+//   operation                   lane by lane                                       instruction           unit it occupies
 //   dot4(a, x)                  words: sum over j < 4 of a.u8[4i + j] * x.s8[j]    vrmpy                 a multiplier
 //   dot4(sum, a, x)             the same, added to words                           vrmpy                 a multiplier
 //   dot2(sum, a, b)             words: sum + a.s16[2i] * b.s16[2i] + a.s16[2i + 1] * b.s16[2i + 1],
@@ -43,7 +43,8 @@
 //   magnitude_words(a)          words: |a|; -2^31 stays -2^31                      vabs                  any pipe
 //   splat_word, splat_half      a scalar in all lanes                              vsplat                a multiplier
 //
-// A packet issues four instructions; one of them may load a vector, two may multiply. The kernels' loops are counted in packets.
+// A packet is a group of up to four instructions that the DSP issues at once. One of them may load a vector, and two may multiply.
+// The comments of the kernels give the length of a loop in packets.
 #pragma once
 
 #include <stddef.h>

@@ -5,18 +5,19 @@
 // written against the vocabulary of hvx.hpp.
 //
 // A sweep multiplies 64 or 128 rows by one, two or four columns over all K. 256 weights take a load, an `and`, and two vrmpy (dot
-// products of four bytes) for each column: one for whole bytes and one for low nibbles (panel.hpp says why). With LPBQ the sums of two
-// blocks of 32, 16 bits each, are put side by side into the halves of a word every 64 k. One vdmpy (two products of 16 bits) then
-// multiplies both by their scales and adds them to y. L0, L1 are the sums of the low nibbles of the two blocks, P0, P1 those of the
-// bytes:
+// products of four bytes) for each column: one for whole bytes and one for low nibbles (panel.hpp says why). With LPBQ, the sums of
+// two blocks of 32 k are narrowed to 16 bits every 64 k and put side by side into the halves of a word. One vdmpy (two products of
+// 16 bits) then multiplies both sums by their scales and adds them to the running sum y. L0 and L1 are the sums of the low nibbles
+// of the two blocks, and P0 and P1 are the sums of the whole bytes:
 //
 //     low  = L1 | L0                            vshuffe: halves of the words L0, L1 of two blocks
 //     high = (P1 - L1) / 16 | (P0 - L0) / 16    vsub of a pair, vasr that narrows
 //     y   += (low + correction) . scales        vadd, vdmpy; the same for high. Sums that have wrapped still give the right result
 //                                               (`correction` is c0, c1 of columns.hpp: the code for 0 is not stored as 0)
 //
-// Packets, groups of up to four instructions that the DSP issues at once, of the loops for 256 weights (clang 19, -O3).
-// tests/npu_hexagon/packets.py counts them in programs for v68 and v73, reads this table, and fails where they differ from it:
+// The table says how many packets each sweep's loop takes for 256 weights, compiled by clang 19 with -O3. A packet is a group of up
+// to four instructions that the DSP issues at once. tests/npu_hexagon/packets.py reads this table, counts the packets in programs
+// for v68 and v73, and fails where a loop takes more than the table says:
 //
 //     sweep                columns                       packets for 256 weights and all columns
 //     sweep_lpbq           1   (a token of int8)         1.25
@@ -26,12 +27,13 @@
 //     sweep_per_channel    2                             2.07
 //     sweep_per_channel    4   (1.04 a column)           4.13
 //
-// Two vrmpy fill a packet's multipliers, so 1 packet for each column is the least possible. LPBQ's vdmpy, which takes both
-// multipliers for 32 rows x 64 k, makes it 1.13. With one column all 40 packets of a chunk, 128 rows x 64 k, are full. Other ways were
-// slower, for one column of LPBQ: in the order that the compiler chooses, 256 weights take 1.41 to 1.44 packets. If the compiler orders
-// two chunks at once, they take 1.44, and with two chunks that take turns 1.58. If all loads of codes use addresses within one
-// pointer's reach, every second load needs an addition, and 256 weights take 1.56. A product of words and scales by vmpyie needs
-// no vshuffe, but twice as many multiplications as vdmpy. The sums of 128 rows and four columns do not fit the registers.
+// Two vrmpy fill a packet's multipliers, so 1 packet for each column is the least possible. LPBQ also has a vdmpy for every 32 rows
+// x 64 k, which occupies both multipliers, so its least number is 1.13. With one column all 40 packets of a chunk (128 rows x 64 k)
+// are full. Other ways were slower. For one column of LPBQ, 256 weights take 1.41 to 1.44 packets in the order that the compiler
+// chooses. They take 1.44 packets if the compiler orders two chunks at once, and 1.58 if two chunks take turns. If all loads of
+// codes use addresses within one pointer's reach, every second load needs an addition, and 256 weights take 1.56 packets. A product
+// of words and scales by vmpyie needs no vshuffe, but twice as many multiplications as vdmpy. The sums of 128 rows and four columns
+// do not fit the registers.
 #pragma once
 
 #include <stddef.h>
@@ -50,19 +52,20 @@ static_assert(npu::largest_sum(16 * npu::largest_code, 128, 1, npu::largest_k) <
               "per channel 16 times the high nibbles' sum is a word, up to K = 69905");
 static_assert(npu::largest_sum(16 * npu::largest_code, 128, 1, scale_k) <= INT32_MAX);
 
-// A byte of a panel holds the codes of two rows. `low` has the sums of activations times the low nibbles, `both` those of activations
-// times whole bytes: 16 times the sums of the high nibbles plus those of the low ones. Each vector has 32 such sums, for a group of 64
-// rows and one column.
+// A byte of a panel holds the codes of two rows. `low` has the sums of activations times the low nibbles. `both` has the sums of
+// activations times whole bytes: 16 times the sums of the high nibbles plus those of the low ones. A group of 64 rows shares 32
+// bytes for each k, so a vector has 32 such sums, for one group and one column.
 template <class V, size_t Columns, size_t Groups>
 struct Sums {
   typename V::Vector low[Groups][Columns];
   typename V::Vector both[Groups][Columns];
 };
 
-// The order in which a sweep loads and multiplies the vectors of codes of a chunk, 64 k of a panel. A vector, 4 k of 64 rows, is called a
-// unit, the 64 rows a group, and 4 k a step. A sweep takes one or both of the panel's two groups, from group `first` on: their units of
-// one step, then those of the next. Units are pipelined by hand: a vector is loaded two units before its products, and its low nibbles
-// are computed one unit before. So a unit of one column fills a packet: vrmpy, vrmpy, vand, vmem.
+// Defines the order in which a sweep loads and multiplies the vectors of codes of a chunk (64 k of a panel). A vector has the codes
+// of 4 k of 64 rows. It is called a unit here, the 64 rows a group, and the 4 k a step. A sweep takes one or both of the panel's
+// two groups, from group `first` on. It multiplies their units of one step, then those of the next step. Units are pipelined by
+// hand: a vector is loaded two units before its products, and its low nibbles are computed one unit before. So with one column a
+// unit fills a packet: vrmpy, vrmpy, vand, vmem.
 template <class V, WeightForm form, size_t Columns, size_t Groups, size_t first>
 struct Pipeline {
   using Vector = typename V::Vector;
@@ -75,8 +78,8 @@ struct Pipeline {
   static constexpr bool all_words_first = Columns == 1;
 
   const uint8_t* next;
-  Vector codes[2];  // of this unit and of the next one
-  Vector low;       // of this unit
+  Vector codes[2];  // the codes of this unit and of the next one
+  Vector low;       // the low nibbles of this unit's codes
   TwoWords words[units / units_of_words][Columns];
   Vector low_nibbles = V::splat_word(0x0f0f0f0f);
 
@@ -105,8 +108,8 @@ struct Pipeline {
       sums.low[g][c] = begins ? V::dot4(low, word) : V::dot4(sums.low[g][c], low, word);
     }
   }
-  // Does what comes between the products of a unit (a vector of codes) and those of the next unit: takes the low nibbles of the next
-  // unit's codes, and loads the vector of codes after it, and activations where they are not loaded yet.
+  // Does what comes between the products of a unit (a vector of codes) and those of the next unit. Takes the low nibbles of the
+  // next unit's codes. Loads the codes of the unit after the next one, and activations if they are not loaded yet.
   STILLA_HVX_INLINE void advance(const uint8_t* x, size_t unit) {
     if (!all_words_first && unit / units_of_words + 1 < units / units_of_words) {
       const size_t i = unit / units_of_words + 1;
@@ -120,9 +123,9 @@ struct Pipeline {
   }
 };
 
-// The sweep for weights per channel: multiplies one panel, over all of its chunks (64 k each), by the columns at x. Writes the sums to
-// out [Columns][128], where a panel's row has its place; of the panel's two groups of 64 rows it computes `Groups`, from `first` on. The
-// sums are negated, because the panel stores 15 - code.
+// The sweep for weights per channel: multiplies one panel, over all of its chunks (64 k each), by the columns at x. Writes the sums
+// to out [Columns][128], each at the place that its row has in the panel. Computes only `Groups` of the panel's two groups of 64
+// rows, from group `first` on. The sums are negated, because the panel stores 15 - code.
 template <class V, size_t Columns, size_t Groups, size_t first>
 STILLA_HVX_NOINLINE void sweep_per_channel(int32_t* out, const uint8_t* chunk, const uint8_t* x, size_t chunks) {
   using Vector = typename V::Vector;
@@ -161,16 +164,16 @@ STILLA_HVX_NOINLINE void sweep_per_channel(int32_t* out, const uint8_t* chunk, c
 }
 
 // The sums of LPBQ: y has the running sums of all chunks so far, and `blocks` the sums of the two blocks of 32 k in a chunk, without
-// their scales. A block's sums are words of 32 bits. They are narrowed to halves of 16 bits, those of a row's two blocks side by side,
-// multiplied by the blocks' scales and added to y.
+// their scales. A block's sums are words of 32 bits. They are narrowed to halves of 16 bits, so that the sums of a row's two blocks
+// stand side by side in a word. Then they are multiplied by the blocks' scales and added to y.
 template <class V, size_t Columns, size_t Groups, size_t first>
 struct LpbqSums {
   using Vector = typename V::Vector;
   using Pair = typename V::Pair;
-  Vector y[Groups][2][Columns];  // of low and of high nibbles
+  Vector y[Groups][2][Columns];  // second index: 0 for the rows in low nibbles, 1 for those in high nibbles
   Sums<V, Columns, Groups> blocks[2];
-  Vector scales;          // of the chunk, packed
-  Vector shifted_scales;  // shifted, so that the second nibbles that this sweep needs are lowest
+  Vector scales;          // the block scales of the chunk, as the panel has them: four nibbles in each half
+  Vector shifted_scales;  // the same, shifted right by one nibble if `first` is 0 and by two if it is 1
   int32_t corrections[Columns];
 
   STILLA_HVX_INLINE LpbqSums() {
@@ -188,8 +191,9 @@ struct LpbqSums {
   STILLA_HVX_INLINE void load_correction(const uint8_t* x, size_t c) { corrections[c] = V::two_words(x + chunk_k * Columns + 8 * c).first; }
   STILLA_HVX_INLINE Vector shift_scales() const { return V::shift_halves_right(scales, first == 0 ? 4 : 8); }
 
-  // After the products of a chunk (64 k): multiplies the sums of its two blocks of 32 k by the blocks' scales and adds them to the
-  // running sums y. Meanwhile it loads the first codes and activations of the next chunk. The activations are at x.
+  // Is called after the products of a chunk (64 k). Multiplies the sums of its two blocks of 32 k by the blocks' scales and adds
+  // the results to the running sums y. Meanwhile it loads the first codes and activations of the next chunk. The activations are at
+  // x.
   template <class Way>
   STILLA_HVX_INLINE void add_blocks(Way& way, const uint8_t* x) {
     if constexpr (Groups == 2) {
@@ -387,9 +391,10 @@ struct MatmulArgs {
   size_t y_stride = 0;
 };
 
-// Sweeps leave negated sums of 128 rows for each column. Makes of them, in place, the sums that contract/npu.hpp defines for a token: for
-// int8 one sum for each row, for int16 those of the high plane and of the low plane. The low plane's activations are stored minus 128;
-// the rows' weight_sum (panel.hpp) times 128 makes up for this.
+// A sweep leaves the negated sums of 128 rows for each column. This function turns them, in place, into the sums that
+// contract/npu.hpp defines for a token. For int8 this is one sum for each row, and for int16 one sum of the high plane and one of
+// the low plane. The activations of the low plane are stored minus 128. To make up for this, the function adds 128 times the row's
+// weight_sum (panel.hpp).
 template <class V>
 STILLA_HVX_INLINE void make_plane_sums(int32_t* sums, npu::Activations activations, const uint8_t* weight_sums) {
   STILLA_HVX_UNROLL

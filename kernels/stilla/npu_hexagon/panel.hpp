@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Weights as the HVX kernels read them, for both host and DSP. A panel has 128 rows, which stand in the lanes of vectors, and all K. K
-// is a multiple of 64. One DMA transfer brings a panel, or some chunks of it. Weights are per channel, with one scale for each row, or
-// LPBQ, where blocks of a row have integer scales too (contract/npu.hpp).
+// Weights as the HVX kernels read them, for both host and DSP. A panel has 128 rows, which stand in the lanes of vectors, and all K
+// weights of each row. K is a multiple of 64. One DMA transfer loads a panel, or some of its chunks. Weights are either per
+// channel, with one scale for each row, or LPBQ, where the blocks of a row have integer scales too (contract/npu.hpp).
 //
 //     panel     chunk 0 | chunk 1 | ... | chunk K / 64 - 1 | tail       a vector is 128 bytes; every part begins at a multiple of 128
 //
@@ -16,12 +16,12 @@
 //
 // Both nibbles of a byte have the same k, so they are multiplied by the same activations a. With P = sum of byte * a and L = sum of
 // low nibble * a, the high nibble's sum is (P - L) / 16. So one `and` unpacks 256 weights. (If the nibbles had different k, a
-// shift would be needed too: 5 instructions for 256 weights instead of 4.) Kernels load two vectors ahead; after the last chunk
-// these vectors come from the tail.
+// shift would be needed too: 5 instructions for 256 weights instead of 4.) Kernels load a vector of codes two vectors before they
+// use it. So after the last chunk they load two vectors of the tail.
 //
-// The codes are stored as 15 - code, so that a block's sum is a sum of -(code - 8) * a. Where 32 codes of 0 meet 32 times -128,
-// this sum is -32768; its range is -32768 to 32512, which fits 16 bits. A sum of (code - 8) * a would reach 32768, which does not
-// fit. The kernels negate the sums at the end.
+// The codes are stored as 15 - code, so that a block's sum is a sum of -(code - 8) * a. Its range is -32768 to 32512, which fits 16
+// bits. The sum is -32768 if all 32 codes are 0 and all 32 activations are -128. A sum of (code - 8) * a would then be 32768, which
+// does not fit. The kernels negate the sums at the end.
 //
 // A block scale always stands for 32 k. LPBQ with blocks of 64 or 128 k repeats its scales. So LPBQ takes 4.125 bits for a weight
 // with each of its three sizes of blocks. For 64 and 128, 4.0625 and 4.03 bits would do, but in this way one kernel serves all three.
@@ -66,14 +66,14 @@ constexpr size_t code_at(WeightForm form, size_t row, size_t k) {
          k % step_k;
 }
 constexpr unsigned code_shift(size_t row) { return row % group_rows < 32 ? 0 : 4; }
-// Block scales have 4 bits, and two of them share a byte. The place of the byte that has the block scale of a row of the panel at k, and
-// the scale's lowest bit in this byte.
+// Block scales have 4 bits, and two of them share a byte. The first function returns the place of the byte that has the block scale
+// of a row of the panel at k. The second function returns the number of the scale's lowest bit in this byte.
 constexpr size_t block_scale_at(size_t row, size_t k) {
   return k / chunk_k * chunk_bytes(WeightForm::lpbq) + codes_bytes + row % 32 * 4 + k % chunk_k / scale_k * 2 + row / 64;
 }
 constexpr unsigned block_scale_shift(size_t row) { return row % 64 < 32 ? 0 : 4; }
 
-// Copies four bytes from a multiple of 4 to a multiple of 4.
+// Copies four bytes. Both addresses are multiples of 4.
 STILLA_HVX_INLINE void copy_four(void* to, const void* from) {
 #if defined(__GNUC__)
   __builtin_memcpy(__builtin_assume_aligned(to, 4), __builtin_assume_aligned(from, 4), 4);
@@ -81,7 +81,7 @@ STILLA_HVX_INLINE void copy_four(void* to, const void* from) {
   memcpy(to, from, 4);
 #endif
 }
-// Reads a number of four bytes at a multiple of 4. The host's memory and the DSP's are both little endian.
+// Reads a four-byte number from an address that is a multiple of 4. The host and the DSP are both little-endian.
 template <class T>
 STILLA_HVX_INLINE T read_four(const uint8_t* from) {
   T value;

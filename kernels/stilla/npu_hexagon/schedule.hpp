@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How a matrix goes through VTCM, the DSP's own memory of 4 or 8 MiB: a table that is made, and proved to fit, at compile time. A step
-// multiplies P panels by the tokens whose columns are in VTCM; a pass is all steps of the matrix. VTCM holds:
+// Plans how a matrix product goes through VTCM, the DSP's own memory of 4 or 8 MiB. Schedules are computed at compile time, and a
+// static_assert below proves that those of the models in r1_layers fit. A step multiplies P panels by the tokens whose columns are
+// in VTCM. A pass is all steps of the matrix. VTCM holds:
 //
 //     VTCM    | columns of all tokens of a pass | weights, 2 x P panels | results, 2 x float [tokens][128 P] |
 //
 // Panels are loaded while earlier panels are multiplied, so the buffers for weights and results exist twice. A panel has all K
-// (panel.hpp), so there are no partial sums to keep. The sums of a sweep, 2 KiB, are kept in the memory of its results. If the
-// columns of all tokens leave no room for two panels, the tokens take several passes, and each pass reads the weights again. All
-// sizes are multiples of 128 bytes.
+// (panel.hpp), so there are no partial sums to keep. The sums of a sweep, 2 KiB, are on the stack. If the columns of all
+// tokens leave no room for two panels, the tokens take several passes, and each pass reads the weights again. All sizes are multiples
+// of 128 bytes.
 #pragma once
 
 #include <stddef.h>
@@ -40,13 +41,13 @@ inline constexpr ModelShapes r1_layers[] = {layer_of("1.5B", 1536, 2, 8960), lay
                                             layer_of("14B", 5120, 8, 13824)};
 
 struct Schedule {
-  size_t tokens = 0;         // of a pass
-  size_t passes = 0;         // over all weights
-  size_t panels = 0;         // of a step; 0: it does not fit
-  size_t steps = 0;          // of a pass
+  size_t tokens = 0;         // tokens in a pass
+  size_t passes = 0;         // how often all weights are read
+  size_t panels = 0;         // panels in a step; 0 if the product does not fit VTCM
+  size_t steps = 0;          // steps in a pass
   size_t column_bytes = 0;
-  size_t weight_bytes = 0;   // both buffers
-  size_t result_bytes = 0;   // both buffers
+  size_t weight_bytes = 0;   // of both buffers together
+  size_t result_bytes = 0;   // of both buffers together
 
   constexpr size_t bytes() const { return column_bytes + weight_bytes + result_bytes; }
 };
@@ -54,8 +55,8 @@ struct Schedule {
 constexpr size_t whole_vectors(size_t bytes) { return (bytes + vector_bytes - 1) / vector_bytes * vector_bytes; }
 constexpr size_t divided_up(size_t a, size_t b) { return (a + b - 1) / b; }
 
-// The schedule where `tokens` tokens are multiplied by the whole matrix in one pass, and `panels` panels are in each of its buffers for
-// weights at once.
+// Returns the schedule in which `tokens` tokens are multiplied by the whole matrix in one pass. Each of its two buffers for weights
+// holds `panels` panels.
 constexpr Schedule one_step(MatrixShape shape, WeightForm form, npu::Activations activations, size_t tokens, size_t panels) {
   Schedule s;
   s.tokens = tokens;
@@ -68,8 +69,9 @@ constexpr Schedule one_step(MatrixShape shape, WeightForm form, npu::Activations
   return s;
 }
 
-// Chooses the schedule of a product of M tokens in `vtcm_bytes` of VTCM: the one in which the weights are read the fewest times (passes),
-// and then the one with the fewest steps. A step multiplies the panels that one buffer holds; all steps have about equal numbers of panels.
+// Chooses the schedule of a product of M tokens for `vtcm_bytes` bytes of VTCM. It has the fewest passes that are possible, so that
+// the weights are read as seldom as possible. Among schedules with as many passes it has the fewest steps. A step multiplies the
+// panels that one buffer holds. All steps have about equal numbers of panels.
 constexpr Schedule plan(MatrixShape shape, WeightForm form, npu::Activations activations, size_t M, size_t vtcm_bytes) {
   for (size_t passes = 1; passes <= M; ++passes) {
     const size_t tokens = divided_up(M, passes);

@@ -38,7 +38,7 @@ struct XdnaEmulated {
   static constexpr double tolerance_of(xdna::Form form) {
     return form == xdna::Form::int8 ? 1e-4 : form == xdna::Form::bf16 ? 3e-5 : tolerance;
   }
-  static constexpr double tolerance = 1.5e-4;  // the largest of them
+  static constexpr double tolerance = 1.5e-4;  // that of bfp16, the largest of the three
   static bool available() { return true; }
 
   struct Weights {
@@ -116,7 +116,8 @@ struct XdnaEmulated {
     return success();
   }
 
-  // Computes what one core computes: one core tile of the results C, number m_tile along M and n_tile along N, over all K.
+  // Computes one core tile of the results C over all K, as one core does. `m_tile` is the tile's number along M, and `n_tile` its
+  // number along N.
   template <xdna::Form form>
   static void core_tile(const xdna::ProductLayout& layout, const Weights& w, const xdna::Operand& x, std::size_t m_tile, std::size_t n_tile,
                         const std::byte* a, float* c, AlignedBuffer<std::int32_t>& sums) {
@@ -140,8 +141,8 @@ struct XdnaEmulated {
     }
   }
 
-  // For int8, where a group of k, whose weights share a scale, ends: multiplies the group's integer sums by the scales of weights and
-  // tokens, adds them to C, and sets them to 0.
+  // Is called for int8 at the end of each group of k whose weights share a scale. Multiplies the group's integer sums by the scales
+  // of weights and tokens, adds the products to C, and sets the sums to 0.
   static void add_scaled(const xdna::ProductLayout& layout, const Weights& w, const xdna::Operand& x, std::size_t m0, std::size_t n0,
                          std::size_t group, float* c, AlignedBuffer<std::int32_t>& sums) {
     for (std::size_t m = 0; m < layout.tile.m && m0 + m < layout.M; ++m) {

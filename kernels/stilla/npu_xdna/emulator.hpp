@@ -20,7 +20,7 @@
 //     architecture manual), "Floating-Point Vector Unit". So the order of k within an instruction does not matter there;
 //   - products of block floating point are added to a float accumulator: UG1603, "Block Floating Type Operations".
 // What is assumed:
-//   - the bits that are shifted out on the way do not matter, so that an instruction rounds once;
+//   - the bits that are shifted out before the numbers are added do not matter, so that an instruction rounds once;
 //   - an instruction rounds to the nearest;
 //   - blocks follow each other in the order of K, as in mlir-aie's kernels;
 //   - the float step of int8, below, which a kernel's author may do in another way.
@@ -60,7 +60,8 @@ inline double dot_bf16(const std::byte* a, const std::byte* b, std::size_t b_ste
   double sum = 0;
   for (std::size_t i = 0; i < 8; ++i) {
     const float x = flushed(to_float(load_as<bf16>(a + 2 * i))), w = flushed(to_float(load_as<bf16>(b + i * b_step)));
-    sum += static_cast<double>(x) * static_cast<double>(w);  // exact: 16 bits, so a fused multiply-add is the same
+    // The product is exact, because it has 16 significant bits. So a fused multiply-add gives the same sum.
+    sum += static_cast<double>(x) * static_cast<double>(w);
   }
   return sum;
 }
@@ -75,12 +76,13 @@ inline double dot_bfp16(const std::byte* a, const std::byte* b) {
 
 }  // namespace detail
 
-// C += A * B for the blocks number `k_block` along K of one core tile of A and one of B, which stand as tiles.hpp draws them. Acc, the
-// type of C's numbers, is std::int32_t for int8, otherwise float. Rows of C from `rows` on are not changed, because they hold no token.
+// Multiplies one core tile of A by one of B, but only the blocks with the number `k_block` along K, and adds the products to C. The
+// tiles are stored as tiles.hpp draws them. Acc, the type of C's numbers, is std::int32_t for int8, otherwise float. Rows of C from
+// `rows` on are not changed, because they hold no token.
 template <Form form, class Acc>
 void multiply_blocks(CoreTile tile, std::size_t k_block, Acc* c, const std::byte* a, const std::byte* b, std::size_t rows) {
   constexpr BlockShape shape = block_shape(form);
-  [[maybe_unused]] constexpr std::size_t b_step = unit_bytes(form) * shape.t;  // in B's block, from one k to the next
+  [[maybe_unused]] constexpr std::size_t b_step = unit_bytes(form) * shape.t;  // bytes from one k to the next in a block of B
   const std::size_t k = k_block * shape.s;
   for (std::size_t m = 0; m < tile.m && m < rows; ++m) {
     const std::byte* row = a + a_offset(form, tile, m, k);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Weights and activations as rows of a form's units (pack.hpp), made from a weight format and from floats. A unit is one number, with
-// bfp16 8 numbers along K.
+// Makes the operands of a product on XDNA2 from weights in a weight format and from activations in floats. An operand is stored in
+// one of three forms: int8, bf16 or bfp16. It consists of rows of units (pack.hpp). A unit is one number, or with bfp16 8 numbers
+// along K.
 //
 //   form     weights                                              activations
 //   int8     levels: code - zero point, or the codebook's entry,  rounded to -127..127, one scale a token: highest / 127
@@ -38,7 +39,7 @@ namespace stilla { inline namespace STILLA_ABI { namespace xdna {
 struct Operand {
   Form form = Form::bf16;
   std::size_t rows = 0, K = 0;
-  std::size_t group = 0;             // k that share a scale: int8 only, a multiple of 8; else 0
+  std::size_t group = 0;             // how many k share a scale: with int8 a multiple of 8, otherwise 0
   AlignedBuffer<std::byte> units;    // rows * row_bytes(form, K)
   AlignedBuffer<float> scales;       // [K / group][rows] of weights, [rows] of activations; int8 only
 
@@ -59,7 +60,7 @@ namespace detail {
 
 inline constexpr std::size_t longest_int8_row = 131071;  // 128 * 128 * K stays below 2^31
 
-// Stores one unit of a row in the form bf16 or bfp16. A unit is made from unit_weights(form) floats: one, with bfp16 8.
+// Stores one unit of a row in the form bf16 or bfp16. A unit is made from unit_weights(form) floats: 1 with bf16, 8 with bfp16.
 inline void store_unit(Form form, std::byte* unit, const float* values) {
   if (form == Form::bf16) store_as(unit, to_bf16(*values));
   else BFP16EBS8::encode(values, unit);

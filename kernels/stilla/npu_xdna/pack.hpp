@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Cuts the operands of a product into the tiles that tiles.hpp draws, and puts them together again. Nothing is rounded here: the
-// operands are rows of a form's units, which operand.hpp makes from weights and activations.
+// Cuts the operands of a product into the tiles that tiles.hpp draws, and puts them together again. Nothing is rounded here. An
+// operand consists of rows of units, which operand.hpp makes from weights and activations. A unit is one number, or with bfp16 8
+// numbers along K.
 //
 //   rows      A[M][K] or W[N][K]: the units of a row stand side by side, the last one padded with zeros; no gaps between rows
 //   tiles     as many bytes as ProductLayout says; bytes that stand for no number of the matrix are 0
@@ -23,8 +24,8 @@ constexpr std::size_t row_bytes(Form form, std::size_t K) { return detail::quoti
 
 namespace detail {
 
-// These two functions call f(place in rows, place in tiles), two numbers of bytes, for every unit of the weights W or of the activations
-// A: where it stands in the matrix as rows, and where in the tiles.
+// These two functions call f(in_rows, in_tiles) for every unit of the weights W or of the activations A. `in_rows` is the place of
+// the unit in the matrix as rows, and `in_tiles` is its place in the tiles, both in bytes.
 template <class F>
 void for_each_unit_of_weights(const ProductLayout& p, F&& f) {
   for (std::size_t n = 0; n < p.N; ++n) {

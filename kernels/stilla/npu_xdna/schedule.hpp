@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which buffers of a product the memories of XDNA2 hold: the 64 KiB of a core and the 512 KiB of a column's memory tile.
+// Plans which buffers of a product stand in the memories of AMD's NPU XDNA2. These are the 64 KiB of each core and the 512 KiB of
+// the memory tile that each column of cores has. A, B and C are core tiles of the activations, the weights and the results
+// (tiles.hpp).
 //
 //   core (L1)         A, B        twice each, so that a DMA fills one while the core reads the other
 //                     C           twice where there is room, else once: then the core waits while C leaves
@@ -13,8 +15,8 @@
 // The first four columns feed A to the four rows of cores; with fewer columns, each column feeds more rows. The depth is as large
 // as the memory tile allows, because long transfers from main memory cost least.
 //
-// A static_assert below checks that every matrix of R1-Distill-Qwen fits, with every form and number of columns. The numbers
-// follow from these rules; they were not measured.
+// A static_assert below checks that every matrix of R1-Distill-Qwen fits, with every form and number of columns. The sizes follow
+// from these rules and were not measured.
 #pragma once
 
 #include <cstddef>
@@ -33,15 +35,15 @@ inline constexpr std::size_t stack_bytes = 0xd00;
 struct Schedule {
   CoreTile tile;
   std::size_t c_buffers = 1;
-  std::size_t depth = 0;        // 0: the memory tile is too small
-  std::size_t core_bytes = 0;   // of 64 KiB
-  std::size_t memory_bytes = 0;  // of 512 KiB, in the column that holds most
+  std::size_t depth = 0;        // core tiles along K that a memory tile holds at once; 0 if it is too small
+  std::size_t core_bytes = 0;   // how much of a core's 64 KiB is used
+  std::size_t memory_bytes = 0;  // how much of a memory tile's 512 KiB is used, in the column that uses most
 
   constexpr bool fits() const { return depth != 0 && core_bytes <= core_memory_bytes && memory_bytes <= memory_tile_bytes; }
 };
 
-// The NPU has four rows of cores, and a column's memory tile feeds activations to one or more of them. How many these are where `columns`
-// columns are used.
+// Returns how many rows of cores a column's memory tile feeds with activations, if `columns` columns are used. The NPU has four
+// rows of cores.
 constexpr std::size_t rows_fed(std::size_t columns) { return detail::quotient_up(core_rows, columns); }
 
 // The schedule by which `columns` columns of the NPU's cores multiply by weights W[N, K]: which buffers a core and a

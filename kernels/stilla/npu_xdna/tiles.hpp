@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The tiles that AMD's XDNA2 NPU (AIE2P) multiplies, and where each number of an operand stands in memory. The library's code for
-// this NPU is layout and arithmetic only: no compiler or simulator of it is public, and nothing here ran on one.
+// Defines the tiles that AMD's XDNA2 NPU (AIE2P) multiplies, and where each number of an operand stands in memory. The library's
+// code for this NPU is layout and arithmetic only. No compiler or simulator for the NPU is public, and nothing here has run on an
+// NPU.
 //
 //   y[M, N] = A[M, K] * B[K, N]         A: activations; B = W^T, weights W[N, K]
 //
@@ -30,12 +31,13 @@
 //   C, m x n, is stored as A is: blocks r x t, row-major. Its numbers are int32 or float.
 //
 // Source: mlir-aie, aie_kernels/aie2p/mm.cc and mm_bfp.cc. These kernels take two blocks of A and two blocks of B at a time, so m
-// is a multiple of 2r, n of 2t and k of s. There, a DMA makes these blocks from row-major core tiles on the way from the memory
-// tile. A DMA moves at least 4 bytes, and a bfp16 unit has 9, so bfp16 has to lie in memory as it is drawn here. For the other
-// two forms, weights that are packed once save the DMA this work.
+// is a multiple of 2r, n of 2t and k of s. In mlir-aie, a DMA makes these blocks from row-major core tiles on the way from the
+// memory tile. A DMA moves at least 4 bytes, and a bfp16 unit has 9, so bfp16 has to lie in memory as it is drawn here. For the
+// other two forms, weights that are packed once save the DMA this work.
 //
 // A whole matrix of weights consists of the core tiles in the order in which they are used. It is padded with zeros to whole core
-// tiles and to the same number of core tiles in each column (whole_array.py of the same repository distributes them in this way):
+// tiles and to the same number of core tiles in each column (whole_array.py of the same repository distributes them in this way). A
+// column is one of the NPU's C columns of cores:
 //
 //   | column 0: core tiles of n tile 0, of n tile C, of 2C, ...| column 1: n tiles 1, C + 1, ... | ... | column C - 1 |
 //               each: k tile 0, 1, 2, ...
@@ -77,8 +79,8 @@ struct BlockShape {
 };
 constexpr BlockShape block_shape(Form form) { return {form == Form::bf16 ? std::size_t{4} : std::size_t{8}, 8, 8}; }
 
-// A unit is as many numbers along K as are stored as one piece. These two functions return how many these are in a form, and the unit's
-// bytes.
+// A unit is the smallest piece of an operand that is stored as a whole: one number, or with bfp16 8 numbers along K. The first
+// function returns how many numbers a unit of a form has, and the second one how many bytes.
 constexpr std::size_t unit_weights(Form form) { return form == Form::bfp16 ? 8 : 1; }
 constexpr std::size_t unit_bytes(Form form) { return form == Form::int8 ? 1 : form == Form::bf16 ? 2 : 9; }
 
@@ -153,8 +155,8 @@ struct ProductLayout {
   constexpr std::size_t activations_bytes() const { return along_m().padded() * k_tiles() * a_bytes(form, tile); }
   constexpr std::size_t results() const { return along_n().padded() * along_m().tiles * tile.m * tile.n; }  // numbers
 
-  // Where the core tile that is number n_tile, m_tile or k_tile along N, M and K begins: in the packed weights and activations in
-  // bytes, in the results in numbers.
+  // These functions return where a core tile begins. `n_tile`, `m_tile` and `k_tile` are its numbers along N, M and K. The place is
+  // in bytes in the packed weights and activations, and in numbers in the results.
   constexpr std::size_t weights_tile(std::size_t n_tile, std::size_t k_tile) const {
     return (along_n().place(n_tile) * k_tiles() + k_tile) * b_bytes(form, tile);
   }

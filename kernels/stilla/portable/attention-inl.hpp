@@ -25,7 +25,7 @@ namespace stilla { inline namespace STILLA_ABI { namespace HWY_NAMESPACE::attent
 
 using Float = Lanes16;
 struct Int {
-  HWY_INLINE Int() {}  // as in Lanes16
+  HWY_INLINE Int() {}  // not implicit, for the reason given at Lanes16
   VInt32 v[row_vectors];
 };
 // How many queries share a load of keys or values, as measured with attention_bench. Each query has two vectors of sums, so 6 queries
@@ -139,11 +139,11 @@ struct RoundedRow {
   }
 };
 
-// The products of integers in attention over caches of integers: `rows` are the queries or their attention weights, rounded, and `tiles`
-// are codes of keys or values. A lane stands for a key or a dimension, and has four neighbouring codes. The codes of float_lanes / 2
-// lanes are widened to int16 and multiplied by four integers of a row. This gives two int32 for a lane, which are added at the end. One
-// vector of lanes is computed at a time, so that the sums of 4 rows stay in registers. Integers of one byte take as long as integers of
-// two bytes.
+// Computes the products of integers in attention over caches of integers. `rows` are the queries or their attention weights, rounded,
+// and `tiles` are codes of keys or values. A lane stands for a key or a dimension, and has four neighbouring codes. The codes of
+// float_lanes / 2 lanes are widened to int16 and multiplied by four integers of a row. This gives two int32 for a lane, which are added
+// at the end. One vector of lanes is computed at a time, so that the sums of 4 rows stay in registers. Integers of one byte take as
+// long as integers of two bytes.
 template <std::size_t HT, std::size_t TILES, std::size_t BYTES>
 HWY_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* rows, const std::uint8_t* tiles, const std::uintptr_t (&ahead)[2],
                                  std::size_t tile_bytes, std::size_t length) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The float kernels on rows with Highway (contract/elementwise.hpp): the scalar definitions, 16 lanes at a time. The last values
-// of a row, if fewer than 16, are copied to 16 values that are padded with zeros. Zeros do not change a sum of squares or of
-// exponentials.
+// The float kernels on rows (contract/elementwise.hpp), written with Highway: they compute the scalar definitions for 16 lanes at a
+// time. If fewer than 16 values are left at the end of a row, they are copied to 16 values that are padded with zeros. Zeros do not
+// change a sum of squares or of exponentials.
 #pragma once
 
 #include <cstring>
@@ -108,7 +108,7 @@ inline HWY_NOINLINE void logit_weights(double* sums, const float* logits, std::s
   }
 }
 
-// Rotates pairs of numbers of a head (RoPE). Half-split pairs have their first numbers side by side in memory, and so their second
+// Rotates pairs of numbers of a head (RoPE). In memory, the first numbers of half-split pairs lie side by side, and so do the second
 // numbers. Interleaved pairs, which are rare and short, are separated and put together again through memory.
 inline HWY_NOINLINE void rope(float* x, const float* cos, const float* sin, std::size_t pairs, bool half_split) {
   for_each_16(pairs, [&](std::size_t i, std::size_t count) HWY_ATTR {

@@ -6,12 +6,12 @@
 // Highway belongs to the application too. So this file leaves it as if it had never been used here: the application may include
 // <hwy/highway.h> or <hwy/foreach_target.h> before, after, or around it, with any settings and flags (tests/highway). For this:
 //
-//   - HWY_TARGET is set here, and <hwy/foreach_target.h> is not used, because it works once per file. HWY_DISABLED_TARGETS and
+//   - HWY_TARGET is set here, and <hwy/foreach_target.h> is not used, because a file can use it only once. HWY_DISABLED_TARGETS and
 //     other settings keep their values, because they decide what HWY_STATIC_TARGET is.
-//   - Highway's operations for our target are read into a namespace of another name. A namespace that the application has already,
-//     or will have, cannot be defined twice.
-//   - Highway's include guards of what it reads once per target change their meaning each time. A second pass, for Highway's
-//     smallest target, brings them back to where they were.
+//   - Highway's operations for our target are read into a namespace of another name. The application may read the same operations into
+//     Highway's own namespace, and there they cannot be defined twice.
+//   - Some headers of Highway are read once for each target. Their include guards change their meaning each time. A second pass, for
+//     Highway's smallest target, brings these guards back to where they were.
 //
 // What else was tried, and what the passes cost: kernels/README.md, "Highway from a header".
 #pragma once
@@ -44,14 +44,14 @@
 #undef HWY_ABORT
 #define HWY_ABORT(...) static_cast<void>(0)  // the assertions of unoptimised builds would call Highway's library
 #undef HWY_HIGHWAY_INCLUDED
-#define HWY_HIGHWAY_INCLUDED  // of highway.h only the part that depends on HWY_TARGET
+#define HWY_HIGHWAY_INCLUDED  // so that highway.h gives only its part that depends on HWY_TARGET
 #define N_AVX2 N_STILLA_AVX2
 #define N_NEON N_STILLA_NEON
 #define N_NEON_WITHOUT_AES N_STILLA_NEON
 #define N_SCALAR N_STILLA_SCALAR
 
 // Where the application has included <hwy/highway.h> for its current target, Highway's include guards keep its headers from being read
-// again. They are switched here, so that the headers are read for our target.
+// again. toggle-inl.hpp switches these guards, so that the headers are read for our target.
 #if defined(HWY_HIGHWAY_PER_TARGET) != defined(HWY_TARGET_TOGGLE)
 #define STILLA_HIGHWAY_WAS_READ
 #include <stilla/portable/toggle-inl.hpp>

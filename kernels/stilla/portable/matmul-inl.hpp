@@ -68,9 +68,10 @@ HWY_INLINE VFloat load_word_scale(const std::byte* from, std::size_t group) {
   return hn::Mul(hn::BitCast(DFloat(), bits), hn::ConvertTo(DFloat(), sub_scale));
 }
 
-// Returns four codes of each of float_lanes / 2 rows as int16; the zero point is not yet subtracted. The codes come from the 64-byte
-// line `line` of the block (layout/pack.hpp): from its low nibbles or, if `upper` is set, from its high nibbles, which are k + 4. The
-// rows are those from q * float_lanes / 2 on. `levels` are the 16 bytes of a codebook, on a 16-byte boundary.
+// Returns four codes of each of float_lanes / 2 rows as int16; the zero point is not yet subtracted. The rows begin with the row
+// q * float_lanes / 2. A block of 32 k has eight fours of neighbouring k (layout/rows16_k4.hpp). The codes are those of the four with the
+// number 2 * line + upper; with codes of 8 bits it is the four with the number `line`. `levels` are the 16 bytes of a codebook, on a
+// 16-byte boundary.
 template <class F>
 HWY_INLINE VInt16 load_codes(const std::byte* codes, std::size_t line, bool upper, std::size_t q,
                              [[maybe_unused]] const std::int8_t* levels) {
@@ -111,8 +112,8 @@ HWY_INLINE VInt16 load_codes(const std::byte* codes, std::size_t line, bool uppe
   }
 }
 
-// Adds to `acc`, the products of MT tokens with the rows of vector v, what the minimums of 256 k contribute: minimums times sums of
-// activations. `sums` points to these sums of the first token (RoundedSums); those of the next token are `stride` further.
+// Adds to the sums of MT tokens in `acc`, for the rows of vector v, what the minimums of 256 k contribute: minimums times sums of
+// activations. `sums` points to the rounded sums of the first token; those of the next token are `stride` elements further.
 template <class F, std::size_t MT>
 HWY_INLINE void add_minimums(VFloat (&acc)[MT][row_vectors], const std::byte* record, std::size_t v, const RoundedSums* sums,
                              std::size_t stride) {
@@ -137,7 +138,7 @@ HWY_INLINE void add_minimums(VFloat (&acc)[MT][row_vectors], const std::byte* re
   }
 }
 
-// Converts the activations of MT tokens from m0 on, and of the block of 32 k at k0, to integers of 16 bits.
+// Converts the activations of MT tokens from m0 on, in the block of 32 k at k0, to integers of 16 bits.
 template <std::size_t MT>
 HWY_INLINE void widen_activations(std::int16_t (&x)[MT][code_block], const ActivationQ8& from, std::size_t m0, std::size_t k0) {
   for (std::size_t m = 0; m < MT; ++m) {

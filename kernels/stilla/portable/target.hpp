@@ -10,8 +10,8 @@
 #include <stilla/scalar/target.hpp>
 
 // STILLA_HAS_PORTABLE is 1 where this translation unit compiles the portable kernels. With STILLA_SINGLE_TARGET, the compiler flags
-// must guarantee the instruction sets of these kernels. On Arm it is 0 if the compiler does not define __ARM_NEON, which Microsoft's
-// does not: there Highway 1.0.3 finds no NEON for these kernels.
+// must guarantee the instruction sets of these kernels. On Arm it is 0 with compilers that do not define __ARM_NEON, such as
+// Microsoft's: there Highway 1.0.3 finds no NEON for these kernels.
 #if !STILLA_HIGHWAY
 #define STILLA_HAS_PORTABLE 0
 #elif STILLA_ARCH_ARM && defined(__ARM_NEON)
@@ -30,10 +30,10 @@ struct Portable {
   using Fallback = Scalar;
   static constexpr TargetId id{"portable"};
   static constexpr bool is_compiled = STILLA_HAS_PORTABLE;
-  static constexpr bool is_guaranteed = STILLA_HAS_PORTABLE;  // this macro looks at the compiler flags where there is a choice
+  static constexpr bool is_guaranteed = STILLA_HAS_PORTABLE;  // only STILLA_SINGLE_TARGET uses this; the macro then depends on the flags
   static bool available(const CpuInfo& cpu) {
 #if STILLA_ARCH_X86
-    constexpr unsigned fma = 12, f16c = 29, avx2 = 5, bmi = 3, bmi2 = 8;  // leaf 1 ecx; leaf 7 ebx
+    constexpr unsigned fma = 12, f16c = 29, avx2 = 5, bmi = 3, bmi2 = 8;  // bits of cpuid: leaf 1 ecx; leaf 7 ebx
     return cpu.saves_ymm() && CpuInfo::bit(cpu.leaf1.ecx, fma) && CpuInfo::bit(cpu.leaf1.ecx, f16c) && CpuInfo::bit(cpu.leaf7.ebx, avx2) &&
            CpuInfo::bit(cpu.leaf7.ebx, bmi) && CpuInfo::bit(cpu.leaf7.ebx, bmi2);
 #else

@@ -83,7 +83,7 @@ HWY_INLINE Lanes16 first_lanes(const Lanes16& x, std::size_t count) {
   return load16(padded, count);
 }
 
-// The sum of 16 lanes in the order of fold_lanes (math.hpp).
+// Returns the sum of 16 lanes, added in the order of fold_lanes (math.hpp).
 HWY_INLINE float fold16(const Lanes16& x) {
   alignas(64) float lanes[sum_lanes];
   for (std::size_t j = 0; j < row_vectors; ++j) hn::Store(x.v[j], DFloat(), lanes + j * float_lanes);

@@ -56,7 +56,7 @@ inline void key_bias_coefficients(float* coefficients, const KeyBiasArgs& a, std
   for (std::size_t k = 0; k < slow_terms; ++k) coefficients[k % 2 * a.half_terms + a.fast + k / 2] = slow[k];
 }
 
-// What the key bias adds to the score of position j of the chunk.
+// Returns what the key bias adds to the score of position j of the chunk.
 inline float key_bias_score(const float* coefficients, const KeyBiasArgs& a, std::size_t j) {
   if (a.half_terms == 0) return 0.0f;
   constexpr std::size_t half = kv_chunk / 2;

@@ -37,7 +37,7 @@ struct PackPanel<Scalar, F> {
   }
 
  private:
-  // Packs one block of the file: that of row r of the panel, whose first weight has the number k0.
+  // Packs one block of row r of the panel: the block of the file whose first weight has the number k0.
   static void put_block(std::byte* panel, std::size_t r, const std::byte* row, std::size_t k0) {
     using Layout = PanelLayout<F>;
     const std::byte* block = block_of<F>(row, k0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Activations as AMX's tiles read them: scale * value in bf16. The product is exact, because a value has 8 bits and a scale is a
+// Stores activations as AMX's tiles read them: scale * value in bf16. The product is exact, because a value has 8 bits and a scale is a
 // power of two.
 //
 //     values  bf16  [K / 32][stride][32]   a block of all tokens, then the next block: a tile is one run of memory. Each 16 values are
@@ -29,13 +29,13 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace amx {
 
-// From so many tokens on, tiles are used. With fewer tokens the kernels without tiles are faster: compared with tiles, they were 30 %
-// faster with 16 tokens, as fast with 32, and 25 % slower with 64 (Granite Rapids).
+// Tiles are used for this many tokens or more. With fewer tokens the kernels without tiles are faster: compared with tiles, they were
+// 30 % faster with 16 tokens, as fast with 32, and 25 % slower with 64 (Granite Rapids).
 inline constexpr std::size_t fewest_tokens_for_tiles = 32;
 
-// The place of value k among 16 neighbouring values. In this order, the numbers k and k + 2, whose products a tile product adds up at a
-// time, are neighbours. Weights are packed with four neighbouring k in a word (layout/pack.hpp); a shift of the word makes pairs of k and
-// k + 2 of them.
+// Returns the place of value k among 16 neighbouring values. A tile product adds up the products of two neighbouring numbers at a time,
+// and in this order they are the numbers k and k + 2. Weights are packed with four neighbouring k in a word (layout/pack.hpp). A shift
+// of the word makes such pairs of them.
 constexpr std::size_t tile_position(std::size_t k) { return k % 2 * 8 + k / 4 * 2 + k / 2 % 2; }
 
 // Pointers to the four arrays of activations as tiles read them, in the memory of an ArrangedActivations. They begin at that object's
@@ -57,9 +57,9 @@ struct TileActivations {
     rounded_sums = reinterpret_cast<std::uint16_t*>(arranged.data + places.rounded_sums) + at(arranged.first, 0);
   }
 
-  // Where the values of token m and its block number `block` begin, counted in values from `values` or `low`.
+  // Returns where the values of block `block` of token m begin, counted in values from `values` or `low`.
   std::size_t at(std::size_t m, std::size_t block) const { return (block * stride + m) * activation_block; }
-  // Where the rounded sums of token m for k to k + 255 begin, counted in numbers from `rounded_sums`.
+  // Returns where the rounded sums of token m for k to k + 255 begin, counted in numbers from `rounded_sums`.
   std::size_t sums_at(std::size_t m, std::size_t k) const {
     return at(m, k / (2 * sums_block)) + k / sums_block % 2 * 2 * RoundedSums::blocks;
   }

@@ -20,7 +20,7 @@ struct Amx {
   static constexpr bool is_compiled = STILLA_ARCH_X86;
   static constexpr bool is_guaranteed = false;  // flags cannot guarantee it, because the process has to ask the system
   static bool available(const CpuInfo& cpu) {
-    constexpr unsigned amx_bf16 = 22, amx_tile = 24;  // leaf 7 edx
+    constexpr unsigned amx_bf16 = 22, amx_tile = 24;  // bits of cpuid: leaf 7 edx
     return Avx512Vnni::available(cpu) && CpuInfo::bit(cpu.leaf7.edx, amx_tile) && CpuInfo::bit(cpu.leaf7.edx, amx_bf16) &&
            cpu.tiles_granted;
   }

@@ -2,17 +2,16 @@
 //
 // Matmul of quantised weights for many tokens on AMX (contract/matmul.hpp), written against the vocabulary of tiles.hpp.
 //
-// The contract's float step, acc = fma(scale_w * scale_x, float(dot), acc) every 32 weights, would limit the speed: with int8
-// tiles it takes two or three vector operations for 16 results (generic/panel_sweep-inl.hpp), 16 to 24 cycles, and the tile
-// product takes 16. So tiles multiply bf16. An integer of 8 bits is exact in bf16, also times a token's scale, which is a power
-// of two. All sums of a group are exact in float, whatever their order (below 2^24 units). So the float step can be written in
-// another way:
+// The contract's float step, acc = fma(scale_w * scale_x, float(dot), acc) every 32 weights, would limit the speed. With int8 tiles it
+// takes two or three vector operations for 16 results (generic/panel_sweep-inl.hpp). These are 16 to 24 cycles for a tile, whose
+// product takes 16. So tiles multiply bf16. An integer of 8 bits is exact in bf16, also times a token's scale, which is a power of two.
+// All sums of a group are exact in float, whatever their order (below 2^24 units). So the float step can be written in another way:
 //
 //     acc  =  fma(scale_w * scale_x, dot, acc)  =  fma(scale_w, scale_x * dot, acc)         both products are exact
 //
-// This leaves one vector operation for 16 results, 8 cycles. A group of 32 fills a bf16 tile and would fill only half of an int8
-// tile, so bf16 needs no more tile products. Activations of 16 bits are two planes: scale_x * dot = high + low, rounded once, as
-// the conversion would round it.
+// This leaves one vector operation for 16 results, 8 cycles for a tile. A group of 32 fills a bf16 tile and would fill only half of an
+// int8 tile, so bf16 needs no more tile products than int8. Activations of 16 bits are two planes: scale_x * dot = high + low, rounded
+// once, as the conversion would round it.
 //
 //     C[token][row]  =  A[token][k]  *  B[k / 2][row * 2 + k % 2]        one tdpbf16ps, 15 x 16 floats, from zero
 //
@@ -34,8 +33,8 @@
 // of two products: the activations' rounded sums, in two parts of 8 bits, times the sub-minimums. All its sums are integers below
 // 2^24 times a power of two, so they are exact too. (A multiply-add for each group and sum instead took 10 % longer.)
 //
-// Measured on one Granite Rapids server, where GCC 12 and clang 19 took the same time. The figures are cycles for 16 results of
-// 32 weights, at the speed of the clock while vpdpbusd runs, whose peak is 4 cycles:
+// Measured on one Granite Rapids server, where GCC 12 and clang 19 took the same time. The figures are cycles for 16 results of 32
+// weights, at the clock that the CPU has while vpdpbusd runs. With vpdpbusd the least possible is 4 cycles:
 //
 //     each alone, which do not quite overlap: products 1.2, their stores 1.1, tile loads 0.9
 //     products, stores and loads together               1.8
@@ -70,7 +69,7 @@ namespace stilla { inline namespace STILLA_ABI { namespace amx {
 using avx512vnni::Float;
 using avx512vnni::Int;
 
-// The most tokens of a tile. With 14 instead of 15 a matmul took 1 to 3 % longer.
+// The largest number of tokens in a tile. With 14 instead of 15 a matmul took 1 to 3 % longer.
 inline constexpr std::size_t max_tokens = 15;
 // The tokens are shared equally among tiles of at most max_tokens. Where there are at least fewest_tokens_for_tiles tokens, every tile
 // then has at least this many.
@@ -205,9 +204,10 @@ STILLA_NOINLINE void unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std:
   }
 }
 
-// Where each round of four products finds its operands. The rounds go over some tiles of tokens and a chunk of k: slice by slice (slice_k
-// k), and in each slice over all tiles. Every instruction beside the tile instructions costs time, so these are pointers that mostly take
-// one step. With sub-minimums a tile ends its slice with one more round, which multiplies the activations' rounded sums.
+// Tells where each round of four products finds its operands. The rounds go over some tiles of tokens and a chunk of k: slice by slice
+// (slice_k k), and in each slice over all tiles. Every instruction beside the tile instructions costs time. So this class keeps
+// pointers, and from one round to the next it mostly adds a constant to them. With sub-minimums a tile ends its slice with one more
+// round, which multiplies the activations' rounded sums.
 template <class F, std::size_t Planes>
 class Rounds {
  public:
@@ -223,14 +223,14 @@ class Rounds {
   }
 
   const std::uint16_t* x() const { return x_; }
-  // A round multiplies two tiles of activations. The address of the second one: that of the next group or, with two planes, of the low
-  // plane.
+  // A round multiplies two tiles of activations. Returns the address of the second one: the tile of the next group or, with two planes,
+  // of the low plane.
   const std::uint16_t* second_x() const {
     return x_ + (Planes == 2 ? tiles_.low - tiles_.values : F::group_weights == activation_block ? std::ptrdiff_t(block_) : 16);
   }
   const std::uint16_t* w() const { return w_; }
-  // Moves the pointers to the operands of the next round. After the last round there is none, so it goes back to an earlier one,
-  // because the operands are loaded ahead and must exist.
+  // Moves the pointers to the operands of the next round. Operands are loaded one round ahead, so they must exist even after the last
+  // round: the pointers then go back to an earlier round.
   void next() {
     if (--left_ == 0) return next_tile();
     if constexpr (has_sub_minimums<F>) {
@@ -278,7 +278,7 @@ struct alignas(64) Products {
   float values[4][16][panel_rows];  // of C0 .. C3
 };
 
-// Stores the product that tile register c holds to memory. It belongs to the round before the current one.
+// Stores the product that tile register c holds to memory. The product belongs to the round before the current one.
 template <class Tiles, Tile c>
 STILLA_INLINE void store(Products& products) {
   Tiles::template store<c, (c - tile_c0) * int{sizeof(Products) / 4}>(&products, 64);
@@ -392,8 +392,8 @@ STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const Ti
   using R = Rounds<F, Planes>;
   constexpr std::size_t groups = R::round_k / F::group_weights, group_scales = panels * panel_rows;
   static_assert(!F::has_minimum || F::group_weights == activation_block);
-  // Where the tile registers are stored. A tile may have fewer than 15 tokens, but the numbers of 15 tokens are always added to sums.
-  // Those that no product was stored to are zeros, and the sums that they are added to are not read.
+  // `products` is where the tile registers are stored. A tile may have fewer than 15 tokens, but the numbers of 15 tokens are always
+  // added to sums. The numbers of the missing tokens are zeros, and the sums that they are added to are not read.
   Products products = {};
   R next(w, x, m_begin, m_end, tokens, k_begin, k_end);
   const std::uint16_t *first_w = next.w(), *first_second_x = next.second_x();
@@ -453,8 +453,8 @@ STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const Ti
   }
 }
 
-// Multiplies some tokens by two panels over one chunk of k, by sweep_tokens(). Before the first chunk the sums are 0; later it reads the
-// sums of the chunks before from y. It writes the sums that include this chunk to y.
+// Multiplies some tokens by two panels over one chunk of k, by sweep_tokens(). For the first chunk the sums begin at 0; for later
+// chunks this function reads the sums of the chunks before from y. It writes the sums that include this chunk to y.
 template <class F, class Tiles, std::size_t Planes>
 STILLA_NOINLINE void sweep_chunk(const Unpacked<F>& w, const MatmulArgs<F>& a, std::size_t p0, std::size_t m_begin, std::size_t m_end,
                                  std::size_t tokens, std::size_t k_begin, std::size_t k_end) {
@@ -525,8 +525,8 @@ STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t p0, std::si
 }
 
 // Multiplies the panels `first` to `last` - 1 by all tokens, on tiles where possible. avx512vnni's kernels do the rest: matmuls of few
-// tokens, or whose K is no multiple of 64; two panels whose scales would not be exact; and a panel that is left over alone or has fewer
-// than 16 rows.
+// tokens, or whose K is no multiple of 64; pairs of panels that would be unpacked at once, if the scales of one of them would not be
+// exact; and a panel that is left over alone or has fewer than 16 rows.
 template <class F, class Tiles>
 STILLA_NOINLINE void matmul_panels(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
   const std::size_t full = a.N / panel_rows < last ? a.N / panel_rows : last;

@@ -61,7 +61,7 @@ struct NarrowSums {
   static STILLA_INLINE Int widened(Int sums) { return _mm256_madd_epi16(sums, _mm256_set1_epi16(1)); }
 };
 
-// A dot product of codes, as dot_codes() computes it, with the same four activations in every lane: those at `x`.
+// Returns what dot_codes() returns if every lane has the same four activations: those at `x`.
 template <class F>
 STILLA_INLINE Int dot_codes_at(Int acc, Int codes, Quads&, const std::int8_t* x, std::size_t) {
   return dot_codes<F>(acc, codes, broadcast4(x));

@@ -99,7 +99,7 @@ STILLA_INLINE Int set_u8(int x) { return _mm256_set1_epi8(static_cast<char>(x));
 STILLA_INLINE Int bit_and(Int a, Int b) { return _mm256_and_si256(a, b); }
 STILLA_INLINE Int bit_or(Int a, Int b) { return _mm256_or_si256(a, b); }
 STILLA_INLINE Int bit_xor(Int a, Int b) { return _mm256_xor_si256(a, b); }
-// These two functions shift bits within 16-bit lanes, as a step of shifts within bytes. The caller masks the bits that came from the
+// These two functions shift bits within 16-bit lanes. To shift within bytes, the caller also masks the bits that came from the
 // neighbouring byte.
 template <int count>
 STILLA_INLINE Int shift_right(Int x) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attention for the target avx512vnni: generic/attention_chunk-inl.hpp on 512-bit registers. With integer elements, the rounded
-// weights, integers n of 16 bits, are two planes of signed bytes, as the activations of matmul are: n = 256 * high + low, with one
-// vpdpbusd for each plane. The rounded queries have 8 bits, which are their low bytes.
+// Attention for the target avx512vnni: generic/attention_chunk-inl.hpp on 512-bit registers. With integer elements, the rounded weights
+// are integers n of 16 bits. They are two planes of signed bytes, as the activations of matmul are: n = 256 * high + low, and each
+// plane takes one vpdpbusd. The rounded queries have 8 bits, so only their low plane is multiplied.
 #pragma once
 
 #include <bit>
@@ -25,10 +25,10 @@
 STILLA_TARGET_BEGIN(STILLA_SETS_AVX512VNNI)
 namespace stilla { inline namespace STILLA_ABI { namespace avx512vnni::attention_kernels {
 
-// How many queries share a load of keys or values. Of the 32 registers, 16 hold sums; with the values of integer caches, 28 do. Measured
-// with attention_bench, 4096 positions: with at most 6 queries at once, generating text took 9 % to 18 % longer for the 7B model, which
-// has 7 queries for a KV head. Prefill, where the 7B has 14 queries and the 14B has 15, took 3 % to 15 % longer. With at most 12 or 14
-// queries at once it was not faster.
+// How many queries share a load of keys or values. Of the 32 registers, 16 hold sums; with the values of integer caches, 28 do.
+// Measured with attention_bench, 4096 positions: with at most 6 queries at once, generating text took 9 % to 18 % longer for the 7B
+// model, which has 7 queries for a KV head. Prefill, where the 7B has 14 queries and the 14B has 15, took 3 % to 15 % longer. At most
+// 12 or 14 queries at once were not faster than 8.
 inline constexpr std::size_t max_queries = 8;
 inline constexpr std::size_t max_key_queries = 8;
 inline constexpr std::size_t max_value_queries = 7;

@@ -27,7 +27,7 @@ inline STILLA_NOINLINE void silu_mul(float* out, const float* gate, const float*
     const std::size_t count = n - i < lanes ? n - i : lanes;
     const Float x = load16(gate + i, count);
     const Float minus_x = negated(x);
-    const Float e = exponential(_mm512_min_ps(highest, minus_x));  // NaN if minus_x, the second operand, is NaN
+    const Float e = exponential(_mm512_min_ps(highest, minus_x));  // the minimum is NaN if minus_x, the second operand, is NaN
     store16(mul(_mm512_div_ps(x, add(one, e)), load16(up + i, count)), out + i, count);
   }
 }

@@ -127,7 +127,7 @@ struct NarrowSums {
   static constexpr std::size_t quads = 1;
 };
 
-// A dot product of codes, as dot_codes() computes it, with the same four activations in every lane: those at `x`.
+// Returns what dot_codes() returns if every lane has the same four activations: those at `x`.
 template <class F>
 STILLA_INLINE Int dot_codes_at(Int acc, Int codes_u8x64, Quads&, const std::int8_t* x, std::size_t) {
 #if defined(__GNUC__) && !defined(__clang__)
@@ -150,7 +150,7 @@ STILLA_INLINE Int set_u8(int x) { return _mm512_set1_epi8(static_cast<char>(x));
 STILLA_INLINE Int bit_and(Int a, Int b) { return _mm512_and_si512(a, b); }
 STILLA_INLINE Int bit_or(Int a, Int b) { return _mm512_or_si512(a, b); }
 STILLA_INLINE Int bit_xor(Int a, Int b) { return _mm512_xor_si512(a, b); }
-// These two functions shift bits within 16-bit lanes, as a step of shifts within bytes. The caller masks the bits that came from the
+// These two functions shift bits within 16-bit lanes. To shift within bytes, the caller also masks the bits that came from the
 // neighbouring byte.
 template <int count>
 STILLA_INLINE Int shift_right(Int x) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Attention over caches of integer elements for the target avxvnni: generic/attention_chunk-inl.hpp on the vectors of
-// portable/attention-inl.hpp, with integer products of its own. The rounded weights, integers n of 16 bits, are two planes of signed
-// bytes, as the activations of matmul are: n = 256 * high + low, with one vpdpbusd for each plane. The rounded queries have 8 bits,
-// which are their low bytes. The sums are exact: 256 positions of 255 * 127 * 256 and 255 * 128 stay below 2^31.
+// portable/attention-inl.hpp, with integer products of its own. The rounded weights are integers n of 16 bits. They are two planes of
+// signed bytes, as the activations of matmul are: n = 256 * high + low, and each plane takes one vpdpbusd. The rounded queries have 8
+// bits, so only their low plane is multiplied. The sums are exact: 256 positions of 255 * 127 * 256 and 255 * 128 stay below 2^31.
 //
 // For float elements, the fallback's kernel is used. It reached 86 % of the multiply-add peak (attention_bench,
 // Attention/avx2/f16/1.5B/prefill/C4096/T1).

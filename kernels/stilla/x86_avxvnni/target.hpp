@@ -20,7 +20,7 @@ struct AvxVnni {
   static constexpr bool is_compiled = STILLA_ARCH_X86;
   static constexpr bool is_guaranteed = Avx2::is_guaranteed && STILLA_HAS_SET(__AVXVNNI__);
   static bool available(const CpuInfo& cpu) {
-    constexpr unsigned avx_vnni = 4;  // leaf (7, 1) eax
+    constexpr unsigned avx_vnni = 4;  // a bit of cpuid: leaf (7, 1) eax
     return Avx2::available(cpu) && CpuInfo::bit(cpu.leaf7_1.eax, avx_vnni);
   }
 };

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A program that uses the Conan package. The public header that it includes itself includes the
-// kernels of all targets.
+// A program that uses the Conan package. It includes one public header, which in turn includes the kernels of all targets.
 #include <cstdio>
 #include <vector>
 

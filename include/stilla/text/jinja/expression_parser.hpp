@@ -125,7 +125,7 @@ class ExpressionParser {
     return value;
   }
 
-  // Parses filters one after the other; `input` is the input of the first one. `is_first_bare`: the first one has no | in front.
+  // Parses filters one after the other; `input` is the input of the first one. If `is_first_bare`, the first one has no | in front.
   NodeId parse_filters(NodeId input, bool is_first_bare = false) {
     for (bool is_first = is_first_bare; !failed() && (is_first || skip(TokenKind::sign, "|")); is_first = false) {
       Node node = make(NodeKind::filter);
@@ -419,7 +419,7 @@ class ExpressionParser {
 
  protected:
   SyntaxTree tree_;
-  bool uses_varargs_ = false, uses_kwargs_ = false;  // set by the macro that is being read
+  bool uses_varargs_ = false, uses_kwargs_ = false;  // whether the macro that is being read uses these variables
 };
 
 }  // namespace jinja

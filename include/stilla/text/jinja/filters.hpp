@@ -167,7 +167,8 @@ inline Value urlencode_filter(Rendering& run, const Value& value, const Argument
   return run.text(std::move(out));
 }
 
-// Python's int() and float() read a number without white space around it, and without single underscores between digits.
+// These two functions remove what Python's int() and float() ignore in a number: white space around it, and single underscores between
+// its digits.
 inline std::string_view without_space(std::string_view text) {
   const ByteRange range = stripped(text, nullptr, true, true);
   return text.substr(range.begin, range.end - range.begin);
@@ -184,8 +185,9 @@ inline std::optional<std::string> without_underscores(std::string_view text, boo
   return out;
 }
 
-// Whether a number, which no double can hold, is too small for that. Otherwise it is too large. The power of ten of its first digit
-// that is not 0 tells which: the exponent, plus the number of digits between this digit and the decimal point.
+// `number` is a number that no double can hold, because it is too close to 0 or too far from it. Returns whether it is too close. The
+// power of ten of its first digit that is not 0 tells which: the exponent, plus the number of digits between this digit and the
+// decimal point.
 inline bool is_too_small(std::string_view number) {
   const std::size_t e = std::min(number.find_first_of("eE"), number.size());
   std::int64_t exponent = 0;

@@ -129,7 +129,8 @@ inline std::string padded(int value, std::size_t digits, char fill) {
   return text;
 }
 
-// The text of one conversion of strftime(): for "%-d", the letter is 'd' and the flag '-'. Empty if it is not supported.
+// Returns the text that one conversion of strftime() writes. For "%-d", `letter` is 'd' and `flag` is '-'. The text is empty if the
+// conversion is not supported.
 inline std::string time_part(const LocalTime& time, char letter, char flag) {
   const auto number = [&](int value, std::size_t digits, char fill) { return padded(value, digits, flag != 0 ? flag : fill); };
   const std::string_view day = day_names[static_cast<std::size_t>(week_day(time))];
@@ -205,7 +206,7 @@ inline std::string time_text(Rendering& run, const LocalTime& time, std::string_
   return out;
 }
 
-// Whether Jinja has a function or an object with this name, which Stilla does not know.
+// Whether this is the name of a function or object of Jinja that Stilla does not know.
 inline bool is_unknown_function(std::string_view name) {
   constexpr std::string_view names[] = {"cycler", "joiner", "lipsum", "self"};
   return std::find(std::begin(names), std::end(names), name) != std::end(names);

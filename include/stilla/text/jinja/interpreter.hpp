@@ -422,7 +422,7 @@ class Interpreter {
   }
 
   Value call_macro(const Macro& macro, const Arguments& given, const Value& caller) {
-    const Level level(*this);  // evaluating the callee was as deep, so there is room for it
+    const Level level(*this);  // does not fail: evaluating the callee has reached this level before
     Captured captured(*this);
     const InScope scope(*this, macro.scope);
     if (!caller.is_undefined()) set("caller", caller);

@@ -222,7 +222,7 @@ class Lexer {
   static bool is_digit_char(char c) { return c >= '0' && c <= '9'; }
   static bool is_name_char(char c) { return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-  // Where a run of digits that begins at `at` ends. It may have single underscores between digits.
+  // Returns where the digits that begin at `at` end. There may be single underscores between them.
   std::size_t digits_end(std::size_t at) const {
     const auto is_digit_at = [&](std::size_t i) { return i < source_.size() && is_digit_char(source_[i]); };
     while (is_digit_at(at) || (at < source_.size() && source_[at] == '_' && is_digit_at(at + 1))) ++at;
@@ -298,7 +298,7 @@ class Lexer {
     }
     if (letter == 'N') return fail("the escape \\N is not supported"), text.size();
     if (size == 0) {  // this is no escape: both characters stay
-      // Jinja writes a character outside ASCII as an escape first, of which only the backslash is left out then.
+      // Jinja replaces a character outside ASCII by an escape before it reads escapes. So "\é" becomes "\\xe9", which is the text \xe9.
       if (static_cast<unsigned char>(letter) >= 0x80) return fail("a \\ before a character outside ASCII is not supported"), text.size();
       out.append(text.substr(0, 2));
       return 2;

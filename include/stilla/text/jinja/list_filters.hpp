@@ -28,8 +28,8 @@ inline Operation find_filter(std::string_view name);
 
 namespace detail {
 
-// The attribute "a.b.0" of a value, for filters that take such a path: names and numbers, one after the other. If a part of the
-// path is undefined, it becomes `fallback`.
+// Returns the attribute of a value that a path such as "a.b.0" leads to, for filters that take such a path. The path consists of names
+// and numbers. If the value that a part of the path leads to is undefined, `fallback` takes its place.
 inline Value path_of(Rendering& run, Value value, const Value& path, const Value& fallback = {}) {
   if (integer_of(path)) {
     value = item_of(run, value, path, nullptr);

@@ -111,7 +111,7 @@ Value remove_affix_method(Rendering& run, const Value& self, const Arguments& ar
 // The characters [start, end) of a text that Python's find(), rfind(), index(), rindex() and count() search.
 struct SearchRange {
   ByteRange bytes;
-  std::size_t start = 0;  // number of characters before it
+  std::size_t start = 0;  // number of characters before the range
   bool is_empty = false;  // start is behind the end, or behind the end of the text
 };
 inline SearchRange search_range(const Parameters& parameters, std::string_view text) {
@@ -246,7 +246,7 @@ inline MarkedText justified(Rendering& run, const MarkedText& text, std::size_t 
   const std::size_t size = char_count(text.bytes());
   if (width <= size || !run.room(text.size() + width)) return text;
   const std::size_t padding = width - size;
-  // If the padding is odd, Python's center() puts the additional character on the left if the width is odd too.
+  // If the padding is odd, Python's center() puts the additional character on the left if the width is odd too, else on the right.
   const std::size_t before = side == Side::left ? 0 : side == Side::right ? padding : padding / 2 + (padding & width & 1);
   MarkedText out;
   append_fill(run, out, before, fill);

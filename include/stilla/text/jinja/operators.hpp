@@ -26,8 +26,8 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
-// If values of this type have a method called `name`, the result is this name as the table of methods holds it, which stays
-// valid. Otherwise it is empty. The function is defined with the methods (methods.hpp), which need this header. It is a template,
+// If values of the type of `self` have a method called `name`, returns this name from the table of methods, as a view that stays valid.
+// Otherwise the result is empty. The function is defined with the methods (methods.hpp), which need this header. It is a template,
 // because an inline function would have to be defined wherever this header is included.
 template <class = void>
 std::string_view method_name(const Value& self, std::string_view name);
@@ -164,8 +164,8 @@ inline bool contains(Rendering& run, const Value& container, const Value& item) 
   return false;
 }
 
-// The place in a sequence of `size` items of a Python index, which is counted from the end if it is negative. Nothing if there is
-// no such place.
+// Returns the place that a Python index means in a sequence of `size` items. A negative index counts from the end. Returns nothing if
+// there is no such place.
 inline std::optional<std::size_t> place_of(std::int64_t index, std::int64_t size) {
   if (index < 0) index += size;
   if (index < 0 || index >= size) return std::nullopt;
@@ -199,8 +199,8 @@ inline Value loop_attribute(Rendering& run, const Loop& loop, std::string_view n
   return run.fail("loop.", printable(name), " is not supported");
 }
 
-// The result of value[key], as of Jinja's environment.getitem(): an item, otherwise an attribute with this name, otherwise
-// undefined.
+// Returns value[key] as Jinja's environment.getitem() does: an item, otherwise an attribute with this name, otherwise undefined. An
+// undefined result keeps `name`, by which an error message can name it.
 inline Value item_of(Rendering& run, const Value& value, const Value& key, const std::string* name) {
   if (!run.step()) return {};
   if (value.is_undefined()) return undefined_error(run, value);
@@ -230,14 +230,14 @@ inline Value item_of(Rendering& run, const Value& value, const Value& key, const
   return method.empty() ? Value(Undefined{name}) : run.method(value, method);
 }
 
-// The result of value.name, as of Jinja's environment.getattr(): an attribute with this name, otherwise an item.
+// Returns value.name as Jinja's environment.getattr() does: an attribute with this name, otherwise an item.
 inline Value attribute_of(Rendering& run, const Value& value, const Value& name_value, const std::string& name) {
   if (value.is_undefined()) return undefined_error(run, value);
   if (const std::string_view method = method_name(value, name); !method.empty()) return run.method(value, method);
   return item_of(run, value, name_value, &name);
 }
 
-// The result of value[start:stop:step]. `parts` are start, stop and step; one that is missing is undefined or None.
+// Returns value[start:stop:step]. `parts` are start, stop and step; one that is missing is None.
 inline Value slice_of(Rendering& run, const Value& value, const Value (&parts)[3]) {
   if (value.is_undefined()) return undefined_error(run, value);
   const List* list = value.list();

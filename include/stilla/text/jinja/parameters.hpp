@@ -30,8 +30,8 @@ class Parameters {
  public:
   static constexpr std::size_t most = 5;
 
-  // `what` is how messages call the function, for example "filter 'indent'", and `names` are its parameters. If there are not enough
-  // arguments, or too many, the rendering fails.
+  // `what` is how messages call the function, for example "filter 'indent'", and `names` are its parameters. The first `required`
+  // parameters must get an argument. If there are not enough arguments, or too many, the rendering fails.
   Parameters(Rendering& run, std::string_view what, const Arguments& arguments, std::initializer_list<std::string_view> names,
              std::size_t required = 0)
       : run_(run), what_(what) {

@@ -248,7 +248,7 @@ class Parser : private ExpressionParser {
     return add(std::move(node));
   }
 
-  // Parses the target of an assignment or loop: a name, several names in a tuple, or, where it is allowed, an attribute of a
+  // Parses the target of an assignment or loop: a name, several names in a tuple, or, if `takes_attribute`, an attribute of a
   // namespace.
   NodeId parse_target(bool takes_attribute) {
     const Nesting nesting(*this);

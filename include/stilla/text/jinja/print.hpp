@@ -185,7 +185,7 @@ inline MarkedText str(Rendering& run, const Value& value) {
 }
 
 struct JsonStyle {
-  std::optional<MarkedText> indent;  // of one level; nothing: everything is on one line
+  std::optional<MarkedText> indent;  // the indent of one level; if there is none, everything is on one line
   MarkedText item_separator, key_separator;
   bool is_ascii = false;
   bool sorts_keys = false;

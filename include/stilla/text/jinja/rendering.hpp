@@ -33,7 +33,7 @@ struct Limits {
   std::size_t memory = std::size_t{256} << 20;  // of all values that exist at one time
   std::size_t text = std::size_t{64} << 20;     // of one text, and of the output
   std::size_t depth = 160;                      // of expressions and statements inside each other
-  std::size_t levels = 400;                     // of these and macros that run inside each other; Windows has 1 MB of stack
+  std::size_t levels = 400;                     // of expressions, statements and macros that run; Windows has 1 MB of stack
   std::size_t items = 1'000'000;                // of one list
 };
 

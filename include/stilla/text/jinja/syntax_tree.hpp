@@ -33,7 +33,7 @@ enum class NodeKind : std::uint8_t {  // the comment beside each kind lists the 
   tuple,           // items
   dict,            // key, value, key, value, ...
   call,            // callee, arguments
-  filter,          // input, arguments; without input: the text that a filter block captured
+  filter,          // input, arguments; no_node as input: the input is the text that a filter block captured
   test,            // input, arguments
   negative,        // value
   positive,        // value

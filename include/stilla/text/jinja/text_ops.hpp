@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Python's operations on a str, for bytes: counting characters, white space, splitting, replacing, changing case. Characters are
-// code points; a byte that is no UTF-8 is a character by itself. Ranges are ranges of bytes, so that the marks are kept
-// (marked_text.hpp).
+// code points; a byte that is no UTF-8 is a character by itself. Parts of a text are ranges of bytes, so that the origin of each byte can
+// be kept (marked_text.hpp).
 #pragma once
 
 #include <algorithm>
@@ -54,8 +54,8 @@ inline std::size_t previous_char(std::string_view text, std::size_t end) {
   return end - 1;
 }
 
-// The range of the text that is left without the characters of `chars` at its beginning (if `left`) and end (if `right`). If `chars`
-// is null, white space is removed there.
+// Returns the range that is left when the characters of `chars` are removed from the beginning of the text (if `left`) and from its end
+// (if `right`). If `chars` is null, white space is removed.
 inline ByteRange stripped(std::string_view text, const std::string_view* chars, bool left, bool right) {
   const auto goes = [&](std::size_t at) {
     const Utf8Char c = decode_utf8(text, at);

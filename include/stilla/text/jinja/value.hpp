@@ -166,7 +166,7 @@ struct Arguments {
   std::vector<std::pair<std::string_view, Value>> named;
 };
 
-// text_value(), list_value() and dict_value() make values outside of any rendering, for the caller of one.
+// text_value(), list_value() and dict_value() make values outside of any rendering, for code that will start one.
 inline Value text_value(std::string_view bytes, Origin origin = from_template) {
   return std::make_shared<const Text>(Text{MarkedText(bytes, origin)});
 }
