@@ -96,8 +96,8 @@ inline MacLoops mac_loops(std::string_view target) {
   return own.int8.run != nullptr ? own : best;
 }
 
-// Returns how many multiply-adds `threads` threads do in a second by running `loop`, or 0 if there is no such loop for the target's
-// instruction. `parallel` is the pool of these threads.
+// Returns how many multiply-adds `threads` threads do in a second by running `loop`. If loop.run is null, no loop is known for the
+// target, and the result is 0. `parallel` is the pool of these threads.
 inline double macs_per_second(const MacLoop& loop, stilla::Parallel parallel, std::size_t threads) {
   if (loop.run == nullptr) return 0.0;
   constexpr std::size_t rounds = 50000;

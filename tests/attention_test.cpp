@@ -523,8 +523,9 @@ void expect_close_to_the_codes() {
 TEST(AttentionInt8, ScalarIsCloseToTheCodes) { expect_close_to_the_codes<KvInt8>(); }
 TEST(AttentionInt5, ScalarIsCloseToTheCodes) { expect_close_to_the_codes<KvInt5>(); }
 
-// At the far end of a long context, keys are stored that consist of nothing but the key bias, so the cache holds zeros. The
-// results show whether attention rotates the bias by the right angles.
+// An int8 cache stores keys without the key bias, and attention adds the bias's part to the scores. Here keys are stored that are equal
+// to the key bias, at the far end of a long context. The cache therefore holds zeros for them, and their scores come from the bias
+// alone. So the results show whether attention rotates the bias by the right angles.
 TEST(AttentionInt8, TheBiasIsExactAtTheFarEnd) {
   constexpr std::size_t stored = 131072;
   const Shape s{2, 1, 64};

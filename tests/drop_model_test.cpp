@@ -120,8 +120,9 @@ class Drop {
            text.find("\\boxed{" + problems()[problem].answer + "}", thought) != std::string::npos;
   }
 
-  // Returns the texts that greedy decoding writes for the first `count` problems, with their end tokens. `drafts` holds texts
-  // that are probably right, one for each problem, or is empty.
+  // Returns the texts that the model writes for the first `count` problems of problems(), with greedy decoding. Each text includes its
+  // end token. `drafts` is empty, or it holds a guess of the text for each problem. A guess saves time where the model writes the same
+  // tokens, and it never changes the result.
   std::vector<Ids> write(std::size_t count, const SessionOptions& options, const std::vector<Ids>& drafts, Parallel parallel = {}) const {
     std::vector<Ids> out;
     Result<Session> session = Session::create(*model_, options, parallel);

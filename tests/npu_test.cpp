@@ -135,7 +135,8 @@ TEST(NpuCheck, PartsAndBytesOfR1) {
     EXPECT_NEAR(static_cast<double>(awq.weight_bytes), static_cast<double>(model.layers * layer_weights(model)) * (0.5 + 2.5 / 128), 1000);
     EXPECT_EQ(awq.parts.size(), 1u) << "no limit is known";
     EXPECT_EQ(verdict_of(*report, "AMD XDNA2", "bfp16ebs8").weight_bytes, model.layers * layer_weights(model) / 8 * 9);
-    // With weights in bf16, only the first and smallest of the three R1 distills fits in the memory; the 14B model would have 26 GB.
+    // The machine of this check has 16 GB of memory, of which 4 GB are reserved for the system and other programs. With weights in
+    // bf16, only the first and smallest of the three R1 distills fits in the rest. The weights of the 14B's layers would take 26 GB.
     EXPECT_EQ(verdict_of(*report, "AMD XDNA2", "bf16").fits, i == 0);
     EXPECT_EQ(verdict_of(*report, "Intel NPU4", "int8 per channel").fits, i < 2);
     EXPECT_EQ(refusal_of(*report, "Intel NPU4", "16 GB").empty(), i < 2);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of softmax: the target scalar is compared with PyTorch, and every target with scalar; some properties are tested, too.
-// Also tested are the kernels that compute the weights of logits for sampling, block by block.
+// Also tested are two kernels that sampling uses on blocks of neighbouring logits. One finds the highest logit of each block. The other
+// adds up the weights of each block's logits; the weight of a logit is e^((logit - highest of all) / temperature).
 #include <stilla/softmax.hpp>
 
 #include "test_util.hpp"

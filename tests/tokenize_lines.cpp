@@ -2,10 +2,11 @@
 //
 // tokenize_lines MODEL.gguf text|parse < strings > ids
 //
-// Encodes strings with the tokenizer of a model. Each string is read as a 32-bit length and that many bytes. Its ids are written
-// as a 32-bit count and that many 32-bit ids. All numbers are little-endian. compare_tokenizer.py and compare_sentencepiece.py
-// run this program. Each result is also decoded and compared with its string as the tokenizer normalises it, unless the
-// vocabulary lacks bytes or the result has the unknown token.
+// Encodes strings with the tokenizer of a model. The second argument says what becomes of control tokens, such as <|im_end|>, that are
+// written out in a string. With `text` they are ordinary characters, and with `parse` each of them becomes its token. Each string is read
+// as a 32-bit length and that many bytes. Its ids are written as a 32-bit count and that many 32-bit ids. All numbers are little-endian.
+// compare_tokenizer.py and compare_sentencepiece.py run this program. Each result is also decoded and compared with its string as the
+// tokenizer normalises it, unless the vocabulary lacks bytes or the result has the unknown token.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>

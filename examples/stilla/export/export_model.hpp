@@ -41,7 +41,7 @@ class ExportModel {
 
   const stilla::GgufFile& source() const { return source_.file(); }
   const SourceWeights& source_weights() const { return source_; }
-  // The model's dimensions, with the rotations that the exported weights include.
+  // The configuration of the model. Its member `rotation` says which rotations have been applied to the exported weights.
   const stilla::ModelConfig& config() const { return config_; }
   WeightFile& weights() { return weights_; }
   Matrices& matrices() { return matrices_; }

@@ -66,8 +66,8 @@ class DraftModel {
   }
 
  private:
-  // Brings the session of the small model to follow `text`, whose first skipped_ tokens the session leaves out. The session keeps
-  // the tokens that it has in common with the rest of `text`, counted from its beginning, and forgets all others. It begins again
+  // Makes the session of the small model hold the beginning of `text` without its first skipped_ tokens. The session keeps the
+  // tokens that it has in common with the rest of `text`, counted from its beginning, and forgets all others. It begins again
   // with at most the last `max_context` tokens of `text` if it has no token in common, if more than `max_behind` tokens are missing,
   // or if its context is nearly full. Returns the tokens of `text` that the session has yet to evaluate, at least one.
   std::span<const std::uint32_t> follow(std::span<const std::uint32_t> text) {

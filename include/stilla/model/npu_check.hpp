@@ -110,7 +110,7 @@ constexpr bool is_taken(const NpuForm& found, const NpuForm& taken) {
   return (found.scales == taken.scales || has_zero_in_the_middle) && found.bits == taken.bits && found.group == taken.group;
 }
 
-// Returns how many bytes a matrix of N rows and K columns takes in this form.
+// Returns how many bytes a matrix of N rows and K columns takes if its weights have the form `form`.
 constexpr std::uint64_t npu_bytes(const NpuForm& form, std::uint64_t N, std::uint64_t K) {
   if (form.scales == NpuScales::none) return N * K * form.bits / 8;
   if (form.scales == NpuScales::exponent) return N * ((K + 7) / 8) * 9;

@@ -93,8 +93,9 @@ class SentencePieceEncoder {
   bool adds_space_prefix() const { return add_space_prefix_; }
 
  private:
-  // A character that is no token is a symbol of its own: the bit `character` and its code point. A byte that is no part of a
-  // character is the bits `character` and `byte_of_no_character`, and the byte.
+  // A symbol below `character` is the id of a token. A character that is no token has a symbol too: the bit `character` is set, and the
+  // other bits are the code point. A byte that does not belong to a valid character also has a symbol: the bits `character` and
+  // `byte_of_no_character` are set, and the lowest 8 bits are the byte.
   static constexpr std::uint32_t character = std::uint32_t{1} << 31;
   static constexpr std::uint32_t byte_of_no_character = std::uint32_t{1} << 30;
   static constexpr std::size_t max_word_bytes = std::size_t{1} << 31;  // a longer word is cut, because places have 32 bits

@@ -283,10 +283,11 @@ inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a,
     ahead += ahead_bytes * a.half_terms;
   }
   // Computes the key bias's part of the scores of each query for the positions of a chunk. At first the lower half of a query's row
-  // holds even[r], and the upper half odd[r], the two fma chains of contract/attention.hpp at the distances r = 0.5, 1.5, ... from the
-  // chunk's middle. The sums even[r] + odd[r] belong in the upper half in the same order, and the differences in the lower half in
-  // reverse order. So each step takes 16 numbers at the front of a half and 16 at its back: in the lower half their differences
-  // exchange places.
+  // holds even[r], and the upper half odd[r]. These are the two fma chains of contract/attention.hpp at the distances r = 0.5, 1.5, ...
+  // from the chunk's middle. At the end the upper half must hold the sums even[r] + odd[r], in the order of r, and the lower half the
+  // differences even[r] - odd[r], in reverse order. The work is done in place. So each step reads 16 numbers at the front and 16 at the
+  // back of both halves. The sums go where odd[r] was. The differences at the front go to the back of the lower half, reversed, and
+  // those at the back go to its front, reversed.
   for (std::size_t h = 0; h < n_queries; ++h) {
     float* row = scores + h * kv_chunk;
     for (std::size_t r = 0; r < half / 2; r += 16) {

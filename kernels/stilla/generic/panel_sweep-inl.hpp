@@ -32,10 +32,14 @@ struct Unpacked {
   static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
   alignas(64) std::uint8_t operands[blocks][8][Panels][64];  // [block][four k][panel][row * 4 + k]
   alignas(64) float scales[blocks][groups_per_block<F>][Panels][panel_rows];
-  // The minimums of each row: one for each block, or for each group of 16 where those have minimums of their own. In formats with
-  // sub-minimums a row has one for each 256 k, stored as its bit pattern minus the bit pattern of 1.0f: adding this integer to the bit
-  // pattern of a power of two multiplies the two numbers. This does not work for 0, so a minimum of 0 is stored as if it were 1, and
-  // its sub-minimums as 0.
+  // The minimums of each row, in one of three forms:
+  //   - In formats without sub-minimums there is one minimum for each 32 k.
+  //   - In formats with sub-minimums for groups of 16 (has_nibble_minimums) there is one number for each group: the block's minimum
+  //     times the group's sub-minimum.
+  //   - In formats with sub-minimums for groups of 32 (has_sub_minimums) there is one minimum for each 256 k. It is stored as its bit
+  //     pattern minus the bit pattern of 1.0f. If this integer is added to the bit pattern of a power of two, the result is the bit
+  //     pattern of the minimum times this power. This does not work for a minimum of 0. So a minimum of 0 is stored as if it were 1,
+  //     and its sub-minimums are stored as 0.
   static constexpr std::size_t minimums_per_block = has_nibble_minimums<F> ? groups_per_block<F> : 1;
   alignas(64) float minimums[!F::has_minimum ? 1 : has_sub_minimums<F> ? eights : blocks * minimums_per_block][Panels][panel_rows];
   alignas(64) std::int16_t sub_minimums[eights][sum_pairs][Panels][2 * panel_rows];  // [..][row * 2 + group of the pair]
@@ -378,8 +382,9 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
         }
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
-          // scale_x is the scale of a token's block (with 8 bits its origin: 1.5 * 2^23 * scale). Without keep(), GCC would
-          // broadcast it again for every vector of rows, which took 3 % of Q4_0's time.
+          // With activations of 16 bits, scale_x is the scale of the token's block. With 8 bits it is the origin of the block, which is
+          // 1.5 * 2^23 times this scale (TokenBlocks). Without keep(), GCC would broadcast scale_x again for every vector of rows, which
+          // took 3 % of Q4_0's time.
           const Float scale_x =
               as_floats(keep(Planes == 2 ? as_bits(set(scales[m * scales_row])) : load_copies(origins + (g * MT + m) * most)));
           STILLA_UNROLL

@@ -17,8 +17,9 @@
 //     narrowing                 7.00
 //
 // A row of 8960 values consists of runs of 256. Its transform takes 13 + 2 x 3 + 2.25 + 7 = 28 packets for 64 values. In comparison,
-// the product of these 64 values with the 1536 rows of the down matrix takes 384 x 1.16 = 445 packets for each column of bytes (int4
-// per channel, matmul.hpp).
+// the down matrix has 1536 rows, so 64 values are multiplied by 64 x 1536 = 384 x 256 weights. With weights of int4 per channel, 256
+// weights take 1.16 packets for one column of activations (the table in matmul.hpp). So this product takes 384 x 1.16 = 445 packets for
+// each column.
 #pragma once
 
 #include <stddef.h>

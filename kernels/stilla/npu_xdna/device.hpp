@@ -5,7 +5,7 @@
 //
 // prepare() takes the form of numbers that suits the weights, or the form that the caller names:
 //
-//   weights                                 form     as in
+//   weights                                 form     what it corresponds to
 //   one scale a row (int8_channel, ...)     int8     8-bit weights and activations
 //   bfp16ebs8                               bfp16    AMD Quark's BFP16
 //   all others                              bf16     AMD's int4 models: AWQ weights expanded to bf16, bf16 activations

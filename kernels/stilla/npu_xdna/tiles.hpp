@@ -84,7 +84,8 @@ constexpr BlockShape block_shape(Form form) { return {form == Form::bf16 ? std::
 constexpr std::size_t unit_weights(Form form) { return form == Form::bfp16 ? 8 : 1; }
 constexpr std::size_t unit_bytes(Form form) { return form == Form::int8 ? 1 : form == Form::bf16 ? 2 : 9; }
 
-// The bytes of `count` numbers of an operand, which must be whole units: single numbers, or with bfp16 8 numbers along K.
+// Returns how many bytes `count` numbers of an operand take. `count` must be a multiple of unit_weights(form), so that the numbers
+// fill whole units.
 constexpr std::size_t operand_bytes(Form form, std::size_t count) { return count / unit_weights(form) * unit_bytes(form); }
 inline constexpr std::size_t accumulator_bytes = 4;
 

@@ -134,9 +134,10 @@ STILLA_INLINE Int byte_as_float(Int bytes) {
 // Returns in each lane a pair of bf16: the upper halves of the floats of `first` and of `second`.
 STILLA_INLINE Int upper_halves(Int first, Int second) { return _mm512_mask_blend_epi16(0xaaaaaaaau, _mm512_srli_epi32(first, 16), second); }
 
-// Unpacks the minimum of 256 k, which are eight groups, and the sub-minimums of these groups, for the rows of a panel. Tiles hold the
-// rounded sums of 512 k: in half 0 those of the first 256, in half 1 the others. The sub-minimums stand in half `half`, each twice,
-// because a rounded sum is two numbers. The other half becomes zeros.
+// Unpacks the minimum of 256 k, which are eight groups, and the sub-minimums of these groups, for the rows of a panel. A tile of
+// activations holds the rounded sums of 512 k: its half 0 has those of the first 256 k, and its half 1 those of the other 256 k. So the
+// sub-minimums are written to the same half of their own tile. `half` is the number of this half, 0 or 1. The other half becomes zeros.
+// Each sub-minimum is written twice, because a rounded sum is stored as two numbers that add up to it (activation_form.hpp).
 template <class F>
 STILLA_INLINE void unpack_minimums(Unpacked<F>& out, const std::byte* record, std::size_t i, std::size_t p, std::size_t half) {
   using namespace avx512vnni;

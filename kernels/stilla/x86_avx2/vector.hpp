@@ -33,9 +33,10 @@ namespace stilla { inline namespace STILLA_ABI { namespace avx2 {
 
 inline constexpr int largest_code = 128;
 
-// Returns in each int32 lane: acc + the sum over four neighbouring bytes of codes (of format F) times activations x (signed). With signed
-// codes, |code| is multiplied by x with the code's sign. |-128| is 128 as an unsigned byte, and 2 * 128 * 127 still fits 16 bits, because
-// x is above -128 then.
+// Returns in each int32 lane: acc + the sum over four neighbouring bytes of codes (of format F) times activations x (signed). vpmaddubsw
+// needs unsigned codes. So if the codes are signed, |code| is multiplied by x, and the sign of x is changed where the code is negative.
+// |-128| is 128 as an unsigned byte. The sum of two products is at most 2 * 128 * 127, which fits 16 bits, because with signed codes
+// every x must be above -128 (generic/vocabulary-inl.hpp).
 template <class F>
 STILLA_INLINE Int dot_codes(Int acc, Int codes, Int x) {
   Int pairs_s16x16;

@@ -26,9 +26,10 @@ namespace stilla { inline namespace STILLA_ABI { namespace avxvnni_attention {
 using namespace portable_kernels;
 using namespace portable_kernels::attention_kernels;
 
-// How many queries share a load of keys, and of values. Both numbers lead to 12 vectors of sums, in 16 registers. Measured with
-// attention_bench, 1.5B and 7B, 4096 positions: 6 queries that share values, one vector at a time so that the sums fit, took 3 % to 7 %
-// longer; 3 queries that share keys took 3 % to 5 % longer.
+// How many queries share a load of keys, and how many share a load of values. Both numbers lead to 12 vectors of sums, in 16 registers.
+// Other numbers were slower, as attention_bench measured with the shapes of the 1.5B and the 7B and 4096 positions. With 6 queries that
+// share values, and one vector at a time so that the sums fit, attention took 3 % to 7 % longer. With 3 queries that share keys it took
+// 3 % to 5 % longer.
 inline constexpr std::size_t max_key_queries = 6;
 inline constexpr std::size_t max_value_queries = 3;
 
