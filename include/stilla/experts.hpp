@@ -9,7 +9,8 @@
 //   stilla::Status rounded = stilla::quantise(x8, *rows);
 //   stilla::Status done = stilla::expert_matmul(up, plan, up_weights, {{}, x8.view()});       // row i times its expert's matrix
 //   ...                                                                 // gate, SwiGLU and down have the same rows
-//   done = plan.combine(y, down, router_weights);                       // y[t] = sum over j of router_weights[t, j] * down[row of the pair t, j]
+//   done = plan.combine(y, down, router_weights);                       // y[t] = sum over j of router_weights[t, j] * down[i], where
+//                                                                       //   row i of `down` belongs to expert j of token t
 //
 //   ids, 3 tokens and 2 experts for each:   t0: 4 1   t1: 1 0   t2: 4 1
 //   rows of the plan, by expert:            expert 0: t1   expert 1: t0 t1 t2   expert 4: t0 t2
