@@ -173,8 +173,8 @@ TYPED_TEST(FormatTest, ZeroBlocksStayZero) {
   }
 }
 
-// Weights that are encoded and decoded again change by at most half a step, which is the distance of two neighbouring values that
-// a block can hold, plus the rounding of the scale and the minimum to halves.
+// Weights that are encoded and decoded again change by at most half a step, plus the rounding of the scale and the minimum to
+// halves. A step is the distance between two neighbouring values that a block can hold.
 TYPED_TEST(FormatTest, RoundTripErrorIsBounded) {
   using F = TypeParam;
   if constexpr (EncodableFormat<F>) {

@@ -114,9 +114,9 @@ class Engine {
 
   // Begins to compare packed files with their checksums (verification.hpp), if the options say so. Only the first call does something.
   void begin_verification();
-  // check_verification() ends the program with a ModelFailure if the comparison has found a damaged tensor by now, and check_files() also
-  // if a model file became shorter. finish_verification() waits until all tensors have been compared, and ends the program in the same way
-  // if one is damaged.
+  // check_verification() ends the program with a ModelFailure if the comparison with the checksums has found a damaged tensor by now.
+  // check_files() does the same, and also ends the program if a model file has become shorter. finish_verification() waits until all
+  // tensors have been compared, and ends the program in the same way if one is damaged.
   void check_verification() const;
   void check_files() const;
   void finish_verification();

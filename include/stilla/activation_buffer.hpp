@@ -78,8 +78,8 @@ class ActivationBuffer {
   float* row_scaled_sums(std::size_t m) { return at<float>(parts_.scaled_sums) + m * (cols_ / activation_block); }
   RoundedSums* row_rounded_sums(std::size_t m) { return at<RoundedSums>(parts_.rounded_sums) + m * (cols_ / sums_block); }
   float* row_factors() { return at<float>(parts_.factors); }  // only if resize() made room for factors
-  // Says whether all scales of the activations are powers of two. If they are not, the arrangement for one target's kernels
-  // (ArrangedActivations) is removed.
+  // Tells the buffer whether all scales of its activations are powers of two. If they are not, this call removes the arrangement for
+  // one target's kernels (ArrangedActivations).
   void set_scales_are_powers(bool are) {
     scales_are_powers_ = are;
     if (!are) parts_.arranged_bytes = 0;

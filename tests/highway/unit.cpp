@@ -5,8 +5,8 @@
 //
 //   HIGHWAY_UNIT     the unit's name
 //   HIGHWAY_FOREACH  1: the file is compiled for every target of Highway, as gemma.cpp's files are; 0: for the static target
-//   STILLA_PLACE     1: Stilla's headers come before Highway's; 2: after them; 0: nowhere. With 1 and 2, another
-//                    of Stilla's headers is included each time that the file is compiled for a target.
+//   STILLA_PLACE     1: Stilla's headers come before Highway's; 2: after them; 0: nowhere. With 1 and 2, the file also
+//                    includes stilla/softmax.hpp behind Highway's headers, each time that it is compiled for a target.
 #include <cmath>
 #include <cstddef>
 

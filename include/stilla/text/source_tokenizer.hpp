@@ -49,8 +49,9 @@ inline std::string_view recognised_pretokenizer(const Vocabulary& vocabulary, st
   return {};
 }
 
-// Sets vocabulary.pretokenizer to the name in `options`, if there is one. Otherwise the name of the source stays. If the source has no
-// name, or "default", and the model is recognised, its name is set and a note is added.
+// Sets vocabulary.pretokenizer to the name in `options`, if there is one. Otherwise it keeps the name that the source gives. If the
+// source gives no name, or "default", and the model is recognised, the function sets the name of the pre-tokenizer that this model
+// needs, and adds a note to vocabulary.notes.
 inline Status choose_pretokenizer(Vocabulary& vocabulary, const ModelSource& source, const TokenizerOptions& options) {
   constexpr std::string_view key = "tokenizer.ggml.pre";
   if (!options.pretokenizer.empty()) {

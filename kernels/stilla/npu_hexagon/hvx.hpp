@@ -19,7 +19,7 @@
 //
 //   operation                   lane by lane                                       instruction           unit it occupies
 //   dot4(a, x)                  words: sum over j < 4 of a.u8[4i + j] * x.s8[j]    vrmpy                 a multiplier
-//   dot4(sum, a, x)             the same, added to words                           vrmpy                 a multiplier
+//   dot4(sum, a, x)             the same, added to the words of sum                           vrmpy                 a multiplier
 //   dot2(sum, a, b)             words: sum + a.s16[2i] * b.s16[2i] + a.s16[2i + 1] * b.s16[2i + 1],
 //                               saturating                                         vdmpy:sat             both multipliers
 //   sum2(sum, a)                words: sum + a.s16[2i] + a.s16[2i + 1]             vdmpy                 a multiplier
