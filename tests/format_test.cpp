@@ -201,9 +201,9 @@ TYPED_TEST(FormatTest, RoundTripErrorIsBounded) {
         constexpr unsigned bits = has_zero_point ? 4 : F::code_bits;
         const int levels = bits == 8 ? 254 : (1 << bits) - (F::has_minimum || has_zero_point ? 1 : 0);
         bound = 2 * largest / static_cast<float>(levels) * (F::has_minimum || bits == 8 ? 0.5f : 1.0f) + largest * 0x1p-9f;
-        // An encoder that searches for the best scales may clip extreme weights by 9/8 of a step, which is the distance of the values of
-        // two neighbouring codes. The scales and minimums of groups are rounded to 63 steps of the block's scale and minimum; with
-        // sub-minimums of 4 bits there are fewer steps, and the bound is wider.
+        // An encoder that searches for the best scales may clip extreme weights by 9/8 of a step. It also rounds the scale and minimum
+        // of each group to an integer times the scale and minimum of the block. `bound` assumes that these integers go up to 63.
+        // Sub-minimums of 4 bits go only up to 15, so `bound` is larger with them.
         if (F::has_sub_scales || RowScaledFormat<F>)
           bound += largest * (2 * 1.125f / static_cast<float>(levels) + 3.0f / (has_nibble_minimums<F> ? 30 : 126));
       }

@@ -69,7 +69,7 @@ struct Activations {
   Activations(std::uint32_t seed, std::size_t M_, std::size_t K_, ActivationBits bits = ActivationBits::eight)
       : Activations(ConstMatrix(noise_values(seed, M_ * K_).data(), M_, K_), bits) {}
 
-  // Replaces the rounded sums of row m for the 256 columns from 256 * i on.
+  // Replaces the rounded sums of row m for the 256 columns from 256 * i on by `rounded`.
   void set_rounded_sums(std::size_t m, std::size_t i, const RoundedSums& rounded) {
     rounded_sums.data()[m * (K / 256) + i] = rounded;
     if (arranged.data != nullptr) form.arrange_sums(arranged, all(), m);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// For options that can be used only together with --weights and a format of some kind.
+// Checks options that can be used only if --weights names a format of a certain kind, for example one whose codes can be chosen.
 #pragma once
 
 #include <optional>

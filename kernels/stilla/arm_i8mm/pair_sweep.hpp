@@ -76,8 +76,9 @@ struct TokenTile {
   static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
   alignas(64) std::int8_t values[blocks * eights_per_block][Planes][token_pairs][16];  // [..][token of the pair * 8 + k]
   float scales[blocks][token_pairs][4];  // with 8 bits: 1.5 * 2^23 * scale
-  // With activations of 8 bits, the numbers that the sums of each group's products start from (generic/panel_sweep-inl.hpp says why).
-  // With 16 bits, what is subtracted from these sums because a zero point is added to the codes.
+  // With activations of 8 bits, `starts` has the integers from which the sums of each group's products start, instead of from 0
+  // (generic/panel_sweep-inl.hpp says why). With 16 bits the sums start from 0, and `starts` has what is subtracted from them: codes
+  // with a zero point make each sum too large by this zero point times the sum of the group's activations.
   std::int32_t starts[blocks][groups][token_pairs][4];
   float scaled_sums[F::has_minimum && !has_sub_minimums<F> ? blocks : 1][token_pairs][4];
   // The tokens' rounded sums of 256 k (RoundedSums), which sub-minimums are multiplied by: the scale of a token's eight sums, and the

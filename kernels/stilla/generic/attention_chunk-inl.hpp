@@ -182,8 +182,8 @@ struct ScoresOfCodes {
   }
 };
 
-// CodeProducts passes the products of rounded attention weights and codes of values to this object. It multiplies those of each query
-// by the unit of the query's rounded weights (the number that their integer 1 stands for), and stores them as outputs.
+// CodeProducts passes the products of rounded attention weights and codes of values to this object. The object multiplies the products
+// of each query by the unit of the query's rounded weights (the number that their integer 1 stands for), and stores them as outputs.
 struct OutOfCodes {
   const float* units;  // [queries]
   std::size_t D;
