@@ -155,8 +155,9 @@ TEST(HuggingFaceVocabulary, IdsWithoutATokenAreUnused) {
 TEST(HuggingFaceVocabulary, TokensThatAreRefused) {
   expect_refused(
       tokenizer_key,
-      {{"'model': expected an object", erase("", "model")},
-       {"'model': expected an object", set("/model", "[]")},
+      {{"'model': found none; expected an object", erase("", "model")},
+       {"'model': found an array; expected an object", set("/model", "[]")},
+       {"'model': found none in a file of null; expected an object", set("", "null")},
        {"'model.type': found 'WordPiece'; expected 'BPE', the only kind that is supported", set("/model/type", json("WordPiece"))},
        {"'model.type': found an integer; expected 'BPE', the only kind that is supported", set("/model/type", "1")},
        {"'model.continuing_subword_prefix': found '##'; expected none", set("/model/continuing_subword_prefix", json("##"))},

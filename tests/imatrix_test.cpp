@@ -142,22 +142,35 @@ TEST(Imatrix, RefusesNumbersThatTheFileContradicts) {
   const std::string good = matrix("a", 2, {1, 2});
   EXPECT_EQ(refusal(raw(std::int32_t{1}) + good), "accepted");
   for (const std::int32_t count : {0, -1, least, most, 2}) {
-    EXPECT_TRUE(contains(refusal(raw(count) + good), "is no importance matrix of llama.cpp, but")) << count;
+    EXPECT_TRUE(contains(refusal(raw(count) + good), concat("i.dat: number of matrices at byte 0: found ", count,
+                                                            "; expected 1 to 1, which the 21 bytes left can hold; the file is truncated")))
+        << refusal(raw(count) + good);
   }
-  EXPECT_TRUE(contains(refusal(raw(std::int32_t{2}) + good + good.substr(0, 17)), "matrix 1 of 2 at byte 25")) << "cut off";
+  EXPECT_EQ(refusal("abc"), "i.dat: has 3 bytes, which are no importance matrix of llama.cpp");
+  const std::string cut_off = "; the file is truncated or damaged, or the number of matrices at byte 0 is too high";
+  EXPECT_EQ(refusal(raw(std::int32_t{2}) + good + good.substr(0, 17)),
+            concat("i.dat: matrix 2 of 2 at byte 25: needs 8 bytes for its 2 sums and 4 are left", cut_off));
+  EXPECT_EQ(refusal(raw(std::int32_t{1}) + raw(std::int32_t{18}) + good.substr(4)),
+            concat("i.dat: matrix 1 of 1 at byte 4: needs 18 bytes for its name and 17 are left", cut_off));
   const auto one = [](std::int32_t length, std::int32_t calls, std::int32_t values) {
     return raw(std::int32_t{1}) + raw(length) + "a" + raw(calls) + raw(values) + floats({1, 2});
   };
   EXPECT_EQ(refusal(one(1, 1, 2)), "accepted");
-  for (const std::int32_t length : {0, -1, least, most, 18}) {
-    EXPECT_EQ(refusal(one(length, 1, 2)), concat("i.dat: matrix 0 of 1 at byte 4: found a name of ", length, " bytes; expected 1 to 17"));
+  for (const std::int32_t length : {0, -1, least}) {
+    EXPECT_EQ(refusal(one(length, 1, 2)),
+              concat("i.dat: matrix 1 of 1 at byte 4: found a name of ", length, " bytes; expected at least 1"));
   }
-  for (const std::int32_t values : {0, -1, least, most, 3}) {
-    EXPECT_EQ(refusal(one(1, 1, values)), concat("i.dat: matrix 0 of 1 at byte 4: found ", values, " inputs; expected 1 to 2"));
+  for (const std::int32_t values : {0, -1, least}) {
+    EXPECT_EQ(refusal(one(1, 1, values)), concat("i.dat: matrix 1 of 1 at byte 4: found ", values, " inputs; expected at least 1"));
+  }
+  for (const std::int32_t values : {most, 3}) {
+    EXPECT_EQ(refusal(one(1, 1, values)),
+              concat("i.dat: matrix 1 of 1 at byte 4: needs ", std::uint64_t{4} * static_cast<std::uint64_t>(values), " bytes for its ",
+                     values, " sums and 8 are left", cut_off));
   }
   for (const std::int32_t calls : {-1, least}) {
     EXPECT_EQ(refusal(one(1, calls, 2)),
-              concat("i.dat: matrix 0 of 1 at byte 4: found ", calls, " calls; expected a number that is not negative"));
+              concat("i.dat: matrix 1 of 1 at byte 4: found ", calls, " calls; expected a number that is not negative"));
   }
   for (const std::int32_t length : {-1, least, most, 4}) {
     EXPECT_EQ(refusal(raw(std::int32_t{1}) + good + raw(std::int32_t{1}) + raw(length) + "abc"),

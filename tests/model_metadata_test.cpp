@@ -109,7 +109,7 @@ TEST(ModelMetadata, DimensionsMustFitTheTensors) {
   expect_refused(changed("block_count", 1), {"'blk.1.attn_norm.weight'", "layer 1", "'qwen2.block_count' is 1"});
   expect_refused(changed("embedding_length", 1u << 20), {"'qwen2.attention.key_length'", "131072"});
   expect_refused(changed("attention.value_length", 64), {"'qwen2.attention.value_length'", "found 64", "32"});
-  expect_refused(changed("attention.head_count", 6), {"'qwen2.embedding_length'", "256", "6"});
+  expect_refused(changed("attention.head_count", 6), {"'qwen2.attention.head_count'", "found 6 heads", "256"});
   expect_refused(changed("attention.head_count", 7), {"'qwen2.attention.head_count_kv'", "7", "2"});
   expect_refused(changed("feed_forward_length", 256), {"'blk.0.ffn_gate.weight'", "256"});
   expect_refused(changed("feed_forward_length", 1u << 22), {"'blk.0.ffn_gate.weight'", "4194304"});

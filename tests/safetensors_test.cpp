@@ -94,6 +94,7 @@ TEST(Safetensors, RefusesHostileFiles) {
       {"header at byte 8: needs 3 bytes and 2 are present; the file is truncated or damaged", with_length(3, "{}")},
       {"header at byte 8: byte 1: is not JSON", file_of("{", 0)},
       {"header at byte 8: byte 3: is not JSON", file_of("{} x", 0)},
+      {"; the length of the header at byte 0 is 4", file_of("{} x", 0)},
       {"is not JSON", file_of("{\"\xff\": 1}", 0)},
       {"nested more than 32 deep", file_of(R"({"a":)" + std::string(100'000, '['), 0)},
       {"the name 'a' stands twice in one object", file_of(R"({"a": {"dtype":"U8","shape":[1],"data_offsets":[0,1]}, "a": {}})", 1)},

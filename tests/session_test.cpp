@@ -196,7 +196,7 @@ TEST_P(SessionOf, DamagedFilesAreRefused) {
   Session text = session_of(ids(0, 20));
   const std::vector<std::byte> good = saved_bytes(text, "note");
   Session other = session_of(ids(100, 5));
-  EXPECT_EQ(refusal(other, {}), "some.session: is no saved session");
+  EXPECT_EQ(refusal(other, {}), "some.session: has 0 bytes and is no saved session: expected it to start with 'stillaKV'");
   for (std::size_t cut = 0; cut < good.size(); cut += cut < 200 ? 1 : good.size() / 64) {
     EXPECT_NE(refusal(other, std::span(good).first(cut)), "restored") << cut;
   }
@@ -231,7 +231,11 @@ TEST_P(SessionOf, HostileHeadersAreRefused) {
     EXPECT_NE(refusal(other, with(48, huge)).find("is cut off or damaged"), std::string::npos);
   }
   EXPECT_NE(refusal(other, with(12, std::uint32_t{77})).find("an unknown type"), std::string::npos);
-  EXPECT_NE(refusal(other, with(24, ~std::uint32_t{0})).find("another model"), std::string::npos);
+  EXPECT_EQ(refusal(other, with(16, std::uint64_t{1})), "some.session: was saved with another model");
+  for (const auto& [name, at] : {std::pair("layers", 24u), std::pair("key/value heads", 28u), std::pair("size of a head", 32u)}) {
+    const std::string message = refusal(other, with(at, ~std::uint32_t{0}));
+    EXPECT_TRUE(message.starts_with(concat("some.session: ", name, " at byte ", at, ": found 4294967295; expected "))) << message;
+  }
   std::vector<std::byte> outside = good;  // a token that the model does not have
   store_as(outside.data() + 72, ~std::uint32_t{0});
   store_as(outside.data() + 56, checksum(std::span(outside).subspan(72)));
@@ -329,7 +333,9 @@ TEST(SessionFile, SizesBeyond64BitsAreRefused) {
     store_as(bytes.data() + 64, checksum(std::span(bytes).first(64)));
     const Result<SavedText> saved = read_session_file(MappedFile::from_memory(bytes, "some.session"), kind);
     ASSERT_FALSE(saved) << tokens;
-    EXPECT_TRUE(saved.error().message.starts_with("some.session: has 72 bytes, expected ")) << saved.error().message;
+    EXPECT_TRUE(saved.error().message.starts_with(
+        concat("some.session: has 72 bytes; expected more than can be counted with ", tokens, " tokens (byte 40)")))
+        << saved.error().message;
     EXPECT_TRUE(saved.error().message.ends_with(": it is cut off or damaged")) << saved.error().message;
   }
 }

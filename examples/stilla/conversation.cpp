@@ -3,6 +3,10 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <cstdint>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
@@ -23,58 +27,75 @@ class SavedMessages {
 
   // Returns the message for the user if the JSON could not be read to its end.
   std::string trouble() const {
-    if (depth_ < in_message) return "the note in it is no conversation";
-    return fmt::format("message {} of its conversation cannot be read; expected an object of ids, role and text", messages.size());
+    if (depth_ < in_message) return fmt::format("the note in it is no conversation: {}", reason_);
+    return fmt::format("message {} of its conversation cannot be read: {}", messages.size(), reason_);
   }
 
   bool start_object(std::size_t) {
-    if (depth_ == outside) return enter(true);
-    if (depth_ != in_list) return false;
+    if (depth_ == outside) return enter();
+    if (depth_ != in_list) return wrong_value("an object");
     messages.emplace_back();
     seen_ = 0;
-    return enter(true);
+    return enter();
   }
   bool end_object() {
-    if (depth_ == in_message && seen_ != all_members) return false;
+    if (depth_ == in_message && seen_ != all_members) {
+      return fail(fmt::format("key '{}' is missing", member_names[static_cast<std::size_t>(std::countr_one(seen_))]));
+    }
+    if (depth_ == in_note && !is_list_) return fail("key 'messages' is missing");
     --depth_;
-    return depth_ != 0 || is_list_;
+    return true;
   }
-  bool start_array(std::size_t) { return enter((depth_ == in_note && is_list_) || (depth_ == in_message && member_ == ids)); }
+  bool start_array(std::size_t) {
+    if ((depth_ == in_note && is_list_) || (depth_ == in_message && member_ == ids)) return enter();
+    return wrong_value("an array");
+  }
   bool end_array() {
     --depth_;
     return true;
   }
   bool key(std::string& name) {
-    if (depth_ == in_note) return !std::exchange(is_list_, name == "messages") && name == "messages";
+    if (depth_ == in_note) {
+      if (name != "messages") return fail(fmt::format("key '{}' is unknown; expected 'messages'", stilla::printable(name)));
+      return !std::exchange(is_list_, true) || fail("key 'messages' stands twice");
+    }
     for (member_ = 0; member_ < member_names.size() && member_names[member_] != name; ++member_) {
     }
+    if (member_ == member_names.size()) {
+      return fail(fmt::format("key '{}' is unknown; expected ids, role and text", stilla::printable(name)));
+    }
     const unsigned flag = 1u << member_;
-    if (member_ == member_names.size() || (seen_ & flag) != 0) return false;
+    if ((seen_ & flag) != 0) return fail(fmt::format("key '{}' stands twice", name));
     seen_ |= flag;
     return true;
   }
   bool string(std::string& value) {
-    if (depth_ != in_message) return false;
+    if (depth_ != in_message || member_ == ids) return wrong_value("a string");
     if (member_ == text) {
       messages.back().text = std::move(value);
       return true;
     }
     const auto found = std::find(role_names.begin(), role_names.end(), value);
-    if (member_ != role || found == role_names.end()) return false;
+    if (found == role_names.end()) {
+      return fail(fmt::format("key 'role': found '{}'; expected {}", stilla::printable(value), fmt::join(role_names, ", ")));
+    }
     messages.back().role = static_cast<stilla::ChatRole>(found - role_names.begin());
     return true;
   }
   bool number_unsigned(std::uint64_t value) {
-    if (depth_ != in_ids || value > 0xffffffff) return false;
+    if (depth_ != in_ids) return wrong_value("a number");
+    if (value > 0xffffffff) return fail(fmt::format("key 'ids': found {}; expected ids of tokens", value));
     messages.back().ids.push_back(static_cast<std::uint32_t>(value));
     return true;
   }
-  bool number_integer(std::int64_t) { return false; }
-  bool number_float(double, const std::string&) { return false; }
-  bool boolean(bool) { return false; }
-  bool null() { return false; }
-  bool binary(nlohmann::json::binary_t&) { return false; }
-  bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception&) { return false; }
+  bool number_integer(std::int64_t) { return wrong_value("a negative number"); }
+  bool number_float(double, const std::string&) { return wrong_value("a fraction"); }
+  bool boolean(bool) { return wrong_value("a boolean"); }
+  bool null() { return wrong_value("null"); }
+  bool binary(nlohmann::json::binary_t&) { return wrong_value("binary data"); }
+  bool parse_error(std::size_t at, const std::string&, const nlohmann::json::exception&) {
+    return fail(fmt::format("is not JSON at byte {}", at));
+  }
 
  private:
   enum Depth { outside, in_note, in_list, in_message, in_ids };
@@ -82,15 +103,28 @@ class SavedMessages {
   static constexpr std::array<std::string_view, 3> member_names{"ids", "role", "text"};
   static constexpr unsigned all_members = 7;
 
-  bool enter(bool is_expected) {
-    depth_ += is_expected;
-    return is_expected;
+  bool enter() {
+    ++depth_;
+    return true;
+  }
+  // Both end the reading. The reason that is given first is kept.
+  bool fail(std::string reason) {
+    if (reason_.empty()) reason_ = std::move(reason);
+    return false;
+  }
+  bool wrong_value(std::string_view found) {
+    if (depth_ == outside) return fail(fmt::format("found {}; expected an object", found));
+    if (depth_ == in_note) return fail(fmt::format("key 'messages': found {}; expected an array", found));
+    if (depth_ == in_list) return fail(fmt::format("found {} behind message {}; expected a message", found, messages.size()));
+    if (depth_ == in_ids || member_ == ids) return fail(fmt::format("key 'ids': found {}; expected an array of ids", found));
+    return fail(fmt::format("key '{}': found {}; expected a string", member_names[member_], found));
   }
 
   int depth_ = outside;
   bool is_list_ = false;
   std::size_t member_ = 0;  // index of the message's member that is being read
   unsigned seen_ = 0;       // a bit for each member of this message that was read
+  std::string reason_;
 };
 
 }  // namespace

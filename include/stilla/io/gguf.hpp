@@ -348,12 +348,17 @@ inline Status GgufFile::open_parts(Part named, LoadMode mode) {
       }
       Result<Part> part = parse_part(std::move(*file));
       if (!part) return part.error();
-      const GgufSplit found = part->contents.split;
-      if (found.count != split.count || found.number != i || found.tensors != split.tensors) {
-        return refuse(at, "says that it is part ", found.number + 1, " of ", found.count, " with ", found.tensors,
-                      " tensors; expected part ", i + 1, " of ", split.count, " with ", split.tensors, ", as ", printable_path(path),
-                      " says");
-      }
+      const GgufContents& contents = part->contents;
+      const auto differs = [&](std::string_view key_name, std::uint64_t found, std::uint64_t expected) -> Status {
+        if (found == expected) return success();
+        const GgufKey* key = detail::find_by_name(contents.keys, contents.keys_by_name, key_name);
+        return refuse(at, "key '", key_name, "'",
+                      key ? concat(" at byte ", key->record_offset, ": found ", found) : std::string(" is missing"), "; expected ",
+                      expected, ", because this is part ", i + 1, " of ", printable_path(path));
+      };
+      if (Status s = differs("split.count", contents.split.count, split.count); !s) return s;
+      if (Status s = differs("split.no", contents.split.number, i); !s) return s;
+      if (Status s = differs("split.tensors.count", contents.split.tensors, split.tensors); !s) return s;
       parts_.push_back(std::move(*part));
     }
     if (i != 0 && parts_.back().contents.is_packed) return refuse(at, "is a packed file; expected a part of a split model");

@@ -136,6 +136,7 @@ class GgufParser {
   static constexpr std::uint64_t max_alignment = 1u << 20;
   static constexpr std::uint64_t min_key_record = 8 + 1 + 4 + 1;
   static constexpr std::uint64_t min_tensor_record = 8 + 1 + 4 + 4 + 8;
+  static constexpr std::uint32_t max_value_type = 12;
 
   GgufParser(const MappedFile& file, GgufContents& out) : file_(file), cursor_(file.bytes()), out_(out) {}
 
@@ -147,7 +148,7 @@ class GgufParser {
       if (Status s = read_key(i, n_keys); !s) return s;
     }
     if (Status s = index(out_.keys, out_.keys_by_name, "key"); !s) return s;
-    if (Status s = read_split(); !s) return s;
+    if (Status s = read_split(n_tensors); !s) return s;
     if (Status s = read_alignment(); !s) return s;
     if (Status s = read_packed_layout(); !s) return s;
     if (Status s = bound_tensor_count(n_tensors); !s) return s;
@@ -216,7 +217,7 @@ class GgufParser {
     GgufKey key{};
     key.record_offset = cursor_.offset();
     const std::string anonymous = concat("key ", i + 1, " of ", n_keys, " at byte ", key.record_offset);
-    if (Status s = read_name(key.name, max_key_bytes, anonymous); !s) return s;
+    if (Status s = read_name(key.name, max_key_bytes, anonymous, out_.keys); !s) return s;
 
     const auto subject = [&] { return subject_of("key", key); };
     std::uint32_t type = 0;
@@ -244,8 +245,8 @@ class GgufParser {
 
   template <class Subject>
   Status check_value_type(std::uint32_t type, const Subject& subject) const {
-    if (type <= 12) return success();
-    return refuse(subject(), ": found value type ", type, " at byte ", cursor_.offset() - 4, "; expected 0 to 12");
+    if (type <= max_value_type) return success();
+    return refuse(subject(), ": found value type ", type, " at byte ", cursor_.offset() - 4, "; expected 0 to ", max_value_type);
   }
 
   // Moves the cursor over the value of a key and checks all of the value.
@@ -285,11 +286,16 @@ class GgufParser {
     return success();
   }
 
-  Status read_name(std::string_view& name, std::uint64_t limit, const std::string& anonymous) {
+  // `before` are the records that have been read so far. If the length of a name is impossible, often the record before it is wrong.
+  template <class Record>
+  Status read_name(std::string_view& name, std::uint64_t limit, const std::string& anonymous, const std::vector<Record>& before) {
     std::uint64_t length = 0;
     if (!cursor_.read(length)) return truncated(anonymous);
     if (length == 0 || length > limit) {
-      return refuse(anonymous, ": found a name of ", length, " bytes; expected 1 to ", limit);
+      const std::string last =
+          before.empty() ? ""
+                         : concat("; '", printable(before.back().name), "' at byte ", before.back().record_offset, " stands before it");
+      return refuse(anonymous, ": found a name of ", length, " bytes; expected 1 to ", limit, last);
     }
     std::span<const std::byte> view;
     if (!cursor_.take(length, view)) return truncated(anonymous);
@@ -343,7 +349,7 @@ class GgufParser {
   }
 
   // Finds out whether this file is a part of a split model, and which part. A part has only some of the model's tensors.
-  Status read_split() {
+  Status read_split(std::uint64_t n_tensors) {
     const auto number_of = [&](std::string_view name, std::uint64_t most, std::uint64_t& value) -> Status {
       const GgufKey* key = find_by_name(out_.keys, out_.keys_by_name, name);
       if (!key) return refuse("key '", name, "' is missing, though this is a part of a split model");
@@ -357,7 +363,13 @@ class GgufParser {
     };
     if (!find_by_name(out_.keys, out_.keys_by_name, "split.count")) return success();
     if (Status s = number_of("split.count", max_gguf_parts, out_.split.count); !s) return s;
-    if (out_.split.count <= 1) return success();
+    if (out_.split.count <= 1) {
+      // The number of all tensors says whether this is a whole model after all.
+      const GgufKey* all = find_by_name(out_.keys, out_.keys_by_name, "split.tensors.count");
+      if (!all || integer_of(*all) == n_tensors) return success();
+      return refuse("key 'split.count': found ", out_.split.count, ", which is a whole model; ", subject_of("key", *all),
+                    " says that it has another number of tensors than the ", n_tensors, " of this file");
+    }
     if (Status s = number_of("split.no", out_.split.count - 1, out_.split.number); !s) return s;
     return number_of("split.tensors.count", max_tensors, out_.split.tensors);
   }
@@ -390,7 +402,9 @@ class GgufParser {
                     "(stilla pack)");
     }
     out_.is_packed = true;
-    return success();
+    const GgufKey* alignment = find_by_name(out_.keys, out_.keys_by_name, "general.alignment");
+    if (!alignment || out_.alignment == packed_alignment) return success();
+    return refuse(subject_of("key", *alignment), ": found ", out_.alignment, "; expected ", packed_alignment, ", as packed files have");
   }
 
   Status check_packed_header() const {
@@ -415,12 +429,17 @@ class GgufParser {
     GgufTensor tensor{};
     tensor.record_offset = cursor_.offset();
     const std::string anonymous = concat("tensor ", i + 1, " of ", n_tensors, " at byte ", tensor.record_offset);
-    if (Status s = read_name(tensor.name, max_tensor_name_bytes, anonymous); !s) return s;
+    if (Status s = read_name(tensor.name, max_tensor_name_bytes, anonymous, out_.tensors); !s) return s;
 
     const auto subject = [&] { return subject_of("tensor", tensor); };
     if (!cursor_.read(tensor.n_dims)) return truncated(subject());
     if (tensor.n_dims > tensor.dims.size()) {
-      return refuse(subject(), ": found ", tensor.n_dims, " dimensions; expected at most ", tensor.dims.size());
+      // If keys are left because their count is too low, they are read as tensors, and the type of the value is read as a number of
+      // dimensions.
+      const bool may_be_key = i == 0 && tensor.n_dims <= max_value_type;
+      const std::string or_key =
+          may_be_key ? concat("; if this is a key, the key count at byte 16, ", out_.keys.size(), ", is too low") : std::string();
+      return refuse(subject(), ": found ", tensor.n_dims, " dimensions; expected at most ", tensor.dims.size(), or_key);
     }
     tensor.dims.fill(1);
     for (std::uint32_t d = 0; d < tensor.n_dims; ++d) {

@@ -66,6 +66,7 @@ struct GgufTensorType {
 };
 
 // What only packed files (packed_file.hpp) have: a flag in the type numbers of tensors, and some keys.
+inline constexpr std::uint64_t packed_alignment = 4096;  // general.alignment of packed files, in bytes
 inline constexpr std::uint32_t packed_type_flag = 0x80000000;  // added to a type's number: the tensor is panels, not rows
 inline constexpr std::string_view packed_checksum_key = "stilla.packed.checksum";
 inline constexpr std::string_view packed_layout_key = "stilla.packed.layout";

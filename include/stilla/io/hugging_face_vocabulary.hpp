@@ -95,7 +95,11 @@ class HuggingFaceVocabularyReader {
 
   Status read_tokens() {
     const Json* model = find_member(*texts_.tokenizer, "model");
-    if (model == nullptr || !model->is_object()) return refuse("model", "expected an object");
+    if (model == nullptr || !model->is_object()) {
+      const bool has_keys = texts_.tokenizer->is_object();
+      return refuse("model", "found ", shown(model), has_keys ? "" : concat(" in a file of ", json_type_text(*texts_.tokenizer)),
+                    "; expected an object");
+    }
     const std::string* type = text_of(find_member(*model, "type"));
     // In a tokenizer.json of an old version, model.type is missing if the model is BPE.
     if (const Json* found = find_member(*model, "type"); found != nullptr && (type == nullptr || *type != "BPE")) {

@@ -217,24 +217,31 @@ class Imatrix {
     constexpr std::uint64_t smallest_entry = 4 + 1 + 4 + 4 + 4;
     ByteCursor cursor(bytes);
     std::int32_t count = 0;
-    if (!cursor.read(count) || count < 1 || static_cast<std::uint64_t>(count) > cursor.remaining() / smallest_entry) {
-      return refuse("is no importance matrix of llama.cpp, but ", guess_file_kind(bytes));
+    if (!cursor.read(count)) return refuse("has ", bytes.size(), " bytes, which are no importance matrix of llama.cpp");
+    if (count < 1 || static_cast<std::uint64_t>(count) > cursor.remaining() / smallest_entry) {
+      const std::string kind = guess_file_kind(bytes);
+      if (!kind.starts_with("unknown")) return refuse("is no importance matrix of llama.cpp, but ", kind);
+      return refuse("number of matrices at byte 0: found ", count, "; expected 1 to ", cursor.remaining() / smallest_entry, ", which the ",
+                    cursor.remaining(), " bytes left can hold; the file is truncated, damaged, or no importance matrix of llama.cpp");
     }
     for (std::int32_t i = 0; i < count; ++i) {
       const auto wrong = [&, at = cursor.offset()](const auto&... parts) {
-        return refuse("matrix ", i, " of ", count, " at byte ", at, ": ", parts...);
+        return refuse("matrix ", i + 1, " of ", count, " at byte ", at, ": ", parts...);
       };
       std::span<const std::byte> name, sums;
       std::int32_t length = 0, calls = 0, values = 0;
-      if (!cursor.read(length)) return wrong("ends at byte ", bytes.size(), ", before the length of its name");
-      if (length < 1 || !cursor.take(static_cast<std::uint64_t>(length), name)) {
-        return wrong("found a name of ", length, " bytes; expected 1 to ", cursor.remaining());
-      }
-      if (!cursor.read(calls) || !cursor.read(values)) return wrong("ends at byte ", bytes.size(), ", before its number of inputs");
+      const auto truncated = [&](std::string_view what, std::uint64_t needed) {
+        return wrong("needs ", needed, " bytes for its ", what, " and ", cursor.remaining(),
+                     " are left; the file is truncated or damaged, or the number of matrices at byte 0 is too high");
+      };
+      if (!cursor.read(length)) return truncated("length of the name", sizeof length);
+      if (length < 1) return wrong("found a name of ", length, " bytes; expected at least 1");
+      if (!cursor.take(static_cast<std::uint64_t>(length), name)) return truncated("name", static_cast<std::uint64_t>(length));
+      if (!cursor.read(calls) || !cursor.read(values)) return truncated("numbers of calls and inputs", sizeof calls + sizeof values);
       if (calls < 0) return wrong("found ", calls, " calls; expected a number that is not negative");
-      if (values < 1 || !cursor.take(static_cast<std::uint64_t>(values) * sizeof(float), sums)) {
-        return wrong("found ", values, " inputs; expected 1 to ", cursor.remaining() / sizeof(float));
-      }
+      if (values < 1) return wrong("found ", values, " inputs; expected at least 1");
+      const std::uint64_t sum_bytes = static_cast<std::uint64_t>(values) * sizeof(float);
+      if (!cursor.take(sum_bytes, sums)) return truncated(concat(values, " sums"), sum_bytes);
       const std::string_view text(reinterpret_cast<const char*>(name.data()), name.size());
       if (Status s = add(text, sums.data(), static_cast<std::size_t>(values), calls == 0 ? 1.0 : calls); !s) return s;
     }

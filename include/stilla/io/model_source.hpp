@@ -235,7 +235,10 @@ inline Result<float> ModelSource::get_float(std::string_view key) const {
 
 inline Result<const TensorInfo*> ModelSource::require_tensor(std::string_view name) const {
   const TensorInfo* tensor = find_tensor(name);
-  if (!tensor) return Error{ErrorKind::refused_file, concat(tensor_place(name), " is missing")};
+  if (!tensor) {
+    const std::string_view count = tensor_count() == 0 ? "; the file has no tensors" : tensor_count() == 1 ? "; the file has 1 tensor" : "";
+    return Error{ErrorKind::refused_file, concat(tensor_place(name), " is missing", count)};
+  }
   if (tensor->format == no_format) {
     return tensor_error(*tensor, type_text(*tensor), " is not supported; supported: ", supported_types_text());
   }

@@ -223,8 +223,6 @@ class PackedFileWriter {
   }
 
  private:
-  static constexpr std::uint64_t alignment = 4096;
-
   struct Job {
     AtomicFile& out;
     Parallel parallel;
@@ -263,7 +261,7 @@ class PackedFileWriter {
         if (!bytes) return source_.tensor_error(tensor, bytes.error().message);
         placed.bytes = *bytes;
       }
-      if (!checked_add(offset, placed.bytes, offset) || !checked_align_up(offset, alignment, offset)) {
+      if (!checked_add(offset, placed.bytes, offset) || !checked_align_up(offset, packed_alignment, offset)) {
         return source_.tensor_error(tensor, "the packed file's size does not fit in 64 bits");
       }
       total_ += placed.bytes;
@@ -286,7 +284,7 @@ class PackedFileWriter {
     own.begin_array(packed_tensor_checksums_key, GgufValueType::uint64, tensors_.size());
     tensor_checksums_offset_ = own.bytes.size();
     for (std::size_t i = 0; i < tensors_.size(); ++i) own.add(std::uint64_t{0});
-    own.number("general.alignment", static_cast<std::uint32_t>(alignment));
+    own.number("general.alignment", static_cast<std::uint32_t>(packed_alignment));
     for (const auto& [name, text] : keys_of(options_)) own.text(name, text);
 
     GgufRecords out;
@@ -309,7 +307,7 @@ class PackedFileWriter {
       out.add(placed.offset);
     }
     header_ = std::move(out.bytes);
-    header_.resize((header_.size() + alignment - 1) / alignment * alignment);
+    header_.resize((header_.size() + packed_alignment - 1) / packed_alignment * packed_alignment);
     return success();
   }
 

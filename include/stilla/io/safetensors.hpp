@@ -116,7 +116,9 @@ class SafetensorsFile {
     const std::span<const std::byte> text = bytes.subspan(length_bytes, static_cast<std::size_t>(header_bytes));
     const Result<nlohmann::json> header =
         parse_json(text, concat(printable_path(path()), ": header at byte 8"), {max_header_bytes, std::uint64_t{1} << 21});
-    if (!header) return header.error();
+    if (!header) {
+      return Error{header.error().kind, concat(header.error().message, "; the length of the header at byte 0 is ", header_bytes)};
+    }
     const auto* members = header->get_ptr<const nlohmann::json::object_t*>();
     if (members == nullptr) return refuse("header at byte 8: found ", json_type_text(*header), "; expected an object");
     if (members->size() > max_tensors) {

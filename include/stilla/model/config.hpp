@@ -403,7 +403,8 @@ class DimensionReader {
   // Reads the size of a head, and how much of it RoPE rotates.
   Status read_heads() {
     if (!source_.has(c_.key("attention.key_length")) && c_.hidden % c_.n_heads != 0) {
-      return source_.key_error(c_.key("embedding_length"), c_.hidden, " is not a multiple of ", c_.n_heads, " heads");
+      return source_.key_error(c_.key("attention.head_count"), "found ", c_.n_heads, " heads; expected a divisor of ", c_.hidden,
+                               ", the embedding length");
     }
     c_.head_dim = c_.hidden / c_.n_heads;
     if (Status s = read_if_there("attention.key_length", c_.head_dim); !s) return s;

@@ -137,7 +137,7 @@ inline Result<SavedText> read_session_file(const MappedFile& file, const Session
   ByteCursor cursor(bytes);
   std::span<const std::byte> magic, rest;
   if (!cursor.take(session_magic.size(), magic) || std::memcmp(magic.data(), session_magic.data(), magic.size()) != 0) {
-    return refuse("is no saved session");
+    return refuse("has ", bytes.size(), " bytes and is no saved session: expected it to start with '", session_magic, "'");
   }
   std::uint32_t version = 0, type = 0, layers = 0, heads = 0, head_dim = 0, activation_bits = 0;
   std::uint64_t model = 0, tokens = 0, note_bytes = 0, sum_of_all = 0, sum_of_header = 0;
@@ -152,9 +152,14 @@ inline Result<SavedText> read_session_file(const MappedFile& file, const Session
   if (sum_of_header != checksum(bytes.first(detail::session_header_bytes - sizeof sum_of_header))) {
     return refuse("the checksum of its header is wrong: it is damaged");
   }
-  if (model != kind.model || layers != kind.shape.layers || heads != kind.shape.heads || head_dim != kind.shape.head_dim) {
-    return refuse("was saved with another model");
-  }
+  if (model != kind.model) return refuse("was saved with another model");
+  const auto number = [&](std::string_view name, std::size_t at, std::uint64_t found, std::uint64_t wanted) -> Status {
+    if (found == wanted) return success();
+    return refuse(name, " at byte ", at, ": found ", found, "; expected ", wanted, ", as the model has");
+  };
+  if (Status s = number("layers", 24, layers, kind.shape.layers); !s) return s.error();
+  if (Status s = number("key/value heads", 28, heads, kind.shape.heads); !s) return s.error();
+  if (Status s = number("size of a head", 32, head_dim, kind.shape.head_dim); !s) return s.error();
   if (type != static_cast<std::uint32_t>(kind.shape.type)) {
     const bool known = type < kv_types.size();
     return refuse("was saved with a key/value cache of ", known ? kv_type_name(kv_types[type]) : "an unknown type",
@@ -169,9 +174,11 @@ inline Result<SavedText> read_session_file(const MappedFile& file, const Session
   }
   const std::uint64_t chunks = (tokens + kv_chunk - 1) / kv_chunk;
   std::uint64_t expected = detail::session_header_bytes + tokens * sizeof(std::uint32_t), chunk_bytes = 0;
-  if (!checked_mul(chunks, kind.shape.chunk_bytes(), chunk_bytes) || !checked_add(expected, chunk_bytes, expected) ||
-      !checked_add(expected, note_bytes, expected) || expected != bytes.size()) {
-    return refuse("has ", bytes.size(), " bytes, expected ", expected, ": it is cut off or damaged");
+  const bool is_countable = checked_mul(chunks, kind.shape.chunk_bytes(), chunk_bytes) && checked_add(expected, chunk_bytes, expected) &&
+                            checked_add(expected, note_bytes, expected);
+  if (!is_countable || expected != bytes.size()) {
+    return refuse("has ", bytes.size(), " bytes; expected ", is_countable ? concat(expected) : "more than can be counted", " with ", tokens,
+                  " tokens (byte 40) and a note of ", note_bytes, " bytes (byte 48): it is cut off or damaged");
   }
   if (sum_of_all != checksum(bytes.subspan(detail::session_header_bytes))) {
     return refuse("the checksum of its contents is wrong: it is damaged");
