@@ -221,8 +221,9 @@ class Imatrix {
     if (count < 1 || static_cast<std::uint64_t>(count) > cursor.remaining() / smallest_entry) {
       const std::string kind = guess_file_kind(bytes);
       if (!kind.starts_with("unknown")) return refuse("is no importance matrix of llama.cpp, but ", kind);
-      return refuse("number of matrices at byte 0: found ", count, "; expected 1 to ", cursor.remaining() / smallest_entry, ", which the ",
-                    cursor.remaining(), " bytes left can hold; the file is truncated, damaged, or no importance matrix of llama.cpp");
+      return refuse("number of matrices at byte 0: found ", count, "; expected at least 1, and the ", cursor.remaining(),
+                    " bytes behind it can hold ", cursor.remaining() / smallest_entry,
+                    "; the file is truncated, damaged, or no importance matrix of llama.cpp");
     }
     for (std::int32_t i = 0; i < count; ++i) {
       const auto wrong = [&, at = cursor.offset()](const auto&... parts) {
