@@ -323,7 +323,7 @@ std::vector<Damage> damages() {
 
   add("tensor name empty", Builder().raw_tensor("", {1}, 0, 0), "found a name of 0 bytes");
   add("tensor name long", Builder().raw_tensor(std::string(65, 't'), {1}, 0, 0), "found a name of 65 bytes; expected 1 to 64");
-  add("dimensions 5", Builder().raw_tensor("t", {1, 1, 1, 1, 1}, 0, 0), "at most 4; if this is a key, the key count at byte 16");
+  add("dimensions 5", Builder().raw_tensor("t", {1, 1, 1, 1, 1}, 0, 0), "found 5 dimensions; expected at most 4; if this is a key");
   add("dimensions huge", Builder().raw_tensor("t", {1}, 0, 0, 0xffffffffu), "found 4294967295 dimensions");
   add("dimension 0", Builder().raw_tensor("t", {4, 0}, 0, 0), "shape [4, 0]; expected no dimension to be 0");
   add("product wraps", Builder().raw_tensor("t", {1ull << 32, 1ull << 32}, 0, 0), "does not fit in 64 bits");
