@@ -388,7 +388,7 @@ const std::vector<RefusedEdit> refused_edits = {
     {"key 'model_type' is an integer; expected a string", config, set("/model_type", 3)},
     {"key 'num_hidden_layers': found a string; expected an unsigned integer", config, set("/num_hidden_layers", "2")},
     {"key 'num_hidden_layers': found -2; expected an unsigned integer", config, set("/num_hidden_layers", -2)},
-    {"a llama model of 0 layers has no tensor of this name", config, set("/num_hidden_layers", 0)},
+    {"key 'num_hidden_layers': found 0; expected at least 1", config, set("/num_hidden_layers", 0)},
     {"tensor 'model.layers.1.", config, set("/num_hidden_layers", 1)},
     {"a llama model of 1 layers has no tensor of this name", config, set("/num_hidden_layers", 1)},
     {"tensor 'model.layers.2.input_layernorm.weight' is missing", config, set("/num_hidden_layers", 3)},

@@ -163,7 +163,7 @@ def gguf_tensor_cases(cases):
     for kind in (4, 5, 29, 39, 99, 0x7fffffff, 0xffffffff, 0x80000000, 0x80000002):
         add(f"type-{kind}", lambda f, k=kind: f.tensor("blk.0.ffn_up.weight").__setitem__(2, k))
     for kind in (2, 8, 12, 14):
-        add(f"type-{kind}-short-rows", lambda f, k=kind: f.tensor("blk.0.ffn_norm.weight").__setitem__(2, k), "refused" if kind > 8 else "survived")
+        add(f"type-{kind}-short-rows", lambda f, k=kind: f.tensor("blk.0.ffn_norm.weight").__setitem__(2, k))
     for offset in (1, 16, 1 << 40, 1 << 63, MASK - 31):
         add(f"offset-{offset}", lambda f, o=offset: f.tensor("blk.0.ffn_up.weight").__setitem__(3, o))
     add("offset-shared", lambda f: f.tensor("blk.0.ffn_up.weight").__setitem__(3, 0), "survived")
@@ -425,7 +425,7 @@ def session_cases(cases, program, scratch):
 
     cases.add("session", "control", whole, "control")
     cases.add("session", "control-sealed", sealed(whole), "control")
-    cases.add("session", "control-nan", sealed(whole[:note_at + note_bytes] + b"\x7f" * (len(whole) - note_at - note_bytes)), "survived")
+    cases.add("session", "cache-nan", sealed(whole[:note_at + note_bytes] + b"\x7f" * (len(whole) - note_at - note_bytes)))
     for place in cuts(whole, 12, [8, 72, note_at]):
         cases.add("session", f"cut-{place}", whole[:place])
     for at, fmt, value in ((8, "<I", 1), (8, "<I", 99), (12, "<I", 3), (12, "<I", 0xffffffff), (16, "<Q", 1), (24, "<I", 0), (24, "<I", 0xffffffff),
@@ -440,7 +440,7 @@ def session_cases(cases, program, scratch):
     for i, value in enumerate(notes):
         cases.add("session", f"note-{i}", with_note(value))
     cases.add("session", "note-many-messages", with_note(
-        json.dumps({"messages": [{"ids": [], "role": "user", "text": ""}] * 20000}).encode()), "survived")
+        json.dumps({"messages": [{"ids": [], "role": "user", "text": ""}] * 20000}).encode()))
 
 
 def template_cases(cases):

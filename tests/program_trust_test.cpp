@@ -183,9 +183,13 @@ TEST_F(ProgramTrust, ForeignSessionsAreRefusedBeforeAnythingChanges) {
   };
   const auto with_note = [&](const std::string& text) { return Session(own).set_note(text); };
   const std::string no_conversation = "the note in it is no conversation", unreadable = "message 1 of its conversation cannot be read";
+  std::string many;
+  for (int i = 0; i < 1000; ++i) many += std::string(i == 0 ? "" : ",") + R"({"ids":[],"role":"user","text":""})";
   const Case cases[] = {
       {"token id 260 is outside the vocabulary of 260 tokens", Session(own).set_token(3, 260)},
       {"token id 288 is outside the model's vocabulary of 288", Session(own).set_token(3, 288)},
+      {"keys or values of tokens 0 to 21 are not numbers (NaN or infinity): it is damaged", Session(own).fill_cache('\x7f')},
+      {"its conversation has 1000 messages; the context of 256 tokens cannot hold as many", with_note(list + many + "]}")},
       {"message 1 of its conversation: token id 257 is a control token",
        with_note(list + R"({"ids":[257],"role":"user","text":"<|im_end|>"}]})")},
       {"message 2 of its conversation: token id 4294967295 is outside",
@@ -233,12 +237,12 @@ TEST_F(ProgramTrust, ForeignSessionsAreRefusedBeforeAnythingChanges) {
   }
 }
 
-// The keys and values in a session file may be any numbers. If they make the model's logits NaN or infinite, the turn of the
-// chat fails, and the next turn evaluates the whole chat again.
+// The keys and values in a session file may be any finite numbers. If they are so large that they make the model's logits NaN or
+// infinite, the turn of the chat fails, and the next turn evaluates the whole chat again.
 TEST_F(ProgramTrust, OneBadTurnEndsTheTurnAndNotTheChat) {
-  ASSERT_TRUE(contains(chat("hi\n/save " + path("nan.session") + "\n").err, "saved 2 messages"));
-  write_file("nan.session", Session(read_file("nan.session")).fill_cache('\x7f').sealed());  // 0x7f7f is a NaN of 16 bits
-  const Finished ended = chat("/load " + path("nan.session") + "\nhi\nhi\n/stats\n");
+  ASSERT_TRUE(contains(chat("hi\n/save " + path("huge.session") + "\n", {"--commands", "--kv", "f32"}).err, "saved 2 messages"));
+  write_file("huge.session", Session(read_file("huge.session")).fill_cache('\x7f').sealed());  // 0x7f7f7f7f is 3.39e38
+  const Finished ended = chat("/load " + path("huge.session") + "\nhi\nhi\n/stats\n", {"--commands", "--kv", "f32"});
   EXPECT_EQ(ended.status, 1) << ended.err;
   EXPECT_TRUE(contains(ended.err, "the model's logits are not numbers, though its weights are; the turn is forgotten\n")) << ended.err;
   EXPECT_TRUE(contains(ended.err, "4 messages; ")) << ended.err;

@@ -241,6 +241,18 @@ TEST_P(SessionOf, HostileHeadersAreRefused) {
   store_as(outside.data() + 56, checksum(std::span(outside).subspan(72)));
   store_as(outside.data() + 64, checksum(std::span(outside).first(64)));
   EXPECT_NE(refusal(other, outside).find("token id 4294967295 is outside"), std::string::npos);
+  // The second of two chunks has NaN among its numbers. 0xff is a NaN in each type of floats, and in a scale.
+  Session longer = session_of(ids(0, 300));
+  std::vector<std::byte> nan = saved_bytes(longer);
+  ASSERT_EQ(nan.size(), 72 + 4 * 300 + 2 * longer.cache().shape().chunk_bytes());
+  for (const std::size_t head : {0u, 1u}) {
+    std::vector<std::byte> bad = nan;
+    const std::size_t at = bad.size() - longer.cache().shape().chunk_bytes() + head * longer.cache().shape().head_bytes();
+    std::fill_n(bad.begin() + static_cast<std::ptrdiff_t>(at + 128), 4, std::byte{0xff});
+    store_as(bad.data() + 56, checksum(std::span(bad).subspan(72)));
+    store_as(bad.data() + 64, checksum(std::span(bad).first(64)));
+    EXPECT_EQ(refusal(other, bad), "some.session: keys or values of tokens 256 to 299 are not numbers (NaN or infinity): it is damaged");
+  }
   EXPECT_EQ(other.size(), 0u);
 }
 

@@ -37,6 +37,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -153,6 +154,16 @@ void store_in_chunk(std::byte* chunk, std::size_t D, std::size_t j, const float*
   }
 }
 
+// Whether the `count` numbers of type E at `bytes` are all finite.
+template <class E>
+bool are_all_finite(const std::byte* bytes, std::size_t count) {
+  constexpr std::uint32_t exponent = std::is_same_v<E, f16> ? 0x7c00u : std::is_same_v<E, bf16> ? 0x7f80u : 0x7f800000u;
+  using Bits = std::conditional_t<sizeof(E) == 2, std::uint16_t, std::uint32_t>;
+  bool finite = true;
+  for (std::size_t i = 0; i < count; ++i) finite &= (load_as<Bits>(bytes + i * sizeof(E)) & exponent) != exponent;
+  return finite;
+}
+
 }  // namespace detail
 
 // The largest number of layers, and of KV heads, that a cache may have. The limit is far above any model, and low enough that the bytes
@@ -172,6 +183,22 @@ inline Status check_kv_shape(const KvShape& shape) {
     }
   }
   return success();
+}
+
+// Whether all keys and values in a chunk of a cache are numbers: neither NaN nor infinite. `chunk` has shape.chunk_bytes() bytes.
+inline bool holds_numbers(const KvShape& shape, std::span<const std::byte> chunk) {
+  bool finite = true;
+  with_kv_type(shape.type, [&](auto element) {
+    using E = decltype(element);
+    for (std::size_t at = 0; at < chunk.size(); at += shape.head_bytes()) {
+      if constexpr (IntegerKv<E>) {  // codes are always numbers, and the scales of keys and of values lie one behind the other
+        finite &= detail::are_all_finite<float>(chunk.data() + at + KvLayout<E>::key_scales, 2 * kv_chunk);
+      } else {
+        finite &= detail::are_all_finite<E>(chunk.data() + at, shape.head_bytes() / sizeof(E));
+      }
+    }
+  });
+  return finite;
 }
 
 // Keys and values in memory that the view does not own. Chunk c, which holds positions from 256 c on, is shape.chunk_bytes()

@@ -488,7 +488,8 @@ class GgufParser {
   }
 
   // Turns the offsets of tensors into places in the file. Then checks, in the order of their bytes, that each tensor lies inside
-  // the file and does not overlap the one before it.
+  // the file and begins where the one before it ends, rounded up to the alignment. A gap means that the type or the shape of a
+  // tensor is wrong, since writers of GGUF leave none.
   Status place_tensors() {
     const std::uint64_t file_bytes = file_.bytes().size();
     std::uint64_t needed_bytes = 0;
@@ -513,11 +514,21 @@ class GgufParser {
                       " are present: the file has ", file_bytes, " bytes of the ", needed_bytes,
                       " that its tensors need; it is truncated or damaged");
       }
-      if (i == 0) continue;
+      if (i == 0) {
+        if (tensor.offset == out_.data_offset) continue;
+        return refuse(subject_of("tensor", tensor), ": its data begins at byte ", tensor.offset, ", and no tensor holds the ",
+                      tensor.offset - out_.data_offset, " bytes before it; expected the first tensor at byte ", out_.data_offset);
+      }
       const GgufTensor& before = out_.tensors[by_offset[i - 1]];
-      if (tensor.offset - before.offset < before.size_bytes) {
+      const std::uint64_t before_end = before.offset + before.size_bytes;  // lies inside the file
+      if (tensor.offset < before_end) {
         return refuse(subject_of("tensor", tensor), ": its data at byte ", tensor.offset, " overlaps tensor '", printable(before.name),
-                      "', which holds bytes ", before.offset, " to ", before.offset + before.size_bytes);
+                      "', which holds bytes ", before.offset, " to ", before_end);
+      }
+      if (tensor.offset - before_end >= out_.alignment) {
+        return refuse(subject_of("tensor", tensor), ": its data begins at byte ", tensor.offset, ", and no tensor holds the ",
+                      tensor.offset - before_end, " bytes before it; the type or the shape of tensor '", printable(before.name),
+                      "', which ends at byte ", before_end, ", or one of the two offsets is wrong");
       }
     }
     return success();

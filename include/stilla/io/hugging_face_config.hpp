@@ -373,6 +373,7 @@ class HuggingFaceConfigReader {
     }
     const auto layers = out_.entries.find(concat(out_.architecture, ".block_count"));
     if (layers != out_.entries.end()) out_.layers = std::get<std::uint64_t>(layers->second.value);
+    if (layers != out_.entries.end() && out_.layers == 0) return refuse_key("num_hidden_layers", "found 0; expected at least 1");
     out_.eos = find_member(json_, "eos_token_id");
     out_.bos = find_member(json_, "bos_token_id");
     return success();

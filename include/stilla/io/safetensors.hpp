@@ -225,7 +225,7 @@ class SafetensorsFile {
       }
     }
     if (end == file_bytes) return success();
-    return refuse("has ", file_bytes, " bytes; expected ", end, ", where its last tensor ends");
+    return refuse("bytes ", end, " to ", file_bytes, " belong to no tensor of its header; expected it to end with its last tensor");
   }
 
   MappedFile file_;

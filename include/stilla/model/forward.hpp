@@ -168,7 +168,8 @@ class Session {
   }
 
   // A function of the caller that accepts or refuses the contents of a saved session: its ids, which are below config().vocabulary,
-  // and its note. The file may come from anybody. Its keys and values may be any numbers, NaN too.
+  // and its note. The file may come from anybody. Its keys and values may be any finite numbers, so logits computed from them
+  // may still be infinite or NaN.
   using AcceptSaved = std::function<Status(const SavedText& saved)>;
 
   // Replaces the text by a saved one and returns its note. The file must have been saved by this version of the library, with the

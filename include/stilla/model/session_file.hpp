@@ -11,9 +11,10 @@
 //
 // Chunks are the memory of the key/value cache as it is, little endian; keys and values behind the end of the text are 0. The sizes
 // of all parts follow from the header and are compared with the size of the file before anything else is read. Nothing of the file
-// is used before its checksums agree.
+// is used before its checksums agree. A file with a key or value that is not a number is refused.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -201,6 +202,10 @@ inline Result<SavedText> read_session_file(const MappedFile& file, const Session
     const std::span<std::byte> chunk = out.cache.writable_chunk(c);
     (void)cursor.take(chunk.size(), rest);
     std::memcpy(chunk.data(), rest.data(), chunk.size());
+    if (!holds_numbers(kind.shape, chunk)) {
+      return refuse("keys or values of tokens ", c * kv_chunk, " to ", std::min((c + 1) * kv_chunk, out.ids.size()) - 1,
+                    " are not numbers (NaN or infinity): it is damaged");
+    }
   }
   out.cache.set_size(out.ids.size());
   return out;
