@@ -14,9 +14,10 @@
 //                    offset u64 (from the start of the tensor data)
 //
 // If parse_gguf succeeds, these facts hold. The bytes of every key and tensor lie inside the file. Names are unique. Every tensor
-// has a type whose block sizes are known, dimensions other than zero, whole blocks in each row, an aligned offset, and no byte in
-// common with another tensor. A packed file (packed_file.hpp) has the layout of this build, and its header has not changed since
-// it was written. Holes between tensors are allowed.
+// has a type whose block sizes are known, dimensions other than zero, whole blocks in each row and an aligned offset. The bytes of the
+// tensors follow each other in any order, without overlaps, and with no gap but the padding to the alignment. A packed file
+// (packed_file.hpp) has the layout of this build, and its header has not changed since it was written. Bytes behind the last tensor
+// are allowed.
 //
 // Tables grow as records are read and hold no copy of the text of the file. The counts are limited by the number of bytes left
 // and by max_keys and max_tensors, so that refusing a file costs at most some 40 MB.
