@@ -32,7 +32,7 @@ std::vector<double> softmax(const std::vector<float>& x, double temperature, std
 std::vector<double> expected(const stilla::SamplingOptions& options) {
   std::size_t kept = logits.size();
   if (options.top_k != 0 && options.top_k < kept) kept = options.top_k;
-  // top-p and min-p use these probabilities, because the temperature is applied last.
+  // top-p and min-p use the probabilities at temperature 1, because the temperature is applied last.
   const std::vector<double> p = softmax(logits, 1.0, kept);
   double sum = 0.0;
   for (std::size_t i = 0; i < kept; ++i) {

@@ -139,8 +139,8 @@ TEST_F(Hexagon, MatmulEqualsTheContract) {
 }
 
 // Tests products with the largest K that is allowed. A byte of a packed panel holds two weights of 4 bits, and the kernel
-// multiplies activations by whole bytes. With this K its sums, those of whole bytes and those of 16 times the upper nibbles, are
-// the largest.
+// multiplies activations by whole bytes. This K gives the largest sums of such products, and of the products with 16 times the upper
+// weight, which the kernel subtracts. Neither may overflow.
 TEST_F(Hexagon, MatmulAtTheLargestK) {
   for (const std::size_t block : {0u, 32u}) {
     expect_the_contract<std::int8_t>(2, npu::largest_k, 2, block, false);

@@ -168,15 +168,16 @@ TEST(HeadSizes, EqualPaddedHeads) {
           const bool is_of_heads = is_query || is_norm || part.starts_with("attn_k.") || part.starts_with("attn_v.");
           if (!is_of_heads && part != "attn_output.weight") continue;
           const std::vector<float> old = decoded(tensor);
-          // The number of neighbouring values of a tensor that belong to one dimension of a head: a row of a matrix, one value of a vector,
-          // or one value of a row of the output matrix.
+          // The number of neighbouring values of a tensor that belong to one dimension of a head: a row of a matrix, one value
+          // of a vector, or one value of a row of the output matrix.
           const std::size_t run = tensor.dims.size() == 2 && is_of_heads ? tensor.dims[0] : 1;
           const std::size_t heads = old.size() / (c.head_dim * run);
           std::vector<float> values(heads * width * run);
           for (std::size_t h = 0; h < heads; ++h) {
             for (std::size_t i = 0; i < size * run; ++i) {
-              // An RMSNorm of queries or keys divides a head by its root mean square. Zeros at the head's end make this smaller by
-              // sqrt(size / width), so the norm's weights are multiplied by the same factor.
+              // An RMSNorm of queries or keys divides a head by its root mean square. Zeros, which fill a head of `size`
+              // values up to `width`, multiply this root by sqrt(size / width). The norm's weights are multiplied by the
+              // same factor, so the results stay the same.
               const float factor = is_norm ? std::sqrt(static_cast<float>(size) / static_cast<float>(width)) *
                                                  (part == "attn_q_norm.weight" ? query_factor : 1.0f)
                                    : is_query && !c.has_qk_norm ? query_factor
@@ -192,8 +193,8 @@ TEST(HeadSizes, EqualPaddedHeads) {
         file.set(c.architecture + ".attention.key_length", static_cast<std::uint32_t>(width));
         file.set(c.architecture + ".attention.value_length", static_cast<std::uint32_t>(width));
         file.set(c.architecture + ".rope.dimension_count", static_cast<std::uint32_t>(size));
-        // In heads that are filled up with zeros, the mean square is smaller, but the epsilon that a norm adds to it is not. No factor on
-        // the weights makes up for this, so epsilon is set close to 0.
+        // In heads that are filled up with zeros, the mean square is smaller, but the epsilon that a norm adds to it is not. No
+        // factor on the weights makes up for this, so epsilon is set close to 0.
         file.set(c.architecture + ".attention.layer_norm_rms_epsilon", 1e-12f);
         return file;
       };

@@ -47,9 +47,9 @@ inline std::string spelled(std::string_view bytes) {
 
 inline const std::string opens_answer = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
-// Builds a GGUF file of a model that is a table of the next tokens. `pieces` are the texts of the tokens from first_piece on. A
-// token that is no key of `next` is followed by <|im_end|>. `markup_type` is the type that the file gives <|im_start|> and
-// <|im_end|>. If it is not 3 (control), the file also names no token that ends a text.
+// Builds a GGUF file of a model that is a table: it says for each token which token follows. `pieces` are the texts of the tokens from
+// first_piece on. A token that is no key of `next` is followed by <|im_end|>. `markup_type` is the type that the file gives <|im_start|>
+// and <|im_end|>. If it is not 3 (control), the file also names no token that ends a text.
 inline GgufBuilder table_model(const std::vector<std::string>& pieces, const std::map<std::uint32_t, std::uint32_t>& next,
                                bool with_tensors = true, std::uint32_t context = 256, const std::string& template_end = opens_answer,
                                std::int32_t markup_type = 3) {

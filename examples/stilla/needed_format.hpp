@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Checks options that can be used only if --weights names a format of a certain kind, for example one whose codes can be chosen.
+// Checks options that can be used only if --weights names a format of a certain kind. --calibrate, for example, needs a format for which
+// error feedback is written (model/error_feedback.hpp).
 #pragma once
 
 #include <optional>

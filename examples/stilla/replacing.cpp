@@ -17,8 +17,7 @@ namespace program {
 
 bool may_replace(const std::string& path, std::string_view magic, std::string_view kind) {
   std::error_code ignored;
-  // A folder, or something else that is not a file, counts as replaceable: the code that then
-  // writes reports the error.
+  // This function does not refuse a folder, or something else that is not a file: the code that writes there reports the error.
   if (!std::filesystem::is_regular_file(file_path(path), ignored)) return true;
   if (std::filesystem::file_size(file_path(path), ignored) == 0) return true;
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(open_file(path, "rb"), std::fclose);

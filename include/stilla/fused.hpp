@@ -113,8 +113,8 @@ inline Status gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, c
   }
   if (gate.accumulate || up.accumulate) return detail::bad_argument(concat(op, ": the products cannot accumulate"));
   if (Status s = detail::check_room(op, rounded, gate.y); !s) return s;
-  // Each task computes the same panels of both products. The number of these panels is even, so that the results of a row are whole
-  // blocks of 32 activations.
+  // Each task computes the same panels of both products, gate and up. The number of these panels is even, so that the results of a row
+  // are whole blocks of 32 activations.
   const std::size_t M = gate.y.rows, tokens = std::min(gate_job.tokens, up_job.tokens);
   if (tokens == 0) return success();
   const std::size_t step = std::min(gate_job.step, up_job.step);

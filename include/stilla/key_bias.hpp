@@ -94,8 +94,8 @@ class KeyBiasTables {
     }
   }
 
-  // Splits the query or bias of one head into two runs of padded_pairs() floats: the first elements of all pairs, then the second
-  // elements.
+  // Splits the query or bias of one head into two rows of padded_pairs() floats: the first elements of all pairs that RoPE turns, and
+  // the second elements.
   void take_pairs(float* out, const float* x) const {
     const std::size_t P = frequencies_.pairs(), padded = padded_pairs();
     std::fill(out, out + 2 * padded, 0.0f);

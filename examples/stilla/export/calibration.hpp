@@ -29,10 +29,10 @@ struct Calibration {
   std::size_t tokens = 0;
 };
 
-// Finds the ranges for `texts`, which are lists of token ids. Tokens of a text beyond the model's context are left out, and so
-// are tokens beyond max_calibration_tokens of all texts together. The layers' matrices are read in the format `weights`, one
-// after the other, and all texts pass through one matrix before the next is read. So the memory needed is that of one matrix
-// and of some 100 000 floats for each token.
+// Finds the ranges that the activations have when the model reads `texts`, which are lists of token ids. Tokens of a text beyond the
+// model's context are left out, and so are tokens beyond max_calibration_tokens of all texts together. The layers' matrices are read in
+// the format `weights`, one after the other, and all texts pass through one matrix before the next is read. So the memory needed is that
+// of one matrix and of some 100 000 floats for each token.
 inline constexpr std::size_t max_calibration_tokens = 4096;
 Calibration calibrate(const ExportModel& model, stilla::FormatId weights, const std::vector<std::vector<std::uint32_t>>& texts,
                       stilla::Parallel parallel, const std::function<void(std::size_t, std::size_t)>& progress);

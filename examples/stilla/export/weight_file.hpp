@@ -23,7 +23,7 @@ class WeightFile {
  public:
   static constexpr const char* name = "model.onnx.data";
 
-  // A function that is called with the number of bytes that are written and the number of all bytes to write. If it returns
+  // A function that is called with the number of bytes written so far and the number of all bytes to write. If it returns
   // false, the work ends.
   using Progress = std::function<bool(std::uint64_t, std::uint64_t)>;
   using Advance = std::function<stilla::Status(std::uint64_t bytes)>;

@@ -109,9 +109,9 @@ class ThreadPool {
   static std::uint32_t job_of(std::uint64_t ticket) { return static_cast<std::uint32_t>(ticket >> 32); }
   static std::uint32_t index_of(std::uint64_t ticket) { return static_cast<std::uint32_t>(ticket); }
 
-  // Starts the next job. The ticket (the word with the job's number and its next index) is closed before count and body change, so
-  // a worker that reads the new count can no longer take indices from the old job. The mutex ensures that no worker falls asleep
-  // between its last look at the ticket and the call that would wake it.
+  // Starts the next job. The ticket is the word with a job's number and the job's next index. It is closed, so that it gives no more
+  // indices, before count and body change. So a worker that reads the new count can no longer take indices from the old job. The mutex
+  // ensures that no worker falls asleep between its last look at the ticket and the call that would wake it.
   void publish(std::uint32_t count, const IndexFunction* body) {
     const std::uint64_t job = job_of(ticket_.load(std::memory_order_relaxed));
     ticket_.store(job << 32 | closed, std::memory_order_relaxed);

@@ -18,7 +18,8 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
-// The sub-scale of group g, 0..63. `packed` points at the 12 bytes that hold the sub-scales and sub-minimums of a block.
+// Returns the sub-scale (0 to 63) of group g (0 to 7). `packed` points at the 12 bytes that hold the sub-scales and sub-minimums of a
+// block.
 constexpr int k_scale(const std::byte* packed, std::size_t g) {
   const auto at = [&](std::size_t i) { return std::to_integer<int>(packed[i]); };
   return g < 4 ? at(g) & 63 : (at(g + 4) & 15) | at(g - 4) >> 6 << 4;

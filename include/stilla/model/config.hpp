@@ -54,7 +54,8 @@ inline std::string rotation_text(const Rotation& rotation) {
   return text;
 }
 
-// The reverse of rotation_text(). Returns nothing if a word is unknown or occurs twice, or if the text is empty.
+// The reverse of rotation_text(): reads names of rotations, separated by commas. Returns nothing if a word is unknown or occurs twice, or
+// if the text is empty.
 inline std::optional<Rotation> parse_rotation(std::string_view text) {
   Rotation rotation;
   while (true) {

@@ -232,7 +232,7 @@ inline NpuFormVerdict npu_form_verdict(const NpuDescriptor& npu, const NpuForm& 
   return verdict;
 }
 
-// Adds to the verdict what the stack of the NPU refuses: formats of the layers' matrices, dynamic shapes, a context that is too
+// Adds to the verdict what the software of the NPU does not take: formats of the layers' matrices, dynamic shapes, a context that is too
 // long, and too little memory.
 inline void add_npu_refusals(NpuVerdict& verdict, const NpuModel& model, const NpuReport& report) {
   const NpuDescriptor& npu = *verdict.npu;

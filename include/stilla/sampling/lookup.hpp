@@ -29,10 +29,10 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct Draft {
   std::size_t tokens = 0;  // number of guesses
-  std::size_t match = 0;   // how many tokens before the earlier place are the same as at the end of the text
+  std::size_t match = 0;   // how many tokens before the place found are the same as at the end of the text
 };
 
-// Finds the earlier place in the text before which the most tokens are the same as at the end of the text. A hash table holds the
+// Finds the place in the text whose preceding tokens match the end of the text over the greatest length. A hash table holds the
 // latest place of each n-gram (three neighbouring tokens), and for each place the one before it with the same hash, as in the match
 // finders of LZ77. If the text was a copy of an earlier passage until an edit interrupted it, the place where the copy would go on
 // is searched close to the place where it stopped; there one common token is enough.

@@ -7,15 +7,16 @@
 #include <stilla/base/target.hpp>
 #include <stilla/portable/target.hpp>
 
-// The instruction sets of dotprod's target regions (region.hpp). On Arm, a region that names an architecture replaces what the
-// compiler flags give. So where the flags already give the dot product, the region names only what every such CPU has.
+// The instruction sets that the compiler may use in dotprod's kernels, between STILLA_TARGET_BEGIN and STILLA_TARGET_END (region.hpp).
+// On Arm, naming an architecture there would take away what the compiler flags give beyond it. So where the flags already give the dot
+// product, only "+simd" is named, which every AArch64 CPU has.
 #if defined(__ARM_FEATURE_DOTPROD)
 #define STILLA_SETS_DOTPROD "+simd"
 #else
 #define STILLA_SETS_DOTPROD "arch=armv8.2-a+dotprod"
 #endif
 
-// Whether the compiler has the intrinsics of the dot product inside a target region. clang before 16 has them only where the compiler
+// Whether the compiler has the intrinsics of the dot product inside a region. clang before 16 has them only where the compiler
 // flags give the instructions.
 #if !STILLA_ARCH_ARM
 #define STILLA_HAS_DOTPROD 0

@@ -21,8 +21,9 @@
 #include <stilla/generic/peak.hpp>
 #endif
 
-// The instruction sets of i8mm's target regions (region.hpp). Where the compiler flags already give them, a region names only what
-// every such CPU has (arm_dotprod/target.hpp says why).
+// The instruction sets that the compiler may use in i8mm's kernels, between STILLA_TARGET_BEGIN and STILLA_TARGET_END (region.hpp). Where
+// the compiler flags already give some of these sets, only the others are named; if there are no others, "+simd", which every AArch64
+// CPU has (arm_dotprod/target.hpp says why).
 #if defined(__ARM_FEATURE_MATMUL_INT8)
 #define STILLA_SETS_I8MM "+simd"
 #elif defined(__ARM_FEATURE_DOTPROD)

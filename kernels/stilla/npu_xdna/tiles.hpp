@@ -48,7 +48,8 @@
 //
 //   | column 0: of n tile 0 the m tiles 0, 1, 2, ..., of n tile C, ...| column 1 | ...
 //
-// If the memory begins on a multiple of 64 bytes, each of these parts does too.
+// If the memory begins on a multiple of 64 bytes, so do each column and each core tile in it. This needs core tiles whose bytes are a
+// multiple of 64, as those of schedule.hpp are.
 #pragma once
 
 #include <cstddef>

@@ -50,8 +50,8 @@
 #define N_NEON_WITHOUT_AES N_STILLA_NEON
 #define N_SCALAR N_STILLA_SCALAR
 
-// Where the application has included <hwy/highway.h> for its current target, Highway's include guards keep its headers from being read
-// again. toggle-inl.hpp switches these guards, so that the headers are read for our target.
+// Where the application has included <hwy/highway.h> already, for a Highway target of its own, Highway's include guards keep the headers
+// of Highway from being read again. toggle-inl.hpp switches these guards, so that the headers are read for our target.
 #if defined(HWY_HIGHWAY_PER_TARGET) != defined(HWY_TARGET_TOGGLE)
 #define STILLA_HIGHWAY_WAS_READ
 #include <stilla/portable/toggle-inl.hpp>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The specification of the float kernels on rows (contract/elementwise.hpp).
+// The kernels of the target scalar that work on rows of floats: RMSNorm, RoPE, SiLU, softmax and others. They compute the formulas of
+// contract/elementwise.hpp one number at a time, and the kernels of every other target must give the same bits.
 #pragma once
 
 #include <bit>

@@ -43,7 +43,7 @@
 //     Q4_0's sweep with the activations in L2           2.7
 //     Q4_K's sweep with the activations in L1, in L2    2.9, 3.1
 //     Q4_K's sweep with values other than zero          3.4       (the clock falls by a tenth)
-//     a whole matmul, a 1.5B's shapes, Q4_0 and Q4_K    3.8 and 4.4
+//     a whole matmul, shapes of the 1.5B, Q4_0, Q4_K    3.8, 4.4
 //     the same with avx512vnni                          6.5 to 8
 //
 // Activations are loaded by tileloaddt1, as data that is not read again soon. Loaded by other instructions, they displace the
@@ -243,9 +243,9 @@ class Rounds {
     }
     w_ += round_k * panels * panel_rows;
     if constexpr (round_k == 16) {
-      // A round takes 16 k here, so a block of activations (32 k) takes two rounds, one for each half. left_ is the number of rounds
-      // that remain in the slice of `slice_k` k for this tile. A slice has an even number of rounds. So the next round reads the first
-      // half of a block if left_ is even, and the second half if it is odd.
+      // A round takes 16 k here, so a block of activations (32 k) takes two rounds, one for each half. left_ is the number of
+      // rounds that remain in the slice of `slice_k` k for this tile. A slice has an even number of rounds. So the next round reads
+      // the first half of a block if left_ is even, and the second half if it is odd.
       x_ += left_ % 2 == 0 ? block_ - 16 : 16;
     } else {
       x_ += round_k / activation_block * block_;
@@ -369,7 +369,8 @@ STILLA_INLINE void add_minimums(Sums& acc, const float* minimums, const float* s
   const Float minimum[panels] = {load_floats(minimums), load_floats(minimums + panel_rows)};
   STILLA_UNROLL
   for (std::size_t t = 0; t < max_tokens; ++t) {
-    // clang does not load the sum here: each multiply-add reads it from memory itself, which takes 3 % less time than loading it once.
+    // clang does not load the sum here: each multiply-add reads it from memory itself, which takes 3 % less time than loading it
+    // once.
     const Float sum = set(sums[t]);
     STILLA_UNROLL
     for (std::size_t p = 0; p < panels; ++p) acc[p][t] = fused_multiply_add(minimum[p], sum, acc[p][t]);

@@ -7,7 +7,7 @@
 #include <stilla/base/target.hpp>
 #include <stilla/x86_avx2/target.hpp>
 
-// The instruction sets of avxvnni's target regions (region.hpp).
+// The instruction sets that the compiler may use in avxvnni's kernels, between STILLA_TARGET_BEGIN and STILLA_TARGET_END (region.hpp).
 #define STILLA_SETS_AVXVNNI "avx2,fma,f16c,avxvnni"
 
 #include <stilla/base/push_macros-inl.hpp>

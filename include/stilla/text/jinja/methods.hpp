@@ -219,7 +219,7 @@ Value is_case_method(Rendering& run, const Value& self, const Arguments& argumen
 }
 
 // Python's str.join(). Jinja's filter join uses this function too; it sets `takes_any` and takes values of any type. If `is_safe`, the
-// separator is a safe text, and so is the result.
+// separator is a text that Jinja calls safe (the filter safe marked it), and so is the result.
 inline Value joined(Rendering& run, const MarkedText& separator, const std::vector<Value>& items, bool takes_any, bool is_safe) {
   MarkedText out;
   for (const Value& item : items) {
