@@ -12,11 +12,11 @@
 #include <string>
 #include <vector>
 
-#include <stilla/activation.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/norm.hpp>
 #include <stilla/format/encode_rows.hpp>
 #include <stilla/rope.hpp>
+#include <stilla/silu_mul.hpp>
 #include <stilla/softmax.hpp>
 
 #include "common.hpp"

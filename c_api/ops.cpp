@@ -8,7 +8,6 @@
 #include <span>
 #include <string>
 
-#include <stilla/activation.hpp>
 #include <stilla/attention.hpp>
 #include <stilla/base/check.hpp>
 #include <stilla/base/cores.hpp>
@@ -23,6 +22,7 @@
 #include <stilla/quantise.hpp>
 #include <stilla/rope.hpp>
 #include <stilla/sampling.hpp>
+#include <stilla/silu_mul.hpp>
 #include <stilla/softmax.hpp>
 
 using namespace c_api;

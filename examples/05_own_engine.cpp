@@ -19,7 +19,6 @@
 #include <thread>
 #include <vector>
 
-#include <stilla/activation.hpp>
 #include <stilla/attention.hpp>
 #include <stilla/kv_cache.hpp>
 #include <stilla/matmul.hpp>
@@ -28,6 +27,7 @@
 #include <stilla/base/random.hpp>
 #include <stilla/rope.hpp>
 #include <stilla/sampling.hpp>
+#include <stilla/silu_mul.hpp>
 
 namespace {
 

@@ -11,9 +11,9 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/variant.h>
 
-#include <stilla/activation.hpp>
 #include <stilla/norm.hpp>
 #include <stilla/rope.hpp>
+#include <stilla/silu_mul.hpp>
 #include <stilla/softmax.hpp>
 
 #include "arrays.hpp"

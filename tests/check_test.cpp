@@ -3,12 +3,12 @@
 // Tests what ops refuse: arguments that would cause an endless loop, a division by zero or a wild access, or would silently do
 // nothing. Each refusal says which argument it is, what was found and what was expected. Outputs stay unchanged, and a job with
 // such arguments has no tasks.
-#include <stilla/activation.hpp>
 #include <stilla/attention.hpp>
 #include <stilla/fused.hpp>
 #include <stilla/head.hpp>
 #include <stilla/norm.hpp>
 #include <stilla/rope.hpp>
+#include <stilla/silu_mul.hpp>
 #include <stilla/softmax.hpp>
 
 #include "matmul_data.hpp"

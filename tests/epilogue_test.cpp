@@ -12,10 +12,10 @@
 #include <string>
 #include <vector>
 
-#include <stilla/activation.hpp>
 #include <stilla/experts.hpp>
 #include <stilla/fused.hpp>
 #include <stilla/import_activations.hpp>
+#include <stilla/silu_mul.hpp>
 
 #include "matmul_data.hpp"
 

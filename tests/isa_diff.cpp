@@ -22,13 +22,13 @@
 #include <string_view>
 #include <vector>
 
-#include <stilla/activation.hpp>
 #include <stilla/attention.hpp>
 #include <stilla/base/random.hpp>
 #include <stilla/base/thread_pool.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/norm.hpp>
 #include <stilla/rope.hpp>
+#include <stilla/silu_mul.hpp>
 #include <stilla/softmax.hpp>
 
 #include "matmul_data.hpp"

@@ -3,13 +3,13 @@
 // Runs every op as tasks, for workers that know only their own number and how many workers there are (`ith` of `nth`). With 1, 2,
 // 3 and 7 workers the results have the bits of the op's usual form, a call that takes a Parallel. Each worker may also call this
 // usual form, with a Parallel that runs only this worker's tasks. The tests check that too, also for jobs of a single task.
-#include <stilla/activation.hpp>
 #include <stilla/attention.hpp>
 #include <stilla/head.hpp>
 #include <stilla/import_activations.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/norm.hpp>
 #include <stilla/rope.hpp>
+#include <stilla/silu_mul.hpp>
 #include <stilla/softmax.hpp>
 
 #include <barrier>

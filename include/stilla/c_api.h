@@ -181,7 +181,7 @@ typedef struct stilla_product {
 STILLA_C_EXPORT stilla_code stilla_matmul(const stilla_product* products, size_t count, const stilla_activations* rounded,
                                           const stilla_const_matrix* x, const stilla_parallel* parallel, stilla_error* error);
 
-/* Ops on rows (norm.hpp, activation.hpp, softmax.hpp). An output may be the same matrix as an input. */
+/* Ops on rows (norm.hpp, silu_mul.hpp, softmax.hpp). An output may be the same matrix as an input. */
 STILLA_C_EXPORT stilla_code stilla_rms_norm(stilla_matrix y, stilla_const_matrix x, const float* weight, float epsilon,
                                             const stilla_parallel* parallel, stilla_error* error);
 STILLA_C_EXPORT stilla_code stilla_silu_mul(stilla_matrix y, stilla_const_matrix gate, stilla_const_matrix up,

@@ -38,7 +38,7 @@ void for_each_piece(const MatmulTile& tile, F&& f) {
   }
 }
 
-// Replaces each value v of a tile by v / (1 + e^-v), which is also called swish. The bits are those of silu_mul() (activation.hpp)
+// Replaces each value v of a tile by v / (1 + e^-v), which is also called swish. The bits are those of silu_mul() (silu_mul.hpp)
 // whose second factor is 1.
 inline void silu(const MatmulTile& tile) {
   const auto silu_mul = detail::row_kernel<SiluMul>(active_target());

@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <optional>
 
-#include <stilla/activation.hpp>
 #include <stilla/activation_buffer.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
@@ -20,6 +19,7 @@
 #include <stilla/norm.hpp>
 #include <stilla/quantise.hpp>
 #include <stilla/row_kernels.hpp>
+#include <stilla/silu_mul.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
 

@@ -29,7 +29,6 @@
 #include <stilla/dispatch.hpp>
 
 // The headers of weights and ops.
-#include <stilla/activation.hpp>
 #include <stilla/activation_buffer.hpp>
 #include <stilla/attention.hpp>
 #include <stilla/epilogue.hpp>
@@ -49,6 +48,7 @@
 #include <stilla/rope.hpp>
 #include <stilla/sampling.hpp>
 #include <stilla/sampling/lookup.hpp>
+#include <stilla/silu_mul.hpp>
 #include <stilla/softmax.hpp>
 
 // The headers that read model files.

@@ -9,12 +9,12 @@
 
 #include <fmt/format.h>
 
-#include <stilla/activation.hpp>
 #include <stilla/activation_buffer.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/model/rotation.hpp>
 #include <stilla/norm.hpp>
 #include <stilla/rope.hpp>
+#include <stilla/silu_mul.hpp>
 
 #include "../output.hpp"
 

@@ -2,7 +2,7 @@
 //
 // Tests of silu_mul(), which multiplies SiLU of a row "gate" by a row "up", and of add_inplace(), the residual
 // sum. The target scalar is compared with PyTorch, and every target with scalar.
-#include <stilla/activation.hpp>
+#include <stilla/silu_mul.hpp>
 
 #include "test_util.hpp"
 
