@@ -39,6 +39,8 @@ llvm-19 llvm-objdump-19
 libclang-rt-19-dev /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.fuzzer-x86_64.a
 doxygen doxygen
 lintian lintian
+libdnnl-dev /usr/include/oneapi/dnnl/dnnl.hpp
+libxsimd-dev /usr/include/xsimd/xsimd.hpp
 python3-venv /usr/share/doc/python3-venv"
 
 is_there() {

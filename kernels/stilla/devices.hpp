@@ -6,16 +6,28 @@
 //   device(folder, Type)
 //
 // Tests check that each device keeps its tolerance. tests/skeleton shows how a device is added.
+//
+// A device that needs a library of others is in the list only where the program asks for it, by a macro that must have the same value in
+// all files of the program:
+//
+//   STILLA_ONEDNN         1 adds the device onednn (onednn/device.hpp); the program is then linked to oneDNN. 0 is the default
 #pragma once
 
 #include <stilla/base/device.hpp>
 #include <stilla/base/type_list.hpp>
 #include <stilla/format/format.hpp>  // it uses include_each-inl.hpp too, and one use of that file cannot contain another
 
+#if defined(STILLA_ONEDNN) && STILLA_ONEDNN
+#define STILLA_ONEDNN_DEVICE(device) device(onednn, OneDnn)
+#else
+#define STILLA_ONEDNN_DEVICE(device)
+#endif
+
 // clang-format off
 #define STILLA_DEVICE_LIST(device)     \
   device(npu_hexagon, HexagonEmulated) \
-  device(npu_xdna, XdnaEmulated)
+  device(npu_xdna, XdnaEmulated)       \
+  STILLA_ONEDNN_DEVICE(device)
 // clang-format on
 
 #define STILLA_EACH_LIST STILLA_DEVICE_LIST

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The device `onednn` multiplies by oneDNN's matmul (2.6 or later, also 3.x), for whoever has it in the process anyway, or wants to
+// compare. It is there only where STILLA_ONEDNN is defined as 1 (devices.hpp); then the program must be linked to oneDNN. oneDNN's
+// results differ from those of the targets, and they may differ from one CPU, one version or one number of threads to another.
+//
+//     weights                                    what is multiplied                            memory for each weight
+//
+//     int8_channel, int4_channel: integers       s8 by activations rounded to u8, one scale    1 byte
+//     with one scale for each row                for each row of x; sums of 32 bits are exact
+//     all others                                 f32 by f32                                    4 bytes
+//     the caller's floats (share())              f32 by f32, where they lie                    none
+//
+// Activations are rounded to 8 bits, but to 7 bits on an x86 CPU without VNNI: there oneDNN adds pairs of products in 16 bits, which
+// saturate. With 7 bits the largest sum, 2 * 127 * 127, fits.
+//
+// prepare() chooses the layout of the weights that oneDNN wants for many tokens, and few tokens use the same layout. oneDNN has threads of
+// its own. Its C++ interface throws exceptions, so this header needs them; none of them leaves it.
+//
+//   Result<OneDnn::Weights> w = OneDnn::share(ConstMatrix(floats, N, K));   // no copy: `floats` must outlive w
+//   Status done = OneDnn::multiply(y, *w, x);
+#pragma once
+
+#if defined(STILLA_ONEDNN) && STILLA_ONEDNN
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+#include <oneapi/dnnl/dnnl.hpp>
+
+#include <stilla/base/aligned.hpp>
+#include <stilla/base/cpu.hpp>
+#include <stilla/base/device.hpp>
+#include <stilla/base/math.hpp>
+#include <stilla/format/format.hpp>
+#include <stilla/x86_avx512vnni/target.hpp>
+#include <stilla/x86_avxvnni/target.hpp>
+
+#include <stilla/base/push_macros-inl.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+struct OneDnn {
+  static constexpr DeviceId id{"onednn"};
+  // Sum (y - exact)^2 / sum exact^2, at most (base/device.hpp). It is that of activations of 7 bits, for evenly distributed activations.
+  // The largest that tests found is 1.2e-4.
+  static constexpr double tolerance = 2e-4;
+  // The number of rows of x for which prepare() chooses the layout of the weights.
+  static constexpr dnnl::memory::dim layout_rows = 256;
+
+  static constexpr std::size_t longest_integer_row = 65536;  // 254 * 128 * K stays below 2^31
+
+  static bool available() { return true; }
+
+  struct Weights {
+    std::size_t rows = 0, cols = 0;  // N, K
+    dnnl::memory matrix;             // K x N, in the layout that oneDNN chose
+    bool is_integer = false;
+    AlignedBuffer<float> scales;        // [N], of integers
+    AlignedBuffer<std::int32_t> sums;   // [N], the sum of a row's integers; activations have a zero point
+  };
+
+  template <class F>
+  static constexpr bool has_integers() {
+    if constexpr (RowScaledFormat<F>) return !F::has_sub_scales && !F::has_minimum && !F::is_codebook;
+    return false;
+  }
+
+  template <class F>
+  static Result<Weights> prepare(const std::byte* rows, std::size_t N, std::size_t K) {
+    if (K % F::block_weights != 0) {
+      return Error{ErrorKind::bad_argument, concat(K, " columns are not a multiple of the ", F::name, " block of ", F::block_weights)};
+    }
+    using T = std::conditional_t<has_integers<F>(), std::int8_t, float>;
+    Weights w;
+    w.rows = N;
+    w.cols = K;
+    w.is_integer = has_integers<F>();
+    if (w.is_integer && K > longest_integer_row) {
+      return Error{ErrorKind::bad_argument,
+                   concat(K, " columns of ", F::name, "; sums of products of bytes fit 32 bits up to ", longest_integer_row)};
+    }
+    AlignedBuffer<T> values;
+    if (!values.resize(N * K) || !w.scales.resize(N) || !w.sums.resize(N)) {
+      return out_of_memory("weights for oneDNN", N * K * sizeof(T));
+    }
+    for (std::size_t n = 0; n < N; ++n) {
+      const std::byte* const blocks = rows + n * row_bytes<F>(K);
+      T* const to = values.data() + n * K;
+      if constexpr (has_integers<F>()) {
+        w.scales[n] = F::scale(blocks);
+        w.sums[n] = 0;
+        const std::byte* block = blocks + row_head_bytes<F>;
+        for (std::size_t k = 0; k < K; ++k) {
+          to[k] = static_cast<std::int8_t>(F::code(block + k / F::block_weights * F::block_bytes, k % F::block_weights) - F::zero_point);
+          w.sums[n] += to[k];
+        }
+      } else {
+        decode_row<F>(blocks, to, K);
+      }
+    }
+    return guarded([&]() -> Result<Weights> {
+      const dnnl::memory::desc plain = weights_desc<T>(N, K, K);
+      const dnnl::matmul::primitive_desc chosen = product<T>(any_layout<T>(N, K), layout_rows, N, K, K, N);
+      dnnl::memory from(plain, engine(), values.data());
+      w.matrix = dnnl::memory(chosen.weights_desc(), engine());
+      dnnl::stream stream(engine());
+      dnnl::reorder(from, w.matrix).execute(stream, from, w.matrix);
+      stream.wait();
+      return std::move(w);
+    });
+  }
+
+  // Uses the caller's weights W[N, K] where they lie. They must outlive the result.
+  static Result<Weights> share(ConstMatrix weights) {
+    if (weights.rows == 0 || weights.cols == 0 || weights.stride < weights.cols) {
+      return Error{ErrorKind::bad_argument, concat("found weights of ", weights.rows, " x ", weights.cols, ", stride ", weights.stride)};
+    }
+    return guarded([&]() -> Result<Weights> {
+      Weights w;
+      w.rows = weights.rows;
+      w.cols = weights.cols;
+      w.matrix = dnnl::memory(weights_desc<float>(weights.rows, weights.cols, weights.stride), engine(), const_cast<float*>(weights.data));
+      return w;
+    });
+  }
+
+  // y[M, N] = x[M, K] * W^T. Several threads may call this for the same weights.
+  static Status multiply(Matrix y, const Weights& w, ConstMatrix x) {
+    if (w.rows == 0 || x.cols != w.cols || y.cols != w.rows || y.rows != x.rows) {
+      return Error{ErrorKind::bad_argument, concat("found y of ", y.rows, " x ", y.cols, " and x of ", x.rows, " x ", x.cols,
+                                                   " for weights of ", w.rows, " x ", w.cols)};
+    }
+    if (x.rows == 0) return success();
+    return guarded([&] { return w.is_integer ? multiply_integers(y, w, x) : multiply_floats(y, w, x); });
+  }
+
+ private:
+  using Dims = dnnl::memory::dims;
+  using Tag = dnnl::memory::format_tag;
+  static dnnl::memory::dim dim(std::size_t n) { return static_cast<dnnl::memory::dim>(n); }
+
+  template <class T>
+  static constexpr dnnl::memory::data_type weights_type =
+      std::is_same_v<T, float> ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::s8;
+  template <class T>
+  static constexpr dnnl::memory::data_type inputs_type =
+      std::is_same_v<T, float> ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::u8;
+  template <class T>
+  static constexpr dnnl::memory::data_type results_type =
+      std::is_same_v<T, float> ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::s32;
+
+  static const dnnl::engine& engine() {
+    static const dnnl::engine cpu(dnnl::engine::kind::cpu, 0);
+    return cpu;
+  }
+
+  // Rows of K numbers, `stride` apart, as oneDNN's K x N matrix.
+  template <class T>
+  static dnnl::memory::desc weights_desc(std::size_t N, std::size_t K, std::size_t stride) {
+    return {Dims{dim(K), dim(N)}, weights_type<T>, Dims{1, dim(stride)}};
+  }
+  template <class T>
+  static dnnl::memory::desc any_layout(std::size_t N, std::size_t K) {
+    return {Dims{dim(K), dim(N)}, weights_type<T>, Tag::any};
+  }
+
+  // The product of x[M, K] and weights in the layout `weights`, with rows of x and of the results x_stride and y_stride numbers apart.
+  template <class T>
+  static dnnl::matmul::primitive_desc product(const dnnl::memory::desc& weights, dnnl::memory::dim M, std::size_t N, std::size_t K,
+                                              std::size_t x_stride, std::size_t y_stride) {
+    const dnnl::memory::desc x(Dims{M, dim(K)}, inputs_type<T>, Dims{dim(x_stride), 1});
+    const dnnl::memory::desc y(Dims{M, dim(N)}, results_type<T>, Dims{dim(y_stride), 1});
+#if DNNL_VERSION_MAJOR >= 3
+    return dnnl::matmul::primitive_desc(engine(), x, weights, y);
+#else
+    return dnnl::matmul::primitive_desc(dnnl::matmul::desc(x, weights, y), engine());
+#endif
+  }
+
+  template <class T>
+  static void run(const Weights& w, std::size_t M, const void* x, std::size_t x_stride, void* y, std::size_t y_stride) {
+    const dnnl::matmul::primitive_desc chosen = product<T>(w.matrix.get_desc(), dim(M), w.rows, w.cols, x_stride, y_stride);
+    dnnl::memory from(chosen.src_desc(), engine(), const_cast<void*>(x)), to(chosen.dst_desc(), engine(), y);
+    dnnl::stream stream(engine());
+    dnnl::matmul(chosen).execute(stream, {{DNNL_ARG_SRC, from}, {DNNL_ARG_WEIGHTS, w.matrix}, {DNNL_ARG_DST, to}});
+    stream.wait();
+  }
+
+  static Status multiply_floats(Matrix y, const Weights& w, ConstMatrix x) {
+    run<float>(w, x.rows, x.data, x.stride, y.data, y.stride);
+    return success();
+  }
+
+  // Whether oneDNN adds products of bytes in 32 bits.
+  static bool has_exact_bytes() {
+#if STILLA_ARCH_X86
+    return AvxVnni::available(cpu_info()) || Avx512Vnni::available(cpu_info());
+#else
+    return true;
+#endif
+  }
+
+  // x ~ scale * (u - zero_point) with u = 0 .. 2 * zero_point. The products with weights c are y = scale * row scale * sum (u - zero_point) c,
+  // and the sum is sum u c - zero_point * sum c.
+  static Status multiply_integers(Matrix y, const Weights& w, ConstMatrix x) {
+    const int zero_point = has_exact_bytes() ? 127 : 63;
+    AlignedBuffer<std::uint8_t> rounded;
+    AlignedBuffer<float> scales;
+    AlignedBuffer<std::int32_t> products;
+    if (!rounded.resize(x.rows * x.cols) || !scales.resize(x.rows) || !products.resize(x.rows * w.rows)) {
+      return out_of_memory("a product by oneDNN", x.rows * (x.cols + w.rows * sizeof(std::int32_t)));
+    }
+    for (std::size_t m = 0; m < x.rows; ++m) {
+      const float* const row = x.row(m);
+      const float highest = detail::highest_magnitude(row, x.cols);
+      if (!detail::is_finite(highest)) return Error{ErrorKind::bad_argument, concat("row ", m, " of x has a number that is not finite")};
+      scales[m] = highest / static_cast<float>(zero_point);
+      const float inverse = scales[m] > 0.0f ? 1.0f / scales[m] : 0.0f;
+      const bool usable = detail::is_finite(inverse);  // a row of subnormal numbers counts as zeros
+      for (std::size_t k = 0; k < x.cols; ++k) {
+        const int value = usable ? detail::round_product(row[k], inverse) : 0;
+        rounded[m * x.cols + k] = static_cast<std::uint8_t>(std::clamp(value, -zero_point, zero_point) + zero_point);
+      }
+    }
+    run<std::int8_t>(w, x.rows, rounded.data(), x.cols, products.data(), w.rows);
+    for (std::size_t m = 0; m < x.rows; ++m) {
+      for (std::size_t n = 0; n < w.rows; ++n) {
+        const std::int32_t sum = products[m * w.rows + n] - zero_point * w.sums[n];
+        y.row(m)[n] = static_cast<float>(sum) * (scales[m] * w.scales[n]);
+      }
+    }
+    return success();
+  }
+
+  // Calls f, and returns an exception of oneDNN as an error.
+  template <class F>
+  static auto guarded(F&& f) -> decltype(f()) {
+    try {
+      return f();
+    } catch (const dnnl::error& e) {
+      return Error{ErrorKind::system, concat("oneDNN: ", e.what())};
+    }
+  }
+};
+
+}}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>
+
+#endif  // STILLA_ONEDNN
