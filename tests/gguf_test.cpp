@@ -272,6 +272,29 @@ struct Damage {
   const char* message;  // a part of it
 };
 
+// Tensors whose data cannot be where the file says that it is.
+void add_wrong_places(std::vector<Damage>& out) {
+  const auto add = [&](const char* what, const Builder& b, const char* message) { out.push_back({what, b.build(), message}); };
+  add("offset unaligned", Builder().raw_tensor("t", {1}, 0, 4), "found data offset 4; expected a multiple of the alignment 32");
+  add("no data", Builder().raw_tensor("t", {8}, 0, 0), "needs 32 bytes at byte 64 and 0 are present");
+  add("data past the end", Builder().raw_tensor("t", {8}, 0, 1ull << 40).raw_data(std::string(64, 'x')),
+      "needs 32 bytes at byte 1099511627840 and 0 are present");
+  add("overlap", Builder().raw_tensor("a", {16}, 0, 0).raw_tensor("b", {8}, 0, 32).raw_data(std::string(64, 'x')),
+      "tensor 'b' at byte 57: its data at byte 128 overlaps tensor 'a'");
+  add("same place", Builder().raw_tensor("a", {8}, 0, 0).raw_tensor("b", {8}, 0, 0).raw_data(std::string(64, 'x')), "overlaps tensor 'a'");
+  add("hole", Builder().raw_tensor("a", {8}, 0, 0).raw_tensor("b", {8}, 0, 96).raw_data(std::string(160, 'x')),
+      "tensor 'b' at byte 57: its data begins at byte 192, and no tensor holds the 64 bytes before it; the type or the shape of "
+      "tensor 'a', which ends at byte 128, or one of the two offsets is wrong");
+  add("a hole as small as the alignment", Builder().raw_tensor("a", {1}, 0, 0).raw_tensor("b", {8}, 0, 64).raw_data(std::string(160, 'x')),
+      "no tensor holds the 60 bytes before it");
+  add("hole before the first", Builder().raw_tensor("a", {8}, 0, 32).raw_data(std::string(160, 'x')),
+      "tensor 'a' at byte 24: its data begins at byte 96, and no tensor holds the 32 bytes before it; expected the first tensor at "
+      "byte 64");
+  add("first missing, not first declared",
+      Builder().raw_tensor("late", {8}, 0, 64).raw_tensor("early", {8}, 0, 32).raw_tensor("ok", {8}, 0, 0).raw_data(std::string(40, 'x')),
+      "tensor 'early'");
+}
+
 std::vector<Damage> damages() {
   const auto u32 = [](std::uint32_t x) { return Builder::raw(x); };
   const auto u64 = [](std::uint64_t x) { return Builder::raw(x); };
@@ -336,28 +359,11 @@ std::vector<Damage> damages() {
       "tensor 't' at byte 24: shape [65]: 65 columns are not a multiple of the q4_0 block of 32");
   add("type unknown", Builder().raw_tensor("t", {32}, 4711, 0), "tensor 't' at byte 24: found type 4711; supported: f32");
   add("type removed", Builder().raw_tensor("t", {32}, 4, 0), "found type 4 (q4_2), which was removed from ggml");
-  add("offset unaligned", Builder().raw_tensor("t", {1}, 0, 4), "found data offset 4; expected a multiple of the alignment 32");
   add("duplicate tensor", Builder().floats("t", {1}, {1}).floats("t", {1}, {1}), "tensor 't' at byte 57: found a second time");
-  add("no data", Builder().raw_tensor("t", {8}, 0, 0), "needs 32 bytes at byte 64 and 0 are present");
-  add("data past the end", Builder().raw_tensor("t", {8}, 0, 1ull << 40).raw_data(std::string(64, 'x')),
-      "needs 32 bytes at byte 1099511627840 and 0 are present");
-  add("overlap", Builder().raw_tensor("a", {16}, 0, 0).raw_tensor("b", {8}, 0, 32).raw_data(std::string(64, 'x')),
-      "tensor 'b' at byte 57: its data at byte 128 overlaps tensor 'a'");
-  add("same place", Builder().raw_tensor("a", {8}, 0, 0).raw_tensor("b", {8}, 0, 0).raw_data(std::string(64, 'x')), "overlaps tensor 'a'");
-  add("hole", Builder().raw_tensor("a", {8}, 0, 0).raw_tensor("b", {8}, 0, 96).raw_data(std::string(160, 'x')),
-      "tensor 'b' at byte 57: its data begins at byte 192, and no tensor holds the 64 bytes before it; the type or the shape of "
-      "tensor 'a', which ends at byte 128, or one of the two offsets is wrong");
-  add("a hole as small as the alignment", Builder().raw_tensor("a", {1}, 0, 0).raw_tensor("b", {8}, 0, 64).raw_data(std::string(160, 'x')),
-      "no tensor holds the 60 bytes before it");
-  add("hole before the first", Builder().raw_tensor("a", {8}, 0, 32).raw_data(std::string(160, 'x')),
-      "tensor 'a' at byte 24: its data begins at byte 96, and no tensor holds the 32 bytes before it; expected the first tensor at "
-      "byte 64");
-  add("first missing, not first declared",
-      Builder().raw_tensor("late", {8}, 0, 64).raw_tensor("early", {8}, 0, 32).raw_tensor("ok", {8}, 0, 0).raw_data(std::string(40, 'x')),
-      "tensor 'early'");
 
   add("split.count type", make([](Builder& b) { b.string("split.count", "3"); }), "found string; expected an integer");
   add("split.count negative", make([](Builder& b) { b.number<std::int32_t>("split.count", -1); }), "expected an integer, not negative");
+  add_wrong_places(out);
   return out;
 }
 
