@@ -104,8 +104,8 @@ class TextSession {
 
   TextSession(std::shared_ptr<LoadedModel> model, stilla::Session session) : model_(std::move(model)), session_(std::move(session)) {}
 
-  // Ends the stream that writes to this session, if there is one. What the stream evaluated as a guess and did not add to the text is
-  // removed from the session.
+  // Ends the stream that writes to this session, if there is one. The tokens that the stream guessed, evaluated and did not add to the
+  // text are removed from the session.
   void end_stream();
 
   std::shared_ptr<LoadedModel> model_;

@@ -61,8 +61,8 @@ struct AttentionVocabulary {
 
 }  // namespace stilla_test
 
-// The operations are compiled once for each target, with the instruction sets that the target's own code has. Those of the target
-// portable are compiled for Highway's target.
+// The operations of attention's vocabulary are compiled once for each target, with the instruction sets that the target's own code has.
+// The target portable is written with the library Highway: on x86-64 for AVX2, on AArch64 for NEON.
 #if STILLA_HAS_PORTABLE && STILLA_ARCH_X86
 STILLA_TARGET_BEGIN(HWY_TARGET_STR_AVX2)
 namespace stilla { inline namespace STILLA_ABI { namespace portable_attention_test {

@@ -46,8 +46,8 @@ MemorySource source_of(const std::vector<std::pair<std::string, std::vector<std:
   return source;
 }
 
-// These tensors have absurd shapes, so packed files with them would have absurd sizes. In panels, an F32 matrix of 16 n rows and K
-// columns takes 64 n K bytes.
+// The tensors of this test have shapes so large that the sizes of packed files with them do not fit 64 bits. In panels, an F32 matrix of
+// 16 n rows and K columns takes 64 n K bytes.
 TEST_F(PackedSource, SizesThatDoNotFitAreRefused) {
   constexpr std::uint64_t huge = std::uint64_t{1} << 56;
   constexpr std::uint64_t all_but_1024 = ((std::uint64_t{1} << 54) - 1) / 3 * 16;  // 64 * 3 * this is 2^64 - 1024

@@ -164,8 +164,8 @@ TEST(Parallel, TakesTheCallersLoop) {
   Backwards backwards;
   EXPECT_EQ(order_of(backwards, 4), (std::vector<std::size_t>{3, 2, 1, 0}));
   EXPECT_EQ(backwards.jobs, 1u);
-  // The caller's loop is called for a job of a single index, too. If Parallel ran this index without the loop, and each worker of a
-  // pool called an op at the same time, every worker would run the index.
+  // A caller can give Parallel a loop that shares a job's indices among workers that all call the same op. This loop is called for a
+  // job of a single index, too. If Parallel ran this index without the loop, every worker would run it.
   EXPECT_EQ(order_of(backwards, 1), std::vector<std::size_t>{0});
   EXPECT_EQ(backwards.jobs, 2u);
   EXPECT_TRUE(order_of(backwards, 0).empty());

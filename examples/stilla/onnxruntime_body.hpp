@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs the layers of a model in ONNX Runtime. It uses the body (the layers as graphs) that `stilla export --to openvino` or `--to
-// qnn` wrote, in its two static shapes (export/static_decoder.hpp). Embedding, positions, mask and head are computed by the
-// program. Keys and values are kept by the program, in the shapes of both graphs, so that a step copies only its own keys and
-// values.
+// Runs the layers of a model in ONNX Runtime. It uses the body (the layers as graphs) that `stilla export --to openvino` or `--to qnn`
+// wrote, in its two static shapes: a window of tokens, and one token (export/static_decoder.hpp). Embedding, positions, mask and head are
+// computed by the program. Keys and values are kept by the program, in the shapes of both graphs, so that a step copies only its own keys
+// and values.
 //
 // The program uses this body and not the whole model of `--to onnx`, because NPUs compile this form, any provider takes it, and
 // the parts that are most sensitive to rounding stay on the CPU's kernels.

@@ -16,7 +16,8 @@ namespace program {
 
 class Verification {
  public:
-  // Begins to compare `source`, which must outlive this object. A source that is not packed has no checksums and counts as whole.
+  // Begins to compare the tensors of `source`, which must outlive this object, with the checksums that a packed file has. A source that
+  // is not packed has none and counts as undamaged.
   explicit Verification(const stilla::ModelSource& source);
   // Ends the comparison, even if not all tensors have been compared yet.
   ~Verification();

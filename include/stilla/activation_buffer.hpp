@@ -38,7 +38,8 @@ inline std::size_t activation_bytes(std::size_t rows, std::size_t cols, Activati
 class ActivationBuffer {
  public:
   explicit ActivationBuffer(ActivationBits bits = ActivationBits::eight) : wanted_bits_(bits), bits_(bits) {}
-  // Makes a buffer in memory of the caller, which is on a 64-byte boundary and must outlive the buffer. Such a buffer allocates nothing.
+  // Makes a buffer in memory of the caller, which is on a 64-byte boundary and must outlive the buffer. Such a buffer allocates
+  // nothing.
   explicit ActivationBuffer(std::span<std::byte> memory, ActivationBits bits = ActivationBits::eight)
       : wanted_bits_(bits), bits_(bits), memory_(memory) {}
 
@@ -95,7 +96,8 @@ class ActivationBuffer {
     auto* const data = const_cast<std::byte*>(memory_.data()) + parts_.arranged;
     return {form_, data, rows_, cols_, 0, has_low()};
   }
-  // Removes the arrangement (ArrangedActivations) unless it is the one that the target `form` reads. The other arrays stay.
+  // Removes the arrangement (ArrangedActivations) unless it is the one that the kernels of the target `form` read. The other arrays
+  // stay.
   void keep_arrangement_of(TargetId form) {
     if (has_arrangement() && !(form_ == form)) parts_.arranged_bytes = 0;
   }

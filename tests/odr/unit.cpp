@@ -41,7 +41,7 @@ std::vector<float> numbers(std::size_t count, std::uint32_t seed) {
   return out;
 }
 
-// Adds y = rms_norm(x) * W to the hash, for every format that has an encoder, computed on two threads.
+// Adds the results of y = rms_norm(x) * W to `hash`, for every format that has an encoder, computed on two threads.
 void hash_matmuls(Hash& hash, stilla::ThreadPool& pool) {
   constexpr std::size_t M = 3, N = 37, K = 256;
   const std::vector<float> x = numbers(M * K, 1), gain = numbers(K, 2), weights = numbers(N * K, 3);

@@ -110,8 +110,8 @@ TEST(SkeletonForm, TasksTakeAPartOfTheTokens) {
   const ActivationQ8 view = rounded.view();
   ASSERT_EQ(view.arranged.form, Skeleton::id);
   ASSERT_LT(ActivationForm<Skeleton>::tokens_per_task(view), M);
-  // Every block of activations must be at the place that the skeleton's activation_form.hpp gives it, and so must every scale
-  // of the rounded sums.
+  // Every block of activations must be at the place that activation_form.hpp of the skeleton (the example of a target) gives it, and so
+  // must every scale of the rounded sums.
   for (std::size_t m = 0; m < M; ++m) {
     for (std::size_t b = 0; b < K / 32; ++b) {
       ASSERT_EQ(std::memcmp(view.arranged.data + (b * M + m) * 32, view.row_values(m) + 32 * b, 32), 0);

@@ -29,8 +29,8 @@ std::string add_dequantised_hadamard(onnx::Graph& graph, ExportModel& model, con
                                      const std::string& output);
 
 // Rotate the residual stream x in floats. Q is the rotation's matrix. add_residual_rotation() computes x Q, and
-// add_residual_rotation_back() computes x Q^T, which undoes it. If the residual stream is not rotated, both return `x` itself, under
-// its own name.
+// add_residual_rotation_back() computes x Q^T, which undoes it. If the residual stream is not rotated, both add nothing to the graph
+// and return the name `x`.
 std::string add_residual_rotation(onnx::Graph& graph, ExportModel& model, const std::string& x, const std::string& output);
 std::string add_residual_rotation_back(onnx::Graph& graph, ExportModel& model, const std::string& x, const std::string& output);
 

@@ -31,7 +31,7 @@ class Ranges {
     ValueRange& range = ranges_[tensor];
     for (const float value : values) range.include(value);
   }
-  // Returns the range of a tensor, or null if nothing is known of it.
+  // Returns the smallest and the largest value of a tensor, or null if they are not known.
   const ValueRange* find(const std::string& tensor) const {
     const auto found = ranges_.find(tensor);
     return found != ranges_.end() ? &found->second : nullptr;

@@ -17,8 +17,8 @@
 //
 //     dot    = sum of sub_minimum[g] * sums_x[g]             exact in int32, and in float: at most 8 * 63 * 32767 < 2^24
 //     acc    = fma(minimum_w * scale_s, float(dot), acc)     scale_s, sums_x: scale and sums of RoundedSums
-//                                                            (contract/activation_q8.hpp). The product is exact: 0, or of 2^-112
-//                                                            to 2^67
+//                                                            (contract/activation_q8.hpp). The product is exact: it is 0, or its
+//                                                            magnitude is 2^-112 to 2^67
 //
 // and y = acc + bias. Formats with a scale per row follow the same formula: their scale_w is the same for all g, or, with
 // sub-scales (LPBQ), the row's scale times the group's sub-scale, rounded once. Float formats: acc = fma(W[n, k], x[m, k], acc) for

@@ -55,7 +55,7 @@ class BestCandidates {
   explicit BestCandidates(std::span<Candidate> room = {}) : room_(room) {}
 
   std::size_t size() const { return count_; }
-  // A bound of the logits: no candidate with a lower logit can be among the best.
+  // A bound of the logits: no candidate with a lower logit can be among the best, for which there is room.
   float bound() const {
     constexpr float infinity = std::numeric_limits<float>::infinity();
     return count_ < room_.size() ? -infinity : room_.empty() ? infinity : room_[0].logit;

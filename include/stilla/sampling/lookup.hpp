@@ -155,7 +155,7 @@ class DraftPolicy {
   double time(std::size_t guesses) const { return time_[std::min(guesses, max_guesses)]; }
   double seconds_of_one() const { return one_; }
 
-  // Tells the policy that `guesses` guesses were checked and `right` of them were right.
+  // Tells this object, which chooses the number of guesses, that `guesses` guesses were checked and `right` of them were right.
   void learn_right(const Draft& draft, std::size_t guesses, std::size_t right) {
     Chance& chance = chances_[kind(draft.match)];
     chance.fade(0.9);
@@ -163,7 +163,7 @@ class DraftPolicy {
     chance.tried += static_cast<double>(std::min(right + 1, guesses));
   }
 
-  // Tells the policy how many seconds the evaluation of a token and `guesses` guesses took.
+  // Tells this object, which chooses the number of guesses, how many seconds a batch took: one token and `guesses` guesses.
   void learn_time(std::size_t guesses, double seconds) {
     if (guesses == 0) {
       one_ += (one_ == 0.0 ? 1.0 : 0.1) * (seconds - one_);

@@ -12,8 +12,10 @@
 //
 //     low  = L1 | L0                            vshuffe: halves of the words L0, L1 of two blocks
 //     high = (P1 - L1) / 16 | (P0 - L0) / 16    vsub of a pair, vasr that narrows
-//     y   += (low + correction) . scales        vadd, vdmpy; the same for high. Sums that have wrapped still give the right result
-//                                               (`correction` is c0, c1 of columns.hpp: the code for 0 is not stored as 0)
+//     y   += (low + correction) . scales        vadd, vdmpy; the same for high, with the same `correction`
+//
+// `correction` is a correction for each of the two blocks, c0 and c1 of columns.hpp, because the code for 0 is not stored as 0. The 16
+// bits of `low` or `high` may overflow. The corrected sum fits 16 bits, so it is right all the same.
 //
 // The table says how many packets each sweep's loop takes for 256 weights, compiled by clang 19 with -O3. A packet is a group of up
 // to four instructions that the DSP issues at once. tests/npu_hexagon/packets.py reads this table, counts the packets in programs

@@ -27,8 +27,8 @@ namespace stilla { inline namespace STILLA_ABI { namespace avx512vnni::attention
 
 // How many queries share a load of keys or values. Of the 32 registers, 16 hold sums; with the values of integer caches, 28 do.
 // Measured with attention_bench, 4096 positions: with at most 6 queries at once, generating text took 9 % to 18 % longer for the 7B
-// model, which has 7 queries for a KV head. Prefill, where the 7B has 14 queries and the 14B has 15, took 3 % to 15 % longer. At most
-// 12 or 14 queries at once were not faster than 8.
+// model, which has 7 queries for a KV head. Prefill, where the 7B has 14 queries and the 14B has 15, took 3 % to 15 % longer. A
+// limit of 12 or 14 queries was not faster than one of 8.
 inline constexpr std::size_t max_queries = 8;
 inline constexpr std::size_t max_key_queries = 8;
 inline constexpr std::size_t max_value_queries = 7;
