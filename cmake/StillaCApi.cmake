@@ -19,7 +19,8 @@ foreach(name c c_shared)
   set_target_properties(stilla_${name} PROPERTIES EXPORT_NAME ${name} LINKER_LANGUAGE CXX)
   target_include_directories(stilla_${name} INTERFACE
     "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>" "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
-  target_link_libraries(stilla_${name} PRIVATE Threads::Threads)
+  # Programs that link the installed static library need oneDNN's path.
+  target_link_libraries(stilla_${name} PRIVATE Threads::Threads $<$<BOOL:${STILLA_ONEDNN}>:${DNNL_LIBRARY}>)
 endforeach()
 set_target_properties(stilla_c_shared PROPERTIES
   OUTPUT_NAME stilla

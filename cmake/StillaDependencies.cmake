@@ -113,25 +113,18 @@ function(stilla_need_protozero)
   endif()
 endfunction()
 
-# oneDNN 2.6 or later, for the device onednn and the benchmark beside ours: stilla::onednn if it is installed (Debian: libdnnl-dev; PyPI:
-# onednn-devel-cpu-gomp, with CMAKE_PREFIX_PATH set to the virtual environment). It is never fetched. Its own CMake package is not used,
-# because that of Debian ends the configuration with an error where OpenCL is not installed.
-function(stilla_want_onednn)
-  find_path(DNNL_INCLUDE_DIR oneapi/dnnl/dnnl.hpp)
-  find_library(DNNL_LIBRARY dnnl)
-  mark_as_advanced(DNNL_INCLUDE_DIR DNNL_LIBRARY)
-  if(DNNL_INCLUDE_DIR AND DNNL_LIBRARY AND NOT TARGET stilla::onednn)
-    add_library(stilla::onednn UNKNOWN IMPORTED GLOBAL)
-    set_target_properties(stilla::onednn PROPERTIES
-      IMPORTED_LOCATION "${DNNL_LIBRARY}" INTERFACE_INCLUDE_DIRECTORIES "${DNNL_INCLUDE_DIR}")
-  endif()
-endfunction()
-
-# xsimd 8 or later, for stilla/xsimd.hpp: stilla::xsimd if its headers are installed (Debian: libxsimd-dev). It is never fetched.
+# xsimd 8.1 or later, for stilla/xsimd.hpp: stilla::xsimd if its headers are installed (Debian: libxsimd-dev) and the CPU is one that this
+# header knows. It is never fetched.
 function(stilla_want_xsimd)
   find_path(XSIMD_INCLUDE_DIR xsimd/xsimd.hpp)
   mark_as_advanced(XSIMD_INCLUDE_DIR)
-  if(XSIMD_INCLUDE_DIR AND NOT TARGET stilla::xsimd)
+  if(NOT XSIMD_INCLUDE_DIR OR TARGET stilla::xsimd OR NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|aarch64|arm64|ARM64")
+    return()
+  endif()
+  file(STRINGS "${XSIMD_INCLUDE_DIR}/xsimd/config/xsimd_config.hpp" version REGEX "define XSIMD_VERSION_(MAJOR|MINOR) ")
+  string(REGEX REPLACE "[^0-9;]" "" version "${version}")
+  list(JOIN version "." version)
+  if(version VERSION_GREATER_EQUAL 8.1)
     add_library(stilla::xsimd INTERFACE IMPORTED GLOBAL)
     set_target_properties(stilla::xsimd PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${XSIMD_INCLUDE_DIR}")
   endif()

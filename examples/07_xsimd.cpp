@@ -42,9 +42,7 @@ void report(const char* what, std::span<const float> found, const std::vector<do
   if (!(largest < 1e-5)) std::exit(EXIT_FAILURE);
 }
 
-}  // namespace
-
-int main() {
+void use_both_functions() {
   constexpr std::size_t M = 5, N = 83, K = 64;  // 83 is no multiple of any batch
   stilla::Random random(1);
   std::vector<float> weights(N * K), x(M * K), y(M * N);
@@ -76,5 +74,15 @@ int main() {
   for (std::size_t n = 0; n < N; ++n) squares += double{y[n]} * y[n];
   for (std::size_t n = 0; n < N; ++n) expected[n] = y[n] / std::sqrt(squares / N + epsilon) * (1.0 + factors[n]);
   report("RMSNorm with 1 + weight, by xsimd", normed, expected);
+}
+
+}  // namespace
+
+// The program would run the best target of the CPU. This example runs each one that the CPU has, one after the other.
+int main() {
+  stilla::for_each_available_target([](stilla::TargetId target) {
+    check(stilla::force_target(target.name));
+    use_both_functions();
+  });
   return EXIT_SUCCESS;
 }

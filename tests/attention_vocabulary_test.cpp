@@ -126,7 +126,7 @@ float any_float(std::uint32_t bits, std::uint32_t kind) {
     case 3: return -std::numeric_limits<float>::infinity();
     case 4: return std::numeric_limits<float>::quiet_NaN();
     case 5: return std::bit_cast<float>(bits & 0x807fffffu);  // subnormal
-    default: return std::bit_cast<float>((bits & 0x8fffffffu) | 0x30000000u);  // 4e-10 to 8e9
+    default: return std::bit_cast<float>((bits & 0x8fffffffu) | (kind & 0x100u ? 0x30000000u : 0x40000000u));  // 5e-10 to 2, 2 to 8e9
   }
 }
 
@@ -135,8 +135,12 @@ AttentionNumbers random_numbers(std::uint32_t seed) {
   std::size_t next = 0;
   const auto bits = [&] { return noise_bits(seed, next++); };
   for (std::size_t i = 0; i < 16; ++i) {
-    for (float* x : {in.a + i, in.b + i, in.c + i}) *x = any_float(bits(), seed % 4 == 0 ? bits() : 6);
-    const float x = any_float(bits(), bits());
+    for (float* x : {in.a + i, in.b + i, in.c + i}) {
+      const std::uint32_t kind = bits();
+      *x = any_float(bits(), seed % 4 == 0 ? kind : (kind | 15u));
+    }
+    const std::uint32_t kind = bits();
+    const float x = any_float(bits(), kind);
     in.not_nan[i] = std::isnan(x) ? 1.0f : x;
     in.not_positive[i] = std::isnan(x) ? x : seed % 2 == 0 ? -std::fabs(x) : -120.0f * std::fabs(noise(seed, next++));
     in.integers_a[i] = static_cast<std::int32_t>(bits());

@@ -52,7 +52,7 @@ ARM_CASES = [
 STANDARD = """algorithm array atomic bit charconv chrono cmath complex concepts condition_variable cstddef cstdint cstdlib cstring
 deque fstream functional limits map memory mutex new numeric optional queue random set span sstream string string_view
 system_error thread tuple type_traits unordered_map utility variant vector immintrin.h cpuid.h"""
-JSON = "nlohmann/json.hpp"  # headers that include this one are compiled only where it is installed
+OPTIONAL = ("nlohmann/json.hpp", "xsimd/xsimd.hpp")  # headers that include one of these are compiled only where it is installed
 SOURCE = """#include <type_traits>
 #include <stilla/targets.hpp>
 namespace stilla {{
@@ -97,15 +97,20 @@ def public_headers():
     return [name for name in names if name != "stilla/base/windows.hpp"]
 
 
-def json_headers():
-    """The public headers that include nlohmann's header, themselves or by another public header."""
+def headers_that_include(other):
+    """The public headers that include the header `other`, themselves or by another public header."""
     included = {name: re.findall(r"(?m)^#include <([^>]+)>", (ROOT / "include" / name).read_text(encoding="utf-8"))
                 for name in public_headers()}
-    found, before = {JSON}, set()
+    found, before = {other}, set()
     while found != before:
         before = found
         found = before | {name for name, others in included.items() if not before.isdisjoint(others)}
     return found
+
+
+def including(name, others):
+    """The lines that include the header `name` if the headers `others` are installed."""
+    return "\n".join([*(f"#if __has_include(<{other}>)" for other in others), f"#include <{name}>", *["#endif"] * len(others)])
 
 
 def macro_source(names):
@@ -113,11 +118,10 @@ def macro_source(names):
     functions = {"min": "(a, b) (((a) < (b)) ? (a) : (b))", "max": "(a, b) (((a) > (b)) ? (a) : (b))"}
     functions.update({name: "(x) ((x) * 1000)" for name in ("abs", "bit", "radians", "round")})
     # Other people's headers come first, because they would not survive the macros.
-    lines = [f"#include <{name}>" for name in STANDARD.split()] + [f"#if __has_include(<{JSON}>)\n#include <{JSON}>\n#endif"]
+    lines = [f"#include <{name}>" for name in STANDARD.split()] + [including(other, [other]) for other in OPTIONAL]
     lines += [f"#define {name}{functions.get(name, ' ) other_peoples (')}" for name in names]
-    need_json = json_headers()
-    lines += [f"#if __has_include(<{JSON}>)\n#include <{name}>\n#endif" if name in need_json else f"#include <{name}>"
-              for name in public_headers()]
+    needs = {other: headers_that_include(other) for other in OPTIONAL}
+    lines += [including(name, [other for other in OPTIONAL if name in needs[other]]) for name in public_headers()]
     lines += [f"#ifndef {name}\n#error \"{name} is gone\"\n#endif" for name in names]
     return "\n".join(lines) + "\n"
 

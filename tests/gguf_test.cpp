@@ -285,8 +285,8 @@ void add_wrong_places(std::vector<Damage>& out) {
   add("hole", Builder().raw_tensor("a", {8}, 0, 0).raw_tensor("b", {8}, 0, 96).raw_data(std::string(160, 'x')),
       "tensor 'b' at byte 57: its data begins at byte 192, and no tensor holds the 64 bytes before it; the type or the shape of "
       "tensor 'a', which ends at byte 128, or one of the two offsets is wrong");
-  add("a hole as small as the alignment", Builder().raw_tensor("a", {1}, 0, 0).raw_tensor("b", {8}, 0, 64).raw_data(std::string(160, 'x')),
-      "no tensor holds the 60 bytes before it");
+  add("a hole as small as the alignment", Builder().raw_tensor("a", {8}, 0, 0).raw_tensor("b", {8}, 0, 64).raw_data(std::string(160, 'x')),
+      "no tensor holds the 32 bytes before it");
   add("hole before the first", Builder().raw_tensor("a", {8}, 0, 32).raw_data(std::string(160, 'x')),
       "tensor 'a' at byte 24: its data begins at byte 96, and no tensor holds the 32 bytes before it; expected the first tensor at "
       "byte 64");

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <thread>
 #include <vector>
@@ -35,10 +36,11 @@ TEST(OneDnn, EveryFormatKeepsTheTolerance) {
       ASSERT_TRUE(OneDnn::multiply(Matrix(y.data(), M, N), *w, ConstMatrix(x.data(), M, K)));
       const auto [error, power] = product_error<F>(rows.data(), N, K, x, y);
       EXPECT_LE(error, OneDnn::has_integers<F>() ? OneDnn::tolerance * power : 1e-11 * power) << M;
+      const double root_mean_square = std::sqrt(power / static_cast<double>(M * N));
       for (std::size_t m = 0; m < M; ++m) std::copy_n(x.data() + m * K, K, apart.data() + m * (K + 5));
       ASSERT_TRUE(OneDnn::multiply(Matrix(y_apart.data(), M, N, N + 3), *w, ConstMatrix(apart.data(), M, K, K + 5)));
       for (std::size_t m = 0; m < M; ++m) {
-        for (std::size_t n = 0; n < N; ++n) ASSERT_NEAR(y_apart[m * (N + 3) + n], y[m * N + n], 1e-4) << m << ", " << n;
+        for (std::size_t n = 0; n < N; ++n) ASSERT_NEAR(y_apart[m * (N + 3) + n], y[m * N + n], 1e-5 * root_mean_square) << m << ", " << n;
       }
     }
   });
@@ -128,6 +130,10 @@ TEST(OneDnn, SaysWhatItCannotDo) {
   EXPECT_EQ(OneDnn::prepare<F>(rows.data(), 1, 65568).error().message,
             "65568 columns of int8_channel; sums of products of bytes fit 32 bits up to 65536");
   EXPECT_EQ(OneDnn::share(ConstMatrix(x.data(), 0, 5)).error().message, "found weights of 0 x 5, stride 5");
+  EXPECT_EQ(OneDnn::share(ConstMatrix(nullptr, 3, 5)).error().message, "found weights of 3 x 5, stride 5");
+  EXPECT_EQ(OneDnn::prepare<F>(rows.data(), 0, K).error().message, "found weights of 0 x 64, stride 64");
+  EXPECT_EQ(OneDnn::prepare<F>(rows.data(), N, 0).error().message, "found weights of 8 x 0, stride 0");
+  EXPECT_TRUE(OneDnn::multiply(Matrix(y.data(), 0, N), *w, ConstMatrix(x.data(), 0, K)));
 }
 
 }  // namespace

@@ -184,12 +184,12 @@ TEST_F(ProgramTrust, ForeignSessionsAreRefusedBeforeAnythingChanges) {
   const auto with_note = [&](const std::string& text) { return Session(own).set_note(text); };
   const std::string no_conversation = "the note in it is no conversation", unreadable = "message 1 of its conversation cannot be read";
   std::string many;
-  for (int i = 0; i < 1000; ++i) many += std::string(i == 0 ? "" : ",") + R"({"ids":[],"role":"user","text":""})";
+  for (int i = 0; i < 4096; ++i) many += std::string(i == 0 ? "" : ",") + R"({"ids":[],"role":"user","text":""})";
   const Case cases[] = {
       {"token id 260 is outside the vocabulary of 260 tokens", Session(own).set_token(3, 260)},
       {"token id 288 is outside the model's vocabulary of 288", Session(own).set_token(3, 288)},
-      {"keys or values of tokens 0 to 21 are not numbers (NaN or infinity): it is damaged", Session(own).fill_cache('\x7f')},
-      {"its conversation has 1000 messages; the context of 256 tokens cannot hold as many", with_note(list + many + "]}")},
+      {"keys or values of tokens 0 to 21 are not numbers (NaN or infinity)", Session(own).fill_cache('\x7f')},
+      {"its conversation has 4097 messages; expected at most 4096", with_note(list + many + R"(,{"ids":[],"role":"user","text":""}]})")},
       {"message 1 of its conversation: token id 257 is a control token",
        with_note(list + R"({"ids":[257],"role":"user","text":"<|im_end|>"}]})")},
       {"message 2 of its conversation: token id 4294967295 is outside",

@@ -241,19 +241,49 @@ TEST_P(SessionOf, HostileHeadersAreRefused) {
   store_as(outside.data() + 56, checksum(std::span(outside).subspan(72)));
   store_as(outside.data() + 64, checksum(std::span(outside).first(64)));
   EXPECT_NE(refusal(other, outside).find("token id 4294967295 is outside"), std::string::npos);
-  // The second of two chunks has NaN among its numbers. 0xff is a NaN in each type of floats, and in a scale.
-  Session longer = session_of(ids(0, 300));
-  std::vector<std::byte> nan = saved_bytes(longer);
-  ASSERT_EQ(nan.size(), 72 + 4 * 300 + 2 * longer.cache().shape().chunk_bytes());
-  for (const std::size_t head : {0u, 1u}) {
-    std::vector<std::byte> bad = nan;
-    const std::size_t at = bad.size() - longer.cache().shape().chunk_bytes() + head * longer.cache().shape().head_bytes();
-    std::fill_n(bad.begin() + static_cast<std::ptrdiff_t>(at + 128), 4, std::byte{0xff});
-    store_as(bad.data() + 56, checksum(std::span(bad).subspan(72)));
-    store_as(bad.data() + 64, checksum(std::span(bad).first(64)));
-    EXPECT_EQ(refusal(other, bad), "some.session: keys or values of tokens 256 to 299 are not numbers (NaN or infinity): it is damaged");
-  }
   EXPECT_EQ(other.size(), 0u);
+}
+
+// Puts a NaN or an infinity in the place of the first or the last key or value (or of their scales, in caches of integers) of the first or
+// the last head.
+TEST_P(SessionOf, KeysAndValuesThatAreNotNumbersAreRefused) {
+  Session text = session_of(ids(0, 300)), other = session();
+  const KvShape shape = text.cache().shape();
+  std::vector<std::byte> good = saved_bytes(text);
+  const std::size_t chunk = good.size() - shape.chunk_bytes(), head = shape.head_bytes();  // the second of two chunks
+  ASSERT_EQ(chunk, 72 + 4 * 300 + shape.chunk_bytes());
+  const auto sealed = [](std::vector<std::byte> bytes) {
+    store_as(bytes.data() + 56, checksum(std::span(bytes).subspan(72)));
+    store_as(bytes.data() + 64, checksum(std::span(bytes).first(64)));
+    return bytes;
+  };
+  with_kv_type(shape.type, [&](auto element) {
+    using E = decltype(element);
+    using Number = std::conditional_t<IntegerKv<E>, float, E>;
+    const std::size_t numbers = IntegerKv<E> ? 2 * kv_chunk : head / sizeof(Number);  // of a head: keys and values, or scales
+    for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+      for (const std::size_t at : {std::size_t{0}, numbers / 2 - 1, numbers / 2, numbers - 1}) {
+        for (const std::size_t first : {std::size_t{0}, shape.chunk_bytes() - head}) {
+          std::vector<std::byte> bytes = good;
+          store_as(bytes.data() + chunk + first + at * sizeof(Number), from_float<Number>(bad));
+          EXPECT_EQ(refusal(other, sealed(std::move(bytes))),
+                    "some.session: keys or values of tokens 256 to 299 are not numbers (NaN or infinity)");
+        }
+      }
+    }
+    if constexpr (IntegerKv<E>) {  // all codes are numbers
+      std::fill_n(good.begin() + static_cast<std::ptrdiff_t>(chunk + KvLayout<E>::keys), 64, std::byte{0xff});
+      EXPECT_EQ(refusal(other, sealed(good)), "restored");
+    } else {  // a session with such a key is not saved either
+      Session broken = session_of(ids(0, 3));
+      const KvView view = broken.cache().view();
+      store_as(view.head_chunk(shape.layers - 1, 0, 0), from_float<Number>(std::numeric_limits<float>::infinity()));
+      const Status saved = broken.save(path_);
+      ASSERT_FALSE(saved);
+      EXPECT_EQ(saved.error().message, "keys or values of tokens 0 to 2 are not numbers (NaN or infinity)");
+      EXPECT_FALSE(std::filesystem::exists(path_ + ".partial"));
+    }
+  });
 }
 
 TEST_P(SessionOf, OtherSessionsFilesAreRefused) {

@@ -185,10 +185,11 @@ class Chat {
       }
       stilla::Result<std::vector<stilla::ChatMessage>> read = conversation_.from_json(note);
       if (!read) return read.error();
-      if (read->size() > engine_.context()) {  // a template writes at least one token for a message
-        return stilla::Error{stilla::ErrorKind::refused_file, fmt::format("its conversation has {} messages; the context of {} tokens "
-                                                                          "cannot hold as many",
-                                                                          read->size(), engine_.context())};
+      // Nearly every template writes at least one token for a message. 4096 messages are allowed in any context.
+      const std::size_t most = std::max<std::size_t>(engine_.context(), 4096);
+      if (read->size() > most) {
+        return stilla::Error{stilla::ErrorKind::refused_file,
+                             fmt::format("its conversation has {} messages; expected at most {}", read->size(), most)};
       }
       messages = std::move(*read);
       return stilla::success();

@@ -39,6 +39,8 @@ class DeviceMatrix {
   // of x. Devices that do not make this transform refuse the call.
   virtual Status multiply_transformed(Matrix y, ConstMatrix x) const = 0;
   virtual bool makes_transform() const = 0;
+  // Whether the device divides a product among threads of its own. Then a product is not to be divided by the caller.
+  virtual bool has_own_threads() const = 0;
 };
 
 // The names of the devices of this program, as in "hexagon-emulated, xdna-emulated"; "none" if there are none.
@@ -63,6 +65,7 @@ class MatrixOnDevice : public DeviceMatrix {
     return Error{ErrorKind::bad_argument, concat("device '", D::id.name, "' makes no transform of its inputs")};
   }
   bool makes_transform() const override { return TransformingDevice<D>; }
+  bool has_own_threads() const override { return stilla::has_own_threads<D>(); }
 
  private:
   typename D::Weights weights_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Functions on xsimd's batches (xsimd 8 or later) as epilogues of matrix products, or as ops of their own, on every target: which
+// Functions on xsimd's batches (xsimd 8.1 or later) as epilogues of matrix products, or as ops of their own, on every target: which
 // architecture of xsimd belongs to a target, and calls that choose the architecture of the active target.
 //
 // xsimd takes the instruction sets from the compiler's flags. So a program for CPUs that are not known in advance compiles the file that
@@ -25,8 +25,10 @@
 //   stilla::matmul({y, w, nullptr, stilla::xsimd_epilogue(Softplus{})}, x8);   // y = softplus(x * w^T)
 //   stilla::on_xsimd_arch(Softplus{})(row, n);                                 // the same function for a row
 //
-// A program that is compiled for one CPU (STILLA_SINGLE_TARGET) needs one such file, or none: templates in the program itself will do.
-// The bits of such functions are xsimd's and may differ from one architecture to another.
+// The functions return nothing. They are needed for each architecture that a compiled target has, and always for that of `scalar`. When
+// the program is linked, the object for the architecture with the fewest instructions comes first: of inline functions that several
+// objects have, std::sqrt(float) for example, the linker keeps the first. The bits of such functions are xsimd's, and may differ from one
+// architecture to another.
 #pragma once
 
 #include <cstddef>
@@ -37,6 +39,10 @@
 #include <stilla/dispatch.hpp>
 #include <stilla/epilogue.hpp>
 #include <stilla/matmul.hpp>
+
+#if XSIMD_VERSION_MAJOR < 8 || (XSIMD_VERSION_MAJOR == 8 && XSIMD_VERSION_MINOR < 1)
+#error "stilla/xsimd.hpp needs xsimd 8.1 or later."
+#endif
 
 #include <stilla/base/push_macros-inl.hpp>
 

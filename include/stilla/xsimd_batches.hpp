@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Applies a function of xsimd's batches (xsimd 8 or later) to rows of floats. This header is for the files that contain such functions,
+// Applies a function of xsimd's batches (xsimd 8.1 or later) to rows of floats. This header is for the files that contain such functions,
 // which are compiled once for each architecture (xsimd.hpp). It includes nothing else of the library, so these files compile fast.
 //
 //   stilla::map_batches<Arch>(y, n, [](auto g, auto u) { return g / (1.0f + xsimd::exp(-g)) * u; }, gate, up);   // SiLU of gate times up

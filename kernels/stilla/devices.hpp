@@ -6,18 +6,14 @@
 //   device(folder, Type)
 //
 // Tests check that each device keeps its tolerance. tests/skeleton shows how a device is added.
-//
-// A device that needs a library of others is in the list only where the program asks for it, by a macro that must have the same value in
-// all files of the program:
-//
-//   STILLA_ONEDNN         1 adds the device onednn (onednn/device.hpp); the program is then linked to oneDNN. 0 is the default
+// A device that needs somebody else's library is in the list only where the program asks for it by a macro (base/config.hpp).
 #pragma once
 
 #include <stilla/base/device.hpp>
 #include <stilla/base/type_list.hpp>
 #include <stilla/format/format.hpp>  // it uses include_each-inl.hpp too, and one use of that file cannot contain another
 
-#if defined(STILLA_ONEDNN) && STILLA_ONEDNN
+#if STILLA_ONEDNN
 #define STILLA_ONEDNN_DEVICE(device) device(onednn, OneDnn)
 #else
 #define STILLA_ONEDNN_DEVICE(device)

@@ -19,6 +19,7 @@
 //   STILLA_SEPARATE_KERNELS  0 (default) compiles the kernels in every translation unit that calls them. 1 leaves them to the
 //                         one part of the program that defines STILLA_DEFINE_KERNELS as 1 before it includes the op headers:
 //                         the files in kernels/compiled/, or a file of yours. All other files compile in a second or two.
+//   STILLA_ONEDNN         0 (default). 1 adds the device onednn (onednn/device.hpp); the program is then linked to oneDNN.
 //
 // Why the namespace carries the flags: a header-only library is compiled again in every translation unit, and the linker keeps one
 // copy of each inline function. If one unit was built with -mavx512f and another for any x86-64 CPU, the copy that survives might
@@ -47,6 +48,9 @@
 #endif
 #ifndef STILLA_SEPARATE_KERNELS
 #define STILLA_SEPARATE_KERNELS 0
+#endif
+#ifndef STILLA_ONEDNN
+#define STILLA_ONEDNN 0
 #endif
 #if STILLA_SEPARATE_KERNELS
 #define STILLA_KERNEL_LINKAGE
@@ -139,6 +143,6 @@
 #define STILLA_FORMATS_NAME_ all
 #endif
 
-#define STILLA_ABI                                                                                                                        \
-  STILLA_PASTE(v0_, STILLA_BASELINE, _h, STILLA_HIGHWAY, _s, STILLA_SINGLE_TARGET, _k, STILLA_SEPARATE_KERNELS, _t, STILLA_TARGETS_NAME_, \
-               _f, STILLA_FORMATS_NAME_)
+#define STILLA_ABI                                                                                                                     \
+  STILLA_PASTE(v0_, STILLA_BASELINE, _h, STILLA_HIGHWAY, _s, STILLA_SINGLE_TARGET, _k, STILLA_SEPARATE_KERNELS, _d, STILLA_ONEDNN, _t, \
+               STILLA_TARGETS_NAME_, _f, STILLA_FORMATS_NAME_)

@@ -13,6 +13,7 @@
 //     template <class F>                             // rows of F's blocks as files hold them; an error says what the device cannot hold
 //     static Result<Weights> prepare(const std::byte* rows, std::size_t N, std::size_t K);
 //     static Status multiply(Matrix y, const Weights& w, ConstMatrix x);     // y[M, N] = x[M, K] * w[N, K]^T, floats in and out
+//     static constexpr bool has_own_threads = true;  // optional: a product is divided among threads of the device
 //     static Status multiply_transformed(...);       // optional: transforms the rows of x (orthonormal Hadamard transform,
 //   };                                               // contract/hadamard.hpp, in the device's own arithmetic), then multiplies
 #pragma once
@@ -40,6 +41,12 @@ concept Device = requires(Matrix y, const typename D::Weights& w, ConstMatrix x)
   { D::available() } -> std::same_as<bool>;
   { D::multiply(y, w, x) } -> std::same_as<Status>;
 };
+
+template <class D>
+constexpr bool has_own_threads() {
+  if constexpr (requires { D::has_own_threads; }) return D::has_own_threads;
+  return false;
+}
 
 template <class D>
 concept TransformingDevice = Device<D> && requires(Matrix y, const typename D::Weights& w, ConstMatrix x) {

@@ -313,10 +313,10 @@ class Session {
       (void)matmul(products, input, parallel_);  // cannot fail: the shapes are those of the model
       return success();
     }
-    constexpr std::size_t tokens = 16;  // tokens of a task
-    const std::size_t M = input.x.rows, parts = (M + tokens - 1) / tokens;
+    const bool divides = !projections[0].w->device->has_own_threads();
+    const std::size_t M = input.x.rows, tokens = divides ? 16 : M, parts = (M + tokens - 1) / tokens;  // tokens of a task
     std::vector<Status> done(n * parts, success());
-    parallel_(n * parts, [&](std::size_t task) {
+    (divides ? parallel_ : Parallel{})(n * parts, [&](std::size_t task) {
       const Projection& p = projections[task / parts];
       const std::size_t m0 = task % parts * tokens, count = std::min(tokens, M - m0);
       const Matrix y = p.y.rows_from(m0, count);

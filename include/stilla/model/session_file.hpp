@@ -92,10 +92,17 @@ inline std::vector<std::byte> session_header(const SessionKind& kind, std::uint6
   return out;
 }
 
+// Returns an error if keys or values in chunk c of the cache of a text are not numbers. `size` is the number of the text's tokens.
+inline Status check_numbers(const KvShape& shape, std::span<const std::byte> chunk, std::size_t c, std::size_t size) {
+  if (holds_numbers(shape, chunk)) return success();
+  return Error{ErrorKind::bad_argument, concat("keys or values of tokens ", c * kv_chunk, " to ", std::min((c + 1) * kv_chunk, size) - 1,
+                                               " are not numbers (NaN or infinity)")};
+}
+
 }  // namespace detail
 
 // Writes the whole session file, or nothing if there is an error. The cache must hold the keys and values of exactly the tokens
-// `ids`.
+// `ids`. It is an error if one of them is not a number: a cache of f16 holds infinity for a number above 65504.
 inline Status write_session_file(const std::string& path, const SessionKind& kind, std::span<const std::uint32_t> ids,
                                  std::string_view note, const KvCache& cache) {
   Result<AtomicFile> file = AtomicFile::create(path, FileReaders::owner);
@@ -111,11 +118,13 @@ inline Status write_session_file(const std::string& path, const SessionKind& kin
   if (Status s = append(std::as_bytes(std::span(note.data(), note.size()))); !s) return s;
   std::size_t c = 0;
   for (; (c + 1) * kv_chunk <= cache.size(); ++c) {
+    if (Status s = detail::check_numbers(cache.shape(), cache.chunk(c), c, ids.size()); !s) return s;
     if (Status s = append(cache.chunk(c)); !s) return s;
   }
   if (c * kv_chunk < cache.size()) {
     AlignedBuffer<std::byte> last;
     if (!cache.copy_stored(last, c)) return out_of_memory("a chunk of the key/value cache", cache.shape().chunk_bytes());
+    if (Status s = detail::check_numbers(cache.shape(), {last.data(), last.size()}, c, ids.size()); !s) return s;
     if (Status s = append({last.data(), last.size()}); !s) return s;
   }
   std::vector<std::byte> header = detail::session_header(kind, ids.size(), note.size());
@@ -202,10 +211,7 @@ inline Result<SavedText> read_session_file(const MappedFile& file, const Session
     const std::span<std::byte> chunk = out.cache.writable_chunk(c);
     (void)cursor.take(chunk.size(), rest);
     std::memcpy(chunk.data(), rest.data(), chunk.size());
-    if (!holds_numbers(kind.shape, chunk)) {
-      return refuse("keys or values of tokens ", c * kv_chunk, " to ", std::min((c + 1) * kv_chunk, out.ids.size()) - 1,
-                    " are not numbers (NaN or infinity): it is damaged");
-    }
+    if (Status s = detail::check_numbers(kind.shape, chunk, c, out.ids.size()); !s) return refuse(s.error().message);
   }
   out.cache.set_size(out.ids.size());
   return out;

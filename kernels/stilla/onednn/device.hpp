@@ -7,37 +7,45 @@
 //     weights                                    what is multiplied                            memory for each weight
 //
 //     int8_channel, int4_channel: integers       s8 by activations rounded to u8, one scale    1 byte
-//     with one scale for each row                for each row of x; sums of 32 bits are exact
+//     with one scale for each row                for each row of x, and sums of 32 bits
 //     all others                                 f32 by f32                                    4 bytes
 //     the caller's floats (share())              f32 by f32, where they lie                    none
 //
-// Activations are rounded to 8 bits, but to 7 bits on an x86 CPU without VNNI: there oneDNN adds pairs of products in 16 bits, which
-// saturate. With 7 bits the largest sum, 2 * 127 * 127, fits.
+// Activations are rounded to 8 bits, but to 7 bits where oneDNN uses no VNNI on x86: there it adds pairs of products in 16 bits, which
+// saturate. With 7 bits the largest sum, 2 * 126 * 128, fits. (With 8 bits, a test with the largest products had an error of 83 %.)
+// Activations that are NaN or infinite are refused where they are rounded.
 //
-// prepare() chooses the layout of the weights that oneDNN wants for many tokens, and few tokens use the same layout. oneDNN has threads of
-// its own. Its C++ interface throws exceptions, so this header needs them; none of them leaves it.
+// prepare() chooses the layout of the weights that oneDNN wants for many tokens, and few tokens use the same layout. oneDNN divides a
+// product among threads of its own. Its C++ interface throws exceptions, so this header needs them; those of oneDNN and of memory that
+// runs out become errors.
+//
+// Executed: the code for AVX2, with oneDNN 2.6 and 3.2. What oneDNN has for AVX-512, VNNI and AMX was not at hand.
 //
 //   Result<OneDnn::Weights> w = OneDnn::share(ConstMatrix(floats, N, K));   // no copy: `floats` must outlive w
 //   Status done = OneDnn::multiply(y, *w, x);
 #pragma once
 
-#if defined(STILLA_ONEDNN) && STILLA_ONEDNN
+#include <stilla/base/config.hpp>
+
+#if STILLA_ONEDNN
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <type_traits>
 #include <utility>
 
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include <stilla/base/aligned.hpp>
-#include <stilla/base/cpu.hpp>
 #include <stilla/base/device.hpp>
 #include <stilla/base/math.hpp>
 #include <stilla/format/format.hpp>
-#include <stilla/x86_avx512vnni/target.hpp>
-#include <stilla/x86_avxvnni/target.hpp>
+
+#if DNNL_VERSION_MAJOR < 2 || (DNNL_VERSION_MAJOR == 2 && DNNL_VERSION_MINOR < 6)
+#error "The device onednn needs oneDNN 2.6 or later."
+#endif
 
 #include <stilla/base/push_macros-inl.hpp>
 
@@ -45,22 +53,24 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct OneDnn {
   static constexpr DeviceId id{"onednn"};
-  // Sum (y - exact)^2 / sum exact^2, at most (base/device.hpp). It is that of activations of 7 bits, for evenly distributed activations.
-  // The largest that tests found is 1.2e-4.
+  // Sum (y - exact)^2 / sum exact^2, at most (base/device.hpp). It is that of activations of 7 bits, for evenly distributed
+  // activations. The largest that tests found is 1.2e-4.
   static constexpr double tolerance = 2e-4;
   // The number of rows of x for which prepare() chooses the layout of the weights.
   static constexpr dnnl::memory::dim layout_rows = 256;
 
   static constexpr std::size_t longest_integer_row = 65536;  // 254 * 128 * K stays below 2^31
 
-  static bool available() { return true; }
+  static constexpr bool has_own_threads = true;
+  static bool available() { return dnnl::engine::get_count(dnnl::engine::kind::cpu) > 0; }
 
   struct Weights {
     std::size_t rows = 0, cols = 0;  // N, K
-    dnnl::memory matrix;             // K x N, in the layout that oneDNN chose
+    dnnl::memory matrix;  // K x N, in the layout that oneDNN chose
     bool is_integer = false;
-    AlignedBuffer<float> scales;        // [N], of integers
-    AlignedBuffer<std::int32_t> sums;   // [N], the sum of a row's integers; activations have a zero point
+    bool is_shared = false;  // the matrix is the caller's memory
+    AlignedBuffer<float> scales;  // [N], of integers
+    AlignedBuffer<std::int32_t> sums;  // [N], the sum of a row's integers; activations have a zero point
   };
 
   template <class F>
@@ -71,6 +81,7 @@ struct OneDnn {
 
   template <class F>
   static Result<Weights> prepare(const std::byte* rows, std::size_t N, std::size_t K) {
+    if (N == 0 || K == 0) return no_weights(N, K, K);
     if (K % F::block_weights != 0) {
       return Error{ErrorKind::bad_argument, concat(K, " columns are not a multiple of the ", F::name, " block of ", F::block_weights)};
     }
@@ -116,13 +127,14 @@ struct OneDnn {
 
   // Uses the caller's weights W[N, K] where they lie. They must outlive the result.
   static Result<Weights> share(ConstMatrix weights) {
-    if (weights.rows == 0 || weights.cols == 0 || weights.stride < weights.cols) {
-      return Error{ErrorKind::bad_argument, concat("found weights of ", weights.rows, " x ", weights.cols, ", stride ", weights.stride)};
+    if (weights.data == nullptr || weights.rows == 0 || weights.cols == 0 || weights.stride < weights.cols) {
+      return no_weights(weights.rows, weights.cols, weights.stride);
     }
     return guarded([&]() -> Result<Weights> {
       Weights w;
       w.rows = weights.rows;
       w.cols = weights.cols;
+      w.is_shared = true;
       w.matrix = dnnl::memory(weights_desc<float>(weights.rows, weights.cols, weights.stride), engine(), const_cast<float*>(weights.data));
       return w;
     });
@@ -141,6 +153,9 @@ struct OneDnn {
  private:
   using Dims = dnnl::memory::dims;
   using Tag = dnnl::memory::format_tag;
+  static Error no_weights(std::size_t N, std::size_t K, std::size_t stride) {
+    return {ErrorKind::bad_argument, concat("found weights of ", N, " x ", K, ", stride ", stride)};
+  }
   static dnnl::memory::dim dim(std::size_t n) { return static_cast<dnnl::memory::dim>(n); }
 
   template <class T>
@@ -190,22 +205,35 @@ struct OneDnn {
     stream.wait();
   }
 
+  // Where rows of x or y are apart, oneDNN 2.6 would multiply by a layout of its own choice in its slow reference code. So such rows
+  // are copied.
   static Status multiply_floats(Matrix y, const Weights& w, ConstMatrix x) {
-    run<float>(w, x.rows, x.data, x.stride, y.data, y.stride);
+    if (w.is_shared || (x.stride == x.cols && y.stride == y.cols)) {
+      run<float>(w, x.rows, x.data, x.stride, y.data, y.stride);
+      return success();
+    }
+    AlignedBuffer<float> inputs, results;
+    if (!inputs.resize(x.rows * x.cols) || !results.resize(y.rows * y.cols)) {
+      return out_of_memory("a product by oneDNN", x.rows * (x.cols + y.cols) * sizeof(float));
+    }
+    for (std::size_t m = 0; m < x.rows; ++m) std::copy_n(x.row(m), x.cols, inputs.data() + m * x.cols);
+    run<float>(w, x.rows, inputs.data(), x.cols, results.data(), y.cols);
+    for (std::size_t m = 0; m < y.rows; ++m) std::copy_n(results.data() + m * y.cols, y.cols, y.row(m));
     return success();
   }
 
-  // Whether oneDNN adds products of bytes in 32 bits.
+  // Whether oneDNN adds products of bytes in 32 bits. It may use less than the CPU has (ONEDNN_MAX_CPU_ISA).
   static bool has_exact_bytes() {
 #if STILLA_ARCH_X86
-    return AvxVnni::available(cpu_info()) || Avx512Vnni::available(cpu_info());
+    const dnnl::cpu_isa isa = dnnl::get_effective_cpu_isa();
+    return isa != dnnl::cpu_isa::sse41 && isa != dnnl::cpu_isa::avx && isa != dnnl::cpu_isa::avx2 && isa != dnnl::cpu_isa::avx512_core;
 #else
     return true;
 #endif
   }
 
-  // x ~ scale * (u - zero_point) with u = 0 .. 2 * zero_point. The products with weights c are y = scale * row scale * sum (u - zero_point) c,
-  // and the sum is sum u c - zero_point * sum c.
+  // x ~ scale * (u - zero_point) with u = 0 .. 2 * zero_point. With weights c of a row, y = scale * row scale * sum (u - zero_point) c.
+  // This sum is sum u c - zero_point * sum c.
   static Status multiply_integers(Matrix y, const Weights& w, ConstMatrix x) {
     const int zero_point = has_exact_bytes() ? 127 : 63;
     AlignedBuffer<std::uint8_t> rounded;
@@ -243,6 +271,8 @@ struct OneDnn {
       return f();
     } catch (const dnnl::error& e) {
       return Error{ErrorKind::system, concat("oneDNN: ", e.what())};
+    } catch (const std::bad_alloc&) {
+      return out_of_memory("a product by oneDNN", 0);
     }
   }
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Values as text, as Python's str(), repr() and json.dumps() print them. In all three, the text of messages stays marked as text of messages
-// (marked_text.hpp). Brackets, quotes and escapes count as text of the template.
+// Values as text, as Python's str(), repr() and json.dumps() print them. In all three, the text of messages stays marked as text of
+// messages (marked_text.hpp). Brackets, quotes and escapes count as text of the template.
 #pragma once
 
 #include <algorithm>
