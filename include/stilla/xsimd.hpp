@@ -57,6 +57,8 @@ namespace stilla { inline namespace STILLA_ABI {
 //     avx2, avxvnni, portable    fma3<avx2>                 -mavx2 -mfma
 //     scalar on x86-64           sse2                       none
 //     all on AArch64             neon64                     none
+//
+// Every CPU with AVX-512 VNNI has the other sets of AVX-512 that these flags name.
 template <class T>
 struct XsimdArch : XsimdArch<typename T::Fallback> {};
 #if STILLA_ARCH_X86

@@ -189,10 +189,12 @@ struct OneDnn {
                                               std::size_t x_stride, std::size_t y_stride) {
     const dnnl::memory::desc x(Dims{M, dim(K)}, inputs_type<T>, Dims{dim(x_stride), 1});
     const dnnl::memory::desc y(Dims{M, dim(N)}, results_type<T>, Dims{dim(y_stride), 1});
+    dnnl::primitive_attr attributes;
+    attributes.set_fpmath_mode(dnnl::fpmath_mode::strict);  // whatever ONEDNN_DEFAULT_FPMATH_MODE says, floats are not rounded to bf16
 #if DNNL_VERSION_MAJOR >= 3
-    return dnnl::matmul::primitive_desc(engine(), x, weights, y);
+    return dnnl::matmul::primitive_desc(engine(), x, weights, y, attributes);
 #else
-    return dnnl::matmul::primitive_desc(dnnl::matmul::desc(x, weights, y), engine());
+    return dnnl::matmul::primitive_desc(dnnl::matmul::desc(x, weights, y), attributes, engine());
 #endif
   }
 
