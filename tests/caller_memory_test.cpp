@@ -75,8 +75,8 @@ TEST(CallerMemory, ActivationsThatWereRoundedElsewhere) {
   std::vector<std::uint8_t> values(M * K);
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<std::uint8_t>(noise_bits(5, i));
   const std::vector<float> scales(M, 0.37f);
-  const std::vector<std::uint8_t> far(M, 3), near(M, 128);
-  for (const auto& zero_points : {far, near}) {
+  const std::vector<std::uint8_t> far_away(M, 3), close_by(M, 128);
+  for (const auto& zero_points : {far_away, close_by}) {
     const IntegerActivations<std::uint8_t> x{{values.data(), M, K}, ScaleFor::row, scales.data(), zero_points.data()};
     ActivationBuffer lent(memory.values()), own;
     ASSERT_TRUE(import_activations(lent, x) && import_activations(own, x));

@@ -86,15 +86,15 @@ TEST(Decoder, GuessesDoNotChangeTheText) {
   ASSERT_TRUE(model) << model.error();
   ModelFile rounded = ModelFile::tiny("tiny-qwen2");
   convert_matrices(rounded, id_of<Q4_0>);
-  const LoadedModel near(rounded), other(ModelFile::tiny("tiny-llama"));
-  ASSERT_TRUE(near && other);
+  const LoadedModel nearly_equal(rounded), other(ModelFile::tiny("tiny-llama"));
+  ASSERT_TRUE(nearly_equal && other);
   const std::size_t vocabulary = std::min(model->config().vocabulary, other->config().vocabulary);
 
   std::size_t right = 0, wrong = 0;
   for (const SamplingOptions& sampling : samplings(vocabulary)) {
     const Ids expected = plain_text(model, sampling, Decoder::no_limit);
     ASSERT_GT(expected.size(), 100u);
-    for (const LoadedModel* small : {static_cast<const LoadedModel*>(nullptr), &model, &near, &other}) {
+    for (const LoadedModel* small : {static_cast<const LoadedModel*>(nullptr), &model, &nearly_equal, &other}) {
       for (const std::size_t guesses : {0u, 4u, 15u}) {
         for (const bool lookup : {false, true}) {
           if (lookup && guesses == 15) continue;
