@@ -8,9 +8,9 @@
 # and STILLA_TARGETS, for example "Avx2;Portable". If a list is empty or not set, all targets are compiled, and the formats that
 # config.hpp names. If STILLA_ONEDNN is ON, the device onednn is compiled too.
 
-# oneDNN 2.6 or later, for the device onednn and for the benchmark that compares with it: stilla::onednn if it is installed (Debian: libdnnl-dev; PyPI:
-# onednn-devel-cpu-gomp, with CMAKE_PREFIX_PATH set to the virtual environment). It is never fetched. Its own CMake package is not used,
-# because that of Debian ends the configuration with an error where OpenCL is not installed.
+# oneDNN 2.6 or later, for the device onednn and for the benchmark that compares with it: stilla::onednn if it is installed (Debian:
+# libdnnl-dev; PyPI: onednn-devel-cpu-gomp, with CMAKE_PREFIX_PATH set to the virtual environment). It is never fetched. Its own CMake
+# package is not used, because that of Debian ends the configuration with an error where OpenCL is not installed.
 function(stilla_want_onednn)
   find_path(DNNL_INCLUDE_DIR oneapi/dnnl/dnnl.hpp)
   find_library(DNNL_LIBRARY dnnl)

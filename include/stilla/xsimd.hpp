@@ -60,14 +60,16 @@ namespace stilla { inline namespace STILLA_ABI {
 //
 // Every CPU with AVX-512 VNNI has the other sets of AVX-512 that these flags name.
 template <class T>
-struct XsimdArch : XsimdArch<typename T::Fallback> {};
+struct XsimdArch {
+  using type = typename XsimdArch<typename T::Fallback>::type;
+};
 #if STILLA_ARCH_X86
 template <>
 struct XsimdArch<Scalar> : std::type_identity<xsimd::sse2> {};
 template <>
 struct XsimdArch<Portable> : std::type_identity<xsimd::fma3<xsimd::avx2>> {};
 template <>
-struct XsimdArch<Avx2> : XsimdArch<Portable> {};
+struct XsimdArch<Avx2> : std::type_identity<xsimd::fma3<xsimd::avx2>> {};
 template <>
 struct XsimdArch<Avx512Vnni> : std::type_identity<xsimd::avx512bw> {};
 #elif STILLA_ARCH_ARM

@@ -26,8 +26,7 @@ class SourceWeights {
   const stilla::GgufFile& file() const { return file_; }
   stilla::Parallel parallel() const { return parallel_; }
   // Returns the importance of inputs that the encoder of `format` is given for a tensor that is neither rotated nor
-  // calibrated: mean squares of the
-  // inputs, or nothing without an importance matrix.
+  // calibrated: mean squares of the inputs, or nothing without an importance matrix.
   std::span<const float> mean_squares(const stilla::TensorInfo& tensor, stilla::FormatId format) const {
     return stilla::mean_squares_for(imatrix_, tensor, format);
   }
