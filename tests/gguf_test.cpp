@@ -10,6 +10,7 @@
 
 #include <bit>
 #include <chrono>
+#include <ctime>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -493,7 +494,7 @@ TEST(Gguf, LimitsOnCounts) {
 }
 
 // A file with a large vocabulary is read in a few milliseconds, and so is one with many tensors. The test's limit is much longer,
-// because sanitizers are slow.
+// because sanitizers are slow. It is a limit of processor time, because other programs may be running.
 TEST(Gguf, LargeTablesAreQuick) {
   Builder b;
   std::vector<std::string> tokens(150'000);
@@ -504,11 +505,11 @@ TEST(Gguf, LargeTablesAreQuick) {
   b.number<std::uint32_t>("general.alignment", 1);
   for (int i = 0; i < 100'000; ++i) b.tensor("blk.weight." + std::to_string(i), {1}, 24, one);
   const std::vector<std::byte> bytes = b.build();
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();
   const Result<GgufFile> file = GgufFile::parse(MappedFile::from_memory(bytes, "m.gguf"));
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
   ASSERT_TRUE(file) << file.error().message;
-  EXPECT_LT(seconds, 2.0);
+  EXPECT_LT(seconds, 5.0);
   RecordProperty("milliseconds", std::to_string(seconds * 1000));
 }
 

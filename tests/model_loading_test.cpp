@@ -54,7 +54,8 @@ TEST(ModelLoading, EveryMisshapenTensorIsNamed) {
         std::uint64_t weights = 1;
         for (const std::uint64_t dim : dims) weights *= dim;
         with_format(tensor.format(), [&]<class F>(F) { changed.tensors[i].bytes.resize(weights / F::block_weights * F::block_bytes); });
-        const bool has_more_rows = dims[0] == tensor.dims[0] && dims.size() == 2 && dims[1] > tensor.dims[1];
+        const bool has_rows = dims.size() == 2 && tensor.dims.size() == 2;
+        const bool has_more_rows = has_rows && dims[0] == tensor.dims[0] && dims[1] > tensor.dims[1];
         const bool shows_in_head = is_embedding && has_more_rows && !is_tied;
         expect_refused(changed, {"'" + (shows_in_head ? "output.weight" : tensor.name) + "'", "found", "expected"});
       };
