@@ -53,7 +53,8 @@ struct Budget {
   // running sums. With 3 activations and 4 operands they take 31 registers. By LLVM's models (bench/port_limits.py, Q4_0, GCC 12),
   // tiles of 12 rows x 4 tokens and of 8 x 6 take the same time with 8 bits and 1 to 6 % longer with 16 bits. 16 x 2 takes 4 to 7 %
   // longer, and 16 x 4 spills registers.
-  static constexpr std::size_t set_panels = 1, sweep_rows = 16, sweep_tokens = 3;
+  static constexpr std::size_t set_panels = 1, sweep_rows = 16;
+  static constexpr std::size_t sweep_tokens(std::size_t) { return 3; }
   static constexpr std::size_t minimum_vectors = 1;
   static constexpr std::size_t chunk_k = 2048;
   static constexpr std::size_t sets = small_stacks ? 2 : 6;

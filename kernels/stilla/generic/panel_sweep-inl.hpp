@@ -9,7 +9,8 @@
 //     Budget::set_panels      panels that are unpacked together: a set
 //     Budget::sweep_rows      rows of the set in a tile: a divisor of 16 * set_panels and a multiple of the vector's lanes. The
 //                             rows of a set lie side by side, so a tile need not end where a panel does
-//     Budget::sweep_tokens    tokens in a tile
+//     Budget::sweep_tokens(planes)    tokens in a tile, for activations of one plane (8 bits) or two (16 bits). Some tiles have one
+//                             token less (TokenTiles)
 //
 // A token's scale is a power of two, 2^-74 to 2^54. With activations of 8 bits, the sum of a group's products therefore does not
 // start from 0 but from the bit pattern of the float 1.5 * 2^23 * scale. One unit in the last place of that float is `scale`, and
@@ -129,7 +130,8 @@ STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const Matmu
 
 inline constexpr std::size_t set_rows = Budget::set_panels * panel_rows;
 inline constexpr std::size_t sweep_rows = Budget::sweep_rows, sweep_vectors = sweep_rows / lanes;
-inline constexpr std::size_t sweep_tokens = Budget::sweep_tokens;
+template <std::size_t Planes>
+inline constexpr std::size_t sweep_tokens = Budget::sweep_tokens(Planes);
 static_assert(set_rows % sweep_rows == 0 && sweep_rows % lanes == 0, "a tile takes whole vectors, and a set has whole tiles");
 template <class F>
 using SweepOperands = Unpacked<F, Budget::set_panels, Budget::chunk_k>;
@@ -204,10 +206,10 @@ STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* mi
   }
 }
 
-// Holds what a tile reads about its MT tokens beside their values, over one chunk of k. These numbers are computed from the scales of
-// the tokens' blocks of activations and from the sums of these blocks. With activations of 8 bits all of them are read, with 16 bits
-// only group_sums. They are computed before the products, a vector of blocks at a time. When they were computed block by block, beside
-// the dot products, this took 8 % of the time of the products (Q4_0, AVX-VNNI, Granite Rapids).
+// Holds what a tile reads about its tokens, up to MT, beside their values, over one chunk of k. These numbers are computed from the
+// scales of the tokens' blocks of activations and from the sums of these blocks. With activations of 8 bits all of them are read, with
+// 16 bits only group_sums. They are computed before the products, a vector of blocks at a time. When they were computed block by block,
+// beside the dot products, this took 8 % of the time of the products (Q4_0, AVX-VNNI, Granite Rapids).
 template <class F, std::size_t MT>
 struct TokenBlocks {
   static constexpr std::size_t most = Budget::chunk_k / code_block;
@@ -223,13 +225,14 @@ struct TokenBlocks {
   static constexpr std::size_t max_sums = has_nibble_minimums<F> ? most : 1;
   float group_sums[groups_per_block<F>][MT][max_sums];
 
-  void read(const ActivationQ8& x, std::size_t m0, std::size_t first_block, std::size_t blocks) {
+  // Reads what belongs to the `tokens` tokens from m0 on, and to the `blocks` blocks from `first_block` on.
+  void read(const ActivationQ8& x, std::size_t m0, std::size_t tokens, std::size_t first_block, std::size_t blocks) {
     constexpr float origin_of_one = 0x1.8p23f;
     constexpr int shift = operand_zero<F> == 0 ? 0 : std::countr_zero(static_cast<unsigned>(operand_zero<F>));
     constexpr bool one_group = groups_per_block<F> == 1;
     const float* scales = x.row_scales(m0) + first_block;
     const std::int32_t* sums = x.row_sums(m0) + 2 * first_block;
-    for (std::size_t m = 0; m < MT; ++m, scales += x.blocks(), sums += 2 * x.blocks()) {
+    for (std::size_t m = 0; m < tokens; ++m, scales += x.blocks(), sums += 2 * x.blocks()) {
       std::size_t b = 0;
       for (; b + lanes <= blocks; b += lanes) {
         const Float origin = mul(load_floats(scales + b), set(origin_of_one));
@@ -310,14 +313,33 @@ STILLA_INLINE void store_tile(const Float (&acc)[MT][sweep_vectors], const Matmu
   }
 }
 
+// What a tile prefetches into L2 while it multiplies a block of 32 k: some lines at `at`, which moves on by `step` bytes from block to
+// block. These are packed codes that are unpacked when the tiles are done. Unpacking reads faster than memory gives: without this, 8 to
+// 32 tokens took 6 to 20 % longer (AVX2, Q4_0, Q4_K, Q6_K and Q8_0, Zen 3).
+struct Ahead {
+  const char* at;
+  std::size_t step;
+};
+// With so many bytes for each block, the two tiles of 8 tokens prefetch nearly all codes of a set.
+template <class F>
+inline constexpr std::size_t ahead_bytes = PanelLayout<F>::span_bytes * code_block / PanelLayout<F>::span_k < 384 ? 128 : 256;
+
+// Returns a pointer to all numbers of an array of arrays.
+template <class Array>
+STILLA_INLINE const std::remove_all_extents_t<Array>* flat(const Array& array) {
+  return reinterpret_cast<const std::remove_all_extents_t<Array>*>(&array);
+}
+
 // Computes a tile over one chunk of k: `sweep_rows` rows of the set of panels from p0 on, times MT tokens from m0 on. `set_row` is the
 // tile's first row in the set. The running sums are loaded from y and stored to y. With activations of 16 bits the two planes use the
 // same accumulators one after the other, because twice as many would not fit the registers. `tokens` has the numbers that were computed
 // from the tokens' scales and sums. They are read with activations of 8 bits, and where groups of 16 have minimums. This function has
 // more than 80 lines because a function for one block would need the accumulators and all pointers that move on as its arguments.
 template <class F, std::size_t MT, std::size_t Planes>
-STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, MT>& tokens, const MatmulArgs<F>& a, std::size_t p0,
-                                std::size_t m0, std::size_t k_begin, std::size_t k_end, [[maybe_unused]] std::size_t set_row) {
+STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, sweep_tokens<Planes>>& tokens, const MatmulArgs<F>& a,
+                                std::size_t p0, std::size_t m0, std::size_t k_begin, std::size_t k_end,
+                                [[maybe_unused]] std::size_t set_row, Ahead ahead) {
+  using Blocks = TokenBlocks<F, sweep_tokens<Planes>>;
   const std::size_t r0 = set_rows == sweep_rows ? 0 : set_row, n0 = p0 * panel_rows + r0;
   constexpr std::size_t vectors = sweep_vectors;
   Float acc[MT][vectors];
@@ -329,7 +351,7 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
   const float* origins = tokens.origins[0][0];
   const std::int32_t* starts = tokens.starts[0][0];
   const float* group_sums = tokens.group_sums[0][0];
-  constexpr std::size_t most = TokenBlocks<F, MT>::most * copies;
+  constexpr std::size_t most = Blocks::most * copies;
   const std::int8_t* x = a.x.row_values(m0) + k_begin;
   const std::int8_t* low = Planes == 2 ? a.x.row_low(m0) + k_begin : nullptr;
   const float* scales = a.x.row_scales(m0) + first_block;
@@ -345,6 +367,9 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
     const auto last = has_sub_minimums<F> ? operands + RoundedSums::blocks : end;
     for (; operands != last; ++operands, ++w_scales) {
       STILLA_UNROLL
+      for (std::size_t line = 0; line < ahead_bytes<F>; line += 64) prefetch_far(ahead.at + line);
+      ahead.at += ahead.step;
+      STILLA_UNROLL
       for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
         loads_stay();
         Int dot[MT][vectors];
@@ -352,19 +377,20 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
           STILLA_UNROLL
           for (std::size_t m = 0; m < MT; ++m) {
             Int start = set_s32(0);
-            if constexpr (Planes == 1) start = keep(load_copies(starts + (g * MT + m) * most));
+            if constexpr (Planes == 1) start = keep(load_copies(starts + (g * sweep_tokens<Planes> + m) * most));
             STILLA_UNROLL
             for (std::size_t v = 0; v < vectors; ++v) {
-              dot[m][v] = v == 0 || Planes == 2 || copies == 1 ? start : load_copies(starts + (g * MT + m) * most);
+              dot[m][v] = v == 0 || Planes == 2 || copies == 1 ? start : load_copies(starts + (g * sweep_tokens<Planes> + m) * most);
             }
           }
         }
-        sweep_group<F, MT, true>(dot, (*operands)[0][0] + 4 * r0, g, x, row);
+        sweep_group<F, MT, true>(dot, flat(*operands) + 4 * r0, g, x, row);
         if constexpr (has_narrow_sums<F> && Planes == 1) {  // the starts are added here, when the narrow sums need no registers any more
           STILLA_UNROLL
           for (std::size_t m = 0; m < MT; ++m) {
             STILLA_UNROLL
-            for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = add_s32(dot[m][v], load_copies(starts + (g * MT + m) * most));
+            for (std::size_t v = 0; v < vectors; ++v)
+              dot[m][v] = add_s32(dot[m][v], load_copies(starts + (g * sweep_tokens<Planes> + m) * most));
           }
         }
         if constexpr (Planes == 2) {
@@ -378,24 +404,24 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
               }
             }
           }
-          sweep_group<F, MT, false>(dot, (*operands)[0][0] + 4 * r0, g, low, row);
+          sweep_group<F, MT, false>(dot, flat(*operands) + 4 * r0, g, low, row);
         }
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
           // With activations of 16 bits, scale_x is the scale of the token's block. With 8 bits it is the origin of the block, which is
           // 1.5 * 2^23 times this scale (TokenBlocks). Without keep(), GCC would broadcast scale_x again for every vector of rows, which
           // took 3 % of Q4_0's time.
-          const Float scale_x =
-              as_floats(keep(Planes == 2 ? as_bits(set(scales[m * scales_row])) : load_copies(origins + (g * MT + m) * most)));
+          const Float scale_x = as_floats(
+              keep(Planes == 2 ? as_bits(set(scales[m * scales_row])) : load_copies(origins + (g * sweep_tokens<Planes> + m) * most)));
           STILLA_UNROLL
           for (std::size_t v = 0; v < vectors; ++v) {
-            const Float scale = load_floats((*w_scales)[g][0] + r0 + v * lanes);
+            const Float scale = load_floats(flat((*w_scales)[g]) + r0 + v * lanes);
             const Float scaled = Planes == 2 ? mul(to_floats(dot[m][v]), scale_x) : sub(as_floats(dot[m][v]), scale_x);
             acc[m][v] = fused_multiply_add(scale, scaled, acc[m][v]);
             if constexpr (F::has_minimum && !has_sub_minimums<F>) {
-              const Float minimum = load_floats(minimums[has_nibble_minimums<F> ? g : 0][0] + r0 + v * lanes);
+              const Float minimum = load_floats(flat(minimums[has_nibble_minimums<F> ? g : 0]) + r0 + v * lanes);
               const float* sum =
-                  has_nibble_minimums<F> ? group_sums + (g * MT + m) * TokenBlocks<F, MT>::max_sums : scaled_sums + m * scales_row;
+                  has_nibble_minimums<F> ? group_sums + (g * sweep_tokens<Planes> + m) * Blocks::max_sums : scaled_sums + m * scales_row;
               acc[m][v] = fused_multiply_add(minimum, set(*sum), acc[m][v]);
             }
           }
@@ -412,16 +438,71 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
       if constexpr (F::has_minimum && !has_sub_minimums<F>) minimums += SweepOperands<F>::minimums_per_block;
     }
     if constexpr (has_sub_minimums<F>) {
-      add_minimums<F, MT>(acc, (*minimums++)[0] + r0, (*sub_minimums++)[0][0] + 2 * r0, rounded++, a.K / sums_block);
+      add_minimums<F, MT>(acc, flat(*minimums++) + r0, flat(*sub_minimums++) + 2 * r0, rounded++, a.K / sums_block);
     }
   }
   store_tile<F, MT>(acc, a, m0, n0, k_end);
 }
 
 inline constexpr std::size_t fewest_to_sweep = Budget::fewest_to_sweep;
-// How many tokens sweep over all unpacked sets before the next tokens begin. Meanwhile the activations of these tokens stay in L2, and
-// what tiles need of their scales and sums (TokenBlocks) is computed once for all sets. 48 and 96 tokens took the same time.
+
+// Divides tokens into tiles: as few as possible, and none with less than MT - 1 tokens. The tiles with MT tokens come first. For
+// example, 14 tokens are tiles of 4, 4, 3 and 3. This takes at least (MT - 1) * (MT - 2) tokens. Until such tiles were introduced, what
+// was left behind tiles of 6 was multiplied one token at a time, and 13 to 16 tokens took 10 to 22 % longer (AVX2, Q4_0, Zen 3).
+template <std::size_t MT>
+struct TokenTiles {
+  std::size_t count, whole;  // of all tiles, and of those with MT tokens
+  explicit TokenTiles(std::size_t tokens) {
+    const std::size_t smaller = (MT - tokens % MT) % MT;
+    count = (tokens + smaller) / MT;
+    whole = count - smaller;
+  }
+  // The first token of a tile. The tile behind the last one begins behind the last token.
+  std::size_t begin(std::size_t tile) const { return tile * MT - (tile < whole ? 0 : tile - whole); }
+};
+template <std::size_t MT>
+inline constexpr bool can_be_tiles = MT >= 2 && fewest_to_sweep >= (MT - 1) * (MT - 2);
+static_assert(can_be_tiles<sweep_tokens<1>> && can_be_tiles<sweep_tokens<2>>);
+
+// How many tokens sweep over all unpacked sets before the next tokens begin, if all their tiles are whole. Meanwhile the activations of
+// these tokens stay in L2, and what tiles need of their scales and sums (TokenBlocks) is computed once for all sets. 48 and 96 tokens
+// took the same time.
 inline constexpr std::size_t tokens_at_once = 24;
+
+// Returns what one tile prefetches of the set of panels from p on, of `blocks` blocks of 32 k from k on. Several tiles divide this work:
+// `part` is the tile's number among them. The tiles whose part lies behind the last block do nothing.
+template <class F>
+STILLA_INLINE Ahead part_to_prefetch(const MatmulArgs<F>& a, std::size_t p, std::size_t k, std::size_t blocks, std::size_t part) {
+  using Layout = PanelLayout<F>;
+  const std::byte* panel = a.panels + (p + part % Budget::set_panels) * Layout::panel_bytes(a.K);
+  const std::size_t offset = part / Budget::set_panels * blocks * ahead_bytes<F>;
+  const bool is_any = offset < blocks * code_block * Layout::span_bytes / Layout::span_k;
+  return {reinterpret_cast<const char*>(panel) + Layout::codes_offset(k) + (is_any ? offset : 0), is_any ? ahead_bytes<F> : 0};
+}
+
+// Multiplies a set of panels, unpacked in `w`, by the tokens of the tiles from `first` to `last` - 1. It is number `set` of the `sets`
+// sets that begin at panel p0. Meanwhile the tiles prefetch the set that is unpacked next in the same place, which has the same panels
+// with the next k, or the first k of other panels. The last tiles take the first parts: what is fetched too early may have left the
+// caches when it is needed.
+template <class F, std::size_t Planes>
+STILLA_INLINE void sweep_set(const SweepOperands<F>& w, const TokenBlocks<F, sweep_tokens<Planes>>* blocks, const MatmulArgs<F>& a,
+                             std::size_t p0, std::size_t set, std::size_t sets, TokenTiles<sweep_tokens<Planes>> tiles, std::size_t first,
+                             std::size_t last, std::size_t k_begin, std::size_t k_end) {
+  constexpr std::size_t MT = sweep_tokens<Planes>;
+  const std::size_t p = p0 + set * Budget::set_panels, n_blocks = (k_end - k_begin) / code_block;
+  const std::size_t next_p = k_end == a.K ? p + sets * Budget::set_panels : p, next_k = k_end == a.K ? 0 : k_end;
+  std::size_t part = (tiles.count - first) * (set_rows / sweep_rows);
+  for (std::size_t r = 0; r < set_rows; r += sweep_rows) {
+    for (std::size_t t = first; t < last; ++t) {
+      const Ahead ahead = part_to_prefetch(a, next_p, next_k, n_blocks, --part);
+      if (t < tiles.whole) {
+        sweep_tile<F, MT, Planes>(w, blocks[t - first], a, p, tiles.begin(t), k_begin, k_end, r, ahead);
+      } else {
+        sweep_tile<F, MT - 1, Planes>(w, blocks[t - first], a, p, tiles.begin(t), k_begin, k_end, r, ahead);
+      }
+    }
+  }
+}
 
 // Multiplies `sets` sets of panels, from panel p0 on, by all tokens. If unpack_panels finds scales or minimums with which a sweep would
 // not give the contract's bits, this function returns false, and the caller has to compute these sets with the kernels for few tokens.
@@ -431,32 +512,25 @@ STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0, std::si
   constexpr std::size_t unit = has_sub_minimums<F> ? sums_block : code_block, max_k = Budget::chunk_k / unit * unit;
   const std::size_t units = a.K / unit, chunks = (a.K + max_k - 1) / max_k;
   const std::size_t chunk_k = (units + chunks - 1) / chunks * unit;  // equal chunks; the last one may be a bit smaller
+  constexpr std::size_t MT = sweep_tokens<Planes>, tiles_at_once = tokens_at_once / MT;
+  const TokenTiles<MT> tiles(a.x.rows);
   for (std::size_t k_begin = 0; k_begin < a.K; k_begin += chunk_k) {
     const std::size_t k_end = a.K - k_begin < chunk_k ? a.K : k_begin + chunk_k;
     for (std::size_t i = 0; i < sets; ++i) {
       if (!unpack_panels<F>(unpacked[i], a, p0 + i * Budget::set_panels, k_begin, k_end)) return false;
     }
-    const std::size_t first_block = k_begin / activation_block, blocks = (k_end - k_begin) / activation_block;
-    for (std::size_t first = 0; first < a.x.rows; first += tokens_at_once) {
-      const std::size_t count = a.x.rows - first < tokens_at_once ? a.x.rows - first : tokens_at_once;
-      const std::size_t whole = count / sweep_tokens;
-      TokenBlocks<F, sweep_tokens> tiles[tokens_at_once / sweep_tokens];
-      TokenBlocks<F, 1> rest[sweep_tokens - 1];
-      const std::size_t rest_first = first + whole * sweep_tokens, rest_count = count % sweep_tokens;
+    const std::size_t first_block = k_begin / activation_block, n_blocks = (k_end - k_begin) / activation_block;
+    for (std::size_t first = 0; first < tiles.count; first += tiles_at_once) {
+      const std::size_t last = tiles.count - first < tiles_at_once ? tiles.count : first + tiles_at_once;
+      TokenBlocks<F, MT> blocks[tiles_at_once];
       if constexpr (Planes == 1 || has_nibble_minimums<F>) {
-        for (std::size_t t = 0; t < whole; ++t) tiles[t].read(a.x, first + t * sweep_tokens, first_block, blocks);
-        for (std::size_t t = 0; t < rest_count; ++t) rest[t].read(a.x, rest_first + t, first_block, blocks);
+        for (std::size_t t = first; t < last; ++t) {
+          const std::size_t m = tiles.begin(t);
+          blocks[t - first].read(a.x, m, tiles.begin(t + 1) - m, first_block, n_blocks);
+        }
       }
       for (std::size_t i = 0; i < sets; ++i) {
-        const std::size_t p = p0 + i * Budget::set_panels;
-        for (std::size_t r = 0; r < set_rows; r += sweep_rows) {
-          for (std::size_t t = 0; t < whole; ++t) {
-            sweep_tile<F, sweep_tokens, Planes>(unpacked[i], tiles[t], a, p, first + t * sweep_tokens, k_begin, k_end, r);
-          }
-          for (std::size_t t = 0; t < rest_count; ++t) {
-            sweep_tile<F, 1, Planes>(unpacked[i], rest[t], a, p, rest_first + t, k_begin, k_end, r);
-          }
-        }
+        sweep_set<F, Planes>(unpacked[i], blocks, a, p0, i, sets, tiles, first, last, k_begin, k_end);
       }
     }
   }

@@ -66,9 +66,9 @@
 //                              one. few_panels_tokens: how many tokens such panels are multiplied by at a time
 //   few_ahead(tokens)          how many bytes ahead of its use a panel is fetched into L1, with so many tokens
 //   fewest_to_sweep            the smallest number of tokens for which panels are unpacked for a sweep
-//   set_panels, sweep_rows, sweep_tokens, chunk_k, sets   the sizes of a sweep over many tokens (panel_sweep-inl.hpp). chunk_k is a
-//                              multiple of 32. `sets` sets are unpacked at once; each takes at least 16 * set_panels * chunk_k bytes of
-//                              stack
+//   set_panels, sweep_rows, sweep_tokens(planes), chunk_k, sets   the sizes of a sweep over many tokens (panel_sweep-inl.hpp). chunk_k
+//                              is a multiple of 32. `sets` sets are unpacked at once; each takes at least
+//                              16 * set_panels * chunk_k bytes of stack
 //   float_tokens, float_vectors          a tile with float weights (panels_float-inl.hpp) has float_tokens tokens, and its sums and weights
 //                              take at most float_vectors registers. float_panels_of_one: the tile's panels if there is one token.
 //                              float_chunk_k: how many columns are multiplied by all tokens before the next columns

@@ -43,7 +43,8 @@ struct Budget {
   // In a sweep, three panels have 96 KB of operands, and scales of an eighth to a fourth of that size. A tile of 4 tokens x 3 vectors
   // of rows has 12 products and 12 sums; with 3 operands and 1 broadcast they take 28 of the 32 registers. Compared with that, 6 x 2
   // took 6 % longer with GCC 12 and 20 % longer with clang 19, and 4 x 4 with the sums in memory took 5 % longer.
-  static constexpr std::size_t set_panels = 3, sweep_rows = 48, sweep_tokens = 4;
+  static constexpr std::size_t set_panels = 3, sweep_rows = 48;
+  static constexpr std::size_t sweep_tokens(std::size_t) { return 4; }
   static constexpr std::size_t minimum_vectors = 3;
   static constexpr std::size_t chunk_k = small_stacks ? 1344 : 2048;
   // 3 sets that share what is computed once for the tokens (TokenBlocks in generic/panel_sweep-inl.hpp) took 3 % less time than 2

@@ -30,7 +30,8 @@ struct Budget {
   static constexpr std::size_t few_panels = 1, few_panels_tokens = 1;
   static constexpr std::size_t few_ahead(std::size_t) { return 256; }
   static constexpr std::size_t fewest_to_sweep = 16;
-  static constexpr std::size_t set_panels = 3, sweep_rows = 8, sweep_tokens = 4;
+  static constexpr std::size_t set_panels = 3, sweep_rows = 8;
+  static constexpr std::size_t sweep_tokens(std::size_t) { return 4; }
   static constexpr std::size_t minimum_vectors = 1;
   static constexpr std::size_t chunk_k = 256;
   static constexpr std::size_t sets = 2;
