@@ -22,9 +22,7 @@ template void Gelu::operator()(ARCH, float*, std::size_t) const;
 
 template <class Arch>
 void RmsNormOnePlus::operator()(Arch, float* y, const float* x, const float* weight, std::size_t n, float epsilon) const {
-  stilla::map_batches<Arch>(y, n, [](auto v) { return v * v; }, x);
-  float squares = 0.0f;
-  for (std::size_t i = 0; i < n; ++i) squares += y[i];
+  const float squares = stilla::sum_batches<Arch>(n, [](auto v) { return v * v; }, x);
   const float scale = 1.0f / std::sqrt(squares / static_cast<float>(n) + epsilon);
   stilla::map_batches<Arch>(y, n, [scale](auto v, auto w) { return v * scale * (1.0f + w); }, x, weight);
 }
