@@ -10,10 +10,10 @@
 
 #include <bit>
 #include <chrono>
-#include <ctime>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -494,7 +494,8 @@ TEST(Gguf, LimitsOnCounts) {
 }
 
 // A file with a large vocabulary is read in a few milliseconds, and so is one with many tensors. The test's limit is much longer,
-// because sanitizers are slow. It is a limit of processor time, because other programs may be running.
+// because sanitizers are slow. It is a limit of processor time, because other programs
+// may be running (on Windows std::clock() is wall time).
 TEST(Gguf, LargeTablesAreQuick) {
   Builder b;
   std::vector<std::string> tokens(150'000);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Applies a function of xsimd's batches (xsimd 8.1 or later) to rows of floats, and adds up what it returns. This header is for the files that contain such functions,
-// which are compiled once for each architecture (xsimd.hpp). It includes nothing else of the library, so these files compile fast.
+// Applies a function of xsimd's batches (xsimd 8.1 or later) to rows of floats, or adds up what it returns. This header is for the files
+// that contain such functions, which are compiled once for each architecture (xsimd.hpp). It includes nothing else of the library, so
+// these files compile fast.
 //
 //   stilla::map_batches<Arch>(y, n, [](auto g, auto u) { return g / (1.0f + xsimd::exp(-g)) * u; }, gate, up);   // SiLU of gate times up
 //   const float squares = stilla::sum_batches<Arch>(n, [](auto v) { return v * v; }, x);
@@ -38,19 +39,24 @@ void map_batches(float* out, std::size_t n, const F& f, const In*... in) {
 }
 
 // Returns the sum of f(in[i]...) over i = 0 .. n - 1. f takes and returns batches, as in map_batches(). The order of the additions, and so
-// the rounding of the sum, depends on the architecture: each lane of `independent_sums` batches is a sum of its own until the end.
+// the rounding of the sum, depends on the architecture: each lane of four batches is a sum of its own until the end. Whether a product
+// in f and the addition are fused to one rounding depends on the compiler.
 template <class Arch, class F, class... In>
 float sum_batches(std::size_t n, const F& f, const In*... in) {
   using Batch = xsimd::batch<float, Arch>;
-  constexpr std::size_t lanes = Batch::size, independent_sums = 4;  // an addition takes 3 or 4 cycles, and CPUs begin one or two in a cycle
-  Batch sums[independent_sums] = {Batch(0.0f), Batch(0.0f), Batch(0.0f), Batch(0.0f)};
+  constexpr std::size_t lanes = Batch::size;
+  Batch sum_0(0.0f), sum_1(0.0f), sum_2(0.0f), sum_3(0.0f);  // several, because an addition waits 3 or 4 cycles for the one before
+  const auto batch = [&](std::size_t i) { return f(Batch::load_unaligned(in + i)...); };
   std::size_t i = 0;
-  for (; i + independent_sums * lanes <= n; i += independent_sums * lanes) {
-    for (std::size_t s = 0; s < independent_sums; ++s) sums[s] += f(Batch::load_unaligned(in + i + s * lanes)...);
+  for (; i + 4 * lanes <= n; i += 4 * lanes) {
+    sum_0 += batch(i);
+    sum_1 += batch(i + lanes);
+    sum_2 += batch(i + 2 * lanes);
+    sum_3 += batch(i + 3 * lanes);
   }
-  for (; i + lanes <= n; i += lanes) sums[0] += f(Batch::load_unaligned(in + i)...);
+  for (; i + lanes <= n; i += lanes) sum_0 += batch(i);
   float lane_sums[lanes], sum = 0.0f;
-  ((sums[0] + sums[1]) + (sums[2] + sums[3])).store_unaligned(lane_sums);
+  ((sum_0 + sum_1) + (sum_2 + sum_3)).store_unaligned(lane_sums);
   for (const float of_lane : lane_sums) sum += of_lane;
   if (i == n) return sum;
   float rest[lanes];

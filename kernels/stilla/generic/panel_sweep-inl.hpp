@@ -284,13 +284,12 @@ STILLA_INLINE void load_tile(Float (&acc)[MT][sweep_vectors], const MatmulArgs<F
   }
 }
 
-// Prefetches the results in y that the next tile will read and write. The next tile has the same rows and the next MT tokens.
-// Prefetching saves 2 to 4 % of the time, because y is larger than the caches.
+// Prefetches the results in y that the next tile will read and write. The next tile has the same rows and up to MT tokens. Prefetching
+// saves 2 to 4 % of the time, because y is larger than the caches.
 template <class F, std::size_t MT>
 STILLA_INLINE void prefetch_next_tile(const MatmulArgs<F>& a, std::size_t m0, std::size_t n0) {
-  if (m0 + 2 * MT > a.x.rows) return;
-  for (std::size_t m = 0; m < MT; ++m) {
-    const char* y = reinterpret_cast<const char*>(a.y.row(m0 + MT + m) + n0);
+  for (std::size_t m = m0 + MT; m < m0 + 2 * MT && m < a.x.rows; ++m) {
+    const char* y = reinterpret_cast<const char*>(a.y.row(m) + n0);
     STILLA_UNROLL
     for (std::size_t v = 0; v < sweep_vectors; ++v) prefetch_near(y + v * vector_bytes);
   }
@@ -313,18 +312,20 @@ STILLA_INLINE void store_tile(const Float (&acc)[MT][sweep_vectors], const Matmu
   }
 }
 
-// What a tile prefetches into L2 while it multiplies a block of 32 k: some lines at `at`, which moves on by `step` bytes from block to
-// block. These are packed codes that are unpacked when the tiles are done. Unpacking reads faster than memory gives: without this, 8 to
-// 32 tokens took 6 to 20 % longer (AVX2, Q4_0, Q4_K, Q6_K and Q8_0, Zen 3).
+// What a tile prefetches into L2 while it multiplies a block of 32 k: `ahead_bytes` bytes at `at`, which moves on by `step` bytes from
+// block to block. With a step of 0 the same lines are asked for again and again, which costs little. These are packed codes that are
+// unpacked when the tiles are done. Unpacking reads faster than memory gives: without this, 8 to 32 tokens took 6 to 20 % longer (AVX2,
+// Q4_0, Q4_K, Q6_K and Q8_0, one thread, Zen 3; not measured on other targets).
 struct Ahead {
   const char* at;
   std::size_t step;
 };
-// With so many bytes for each block, the two tiles of 8 tokens prefetch nearly all codes of a set.
+// With so many bytes for each block, the two tiles of 8 tokens on AVX2 prefetch 71 % (Q5_K) to all (Q3_K, Q6_K) of a set's codes.
 template <class F>
 inline constexpr std::size_t ahead_bytes = PanelLayout<F>::span_bytes * code_block / PanelLayout<F>::span_k < 384 ? 128 : 256;
 
-// Returns a pointer to all numbers of an array of arrays.
+// Returns a pointer to the first number of an array of arrays. Sums of pointers may go past the end of an inner array only if they begin
+// here: a tile's rows may be in several panels.
 template <class Array>
 STILLA_INLINE const std::remove_all_extents_t<Array>* flat(const Array& array) {
   return reinterpret_cast<const std::remove_all_extents_t<Array>*>(&array);
@@ -333,8 +334,9 @@ STILLA_INLINE const std::remove_all_extents_t<Array>* flat(const Array& array) {
 // Computes a tile over one chunk of k: `sweep_rows` rows of the set of panels from p0 on, times MT tokens from m0 on. `set_row` is the
 // tile's first row in the set. The running sums are loaded from y and stored to y. With activations of 16 bits the two planes use the
 // same accumulators one after the other, because twice as many would not fit the registers. `tokens` has the numbers that were computed
-// from the tokens' scales and sums. They are read with activations of 8 bits, and where groups of 16 have minimums. This function has
-// more than 80 lines because a function for one block would need the accumulators and all pointers that move on as its arguments.
+// from the tokens' scales and sums, with room for the tokens of a whole tile. They are read with activations of 8 bits, and where groups
+// of 16 have minimums. `ahead` says what to prefetch. This function has more than 80 lines because a function for one block would need
+// the accumulators and all pointers that move on as its arguments.
 template <class F, std::size_t MT, std::size_t Planes>
 STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, sweep_tokens<Planes>>& tokens, const MatmulArgs<F>& a,
                                 std::size_t p0, std::size_t m0, std::size_t k_begin, std::size_t k_end,
@@ -447,8 +449,8 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
 inline constexpr std::size_t fewest_to_sweep = Budget::fewest_to_sweep;
 
 // Divides tokens into tiles: as few as possible, and none with less than MT - 1 tokens. The tiles with MT tokens come first. For
-// example, 14 tokens are tiles of 4, 4, 3 and 3. This takes at least (MT - 1) * (MT - 2) tokens. Until such tiles were introduced, what
-// was left behind tiles of 6 was multiplied one token at a time, and 13 to 16 tokens took 10 to 22 % longer (AVX2, Q4_0, Zen 3).
+// example, with MT = 4, 14 tokens are tiles of 4, 4, 3 and 3. This takes at least (MT - 1) * (MT - 2) tokens. Until AVX2 had such tiles,
+// what was left behind tiles of 6 was multiplied one token at a time, and 13 to 16 tokens took 10 to 22 % longer (Q4_0, Zen 3).
 template <std::size_t MT>
 struct TokenTiles {
   std::size_t count, whole;  // of all tiles, and of those with MT tokens
@@ -460,41 +462,46 @@ struct TokenTiles {
   // The first token of a tile. The tile behind the last one begins behind the last token.
   std::size_t begin(std::size_t tile) const { return tile * MT - (tile < whole ? 0 : tile - whole); }
 };
-template <std::size_t MT>
-inline constexpr bool can_be_tiles = MT >= 2 && fewest_to_sweep >= (MT - 1) * (MT - 2);
-static_assert(can_be_tiles<sweep_tokens<1>> && can_be_tiles<sweep_tokens<2>>);
 
 // How many tokens sweep over all unpacked sets before the next tokens begin, if all their tiles are whole. Meanwhile the activations of
 // these tokens stay in L2, and what tiles need of their scales and sums (TokenBlocks) is computed once for all sets. 48 and 96 tokens
 // took the same time.
 inline constexpr std::size_t tokens_at_once = 24;
 
-// Returns what one tile prefetches of the set of panels from p on, of `blocks` blocks of 32 k from k on. Several tiles divide this work:
-// `part` is the tile's number among them. The tiles whose part lies behind the last block do nothing.
+template <std::size_t MT>
+inline constexpr bool is_tile = MT >= 2 && MT <= tokens_at_once && fewest_to_sweep >= (MT - 1) * (MT - 2);
+static_assert(is_tile<sweep_tokens<1>> && is_tile<sweep_tokens<2>>, "a sweep's tokens are divided into tiles (TokenTiles)");
+
+// Which codes are unpacked next in the place of a set that begins at panel p: those of the set at p + panels, from k on, n_blocks blocks.
+struct NextCodes {
+  std::size_t panels, k, n_blocks;
+};
+
+// Returns what one tile prefetches of the next codes, those of the set of panels from p on, while it goes through `n_blocks` blocks. The
+// tiles of a set divide this work: `part` is the tile's number, counted from the last tile, because what is fetched too early may have
+// left the caches when it is needed. Nothing is left to do for tiles with high numbers, and nothing is fetched behind the last panel of
+// the matrix. What is fetched may belong to the next task, because the workers of a thread pool mostly go from task to task.
 template <class F>
-STILLA_INLINE Ahead part_to_prefetch(const MatmulArgs<F>& a, std::size_t p, std::size_t k, std::size_t blocks, std::size_t part) {
+STILLA_INLINE Ahead part_to_prefetch(const MatmulArgs<F>& a, std::size_t p, const NextCodes& next, std::size_t n_blocks, std::size_t part) {
   using Layout = PanelLayout<F>;
-  const std::byte* panel = a.panels + (p + part % Budget::set_panels) * Layout::panel_bytes(a.K);
-  const std::size_t offset = part / Budget::set_panels * blocks * ahead_bytes<F>;
-  const bool is_any = offset < blocks * code_block * Layout::span_bytes / Layout::span_k;
-  return {reinterpret_cast<const char*>(panel) + Layout::codes_offset(k) + (is_any ? offset : 0), is_any ? ahead_bytes<F> : 0};
+  p += part % Budget::set_panels;
+  const std::size_t offset = part / Budget::set_panels * n_blocks * ahead_bytes<F>;
+  const bool is_any = p * panel_rows < a.N && offset < next.n_blocks * code_block * Layout::span_bytes / Layout::span_k;
+  if (!is_any) return {reinterpret_cast<const char*>(a.panels), 0};
+  return {reinterpret_cast<const char*>(a.panels) + p * Layout::panel_bytes(a.K) + Layout::codes_offset(next.k) + offset, ahead_bytes<F>};
 }
 
-// Multiplies a set of panels, unpacked in `w`, by the tokens of the tiles from `first` to `last` - 1. It is number `set` of the `sets`
-// sets that begin at panel p0. Meanwhile the tiles prefetch the set that is unpacked next in the same place, which has the same panels
-// with the next k, or the first k of other panels. The last tiles take the first parts: what is fetched too early may have left the
-// caches when it is needed.
+// Multiplies the set of panels from p on, which is unpacked in `w`, by the tokens of the tiles from `first` to `last` - 1. `blocks` has
+// what belongs to these tiles.
 template <class F, std::size_t Planes>
 STILLA_INLINE void sweep_set(const SweepOperands<F>& w, const TokenBlocks<F, sweep_tokens<Planes>>* blocks, const MatmulArgs<F>& a,
-                             std::size_t p0, std::size_t set, std::size_t sets, TokenTiles<sweep_tokens<Planes>> tiles, std::size_t first,
-                             std::size_t last, std::size_t k_begin, std::size_t k_end) {
+                             std::size_t p, TokenTiles<sweep_tokens<Planes>> tiles, std::size_t first, std::size_t last,
+                             std::size_t k_begin, std::size_t k_end, const NextCodes& next) {
   constexpr std::size_t MT = sweep_tokens<Planes>;
-  const std::size_t p = p0 + set * Budget::set_panels, n_blocks = (k_end - k_begin) / code_block;
-  const std::size_t next_p = k_end == a.K ? p + sets * Budget::set_panels : p, next_k = k_end == a.K ? 0 : k_end;
   std::size_t part = (tiles.count - first) * (set_rows / sweep_rows);
   for (std::size_t r = 0; r < set_rows; r += sweep_rows) {
     for (std::size_t t = first; t < last; ++t) {
-      const Ahead ahead = part_to_prefetch(a, next_p, next_k, n_blocks, --part);
+      const Ahead ahead = part_to_prefetch(a, p + next.panels, next, (k_end - k_begin) / code_block, --part);
       if (t < tiles.whole) {
         sweep_tile<F, MT, Planes>(w, blocks[t - first], a, p, tiles.begin(t), k_begin, k_end, r, ahead);
       } else {
@@ -520,6 +527,10 @@ STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0, std::si
       if (!unpack_panels<F>(unpacked[i], a, p0 + i * Budget::set_panels, k_begin, k_end)) return false;
     }
     const std::size_t first_block = k_begin / activation_block, n_blocks = (k_end - k_begin) / activation_block;
+    // Next come the same panels' next k, or the first k of the panels behind them.
+    const bool is_last = k_end == a.K;
+    const std::size_t next_k = is_last ? 0 : k_end, next_count = a.K - next_k < chunk_k ? a.K - next_k : chunk_k;
+    const NextCodes next{is_last ? sets * Budget::set_panels : 0, next_k, next_count / code_block};
     for (std::size_t first = 0; first < tiles.count; first += tiles_at_once) {
       const std::size_t last = tiles.count - first < tiles_at_once ? tiles.count : first + tiles_at_once;
       TokenBlocks<F, MT> blocks[tiles_at_once];
@@ -530,7 +541,7 @@ STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0, std::si
         }
       }
       for (std::size_t i = 0; i < sets; ++i) {
-        sweep_set<F, Planes>(unpacked[i], blocks, a, p0, i, sets, tiles, first, last, k_begin, k_end);
+        sweep_set<F, Planes>(unpacked[i], blocks, a, p0 + i * Budget::set_panels, tiles, first, last, k_begin, k_end, next);
       }
     }
   }

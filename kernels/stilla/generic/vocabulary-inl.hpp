@@ -68,7 +68,9 @@
 //   fewest_to_sweep            the smallest number of tokens for which panels are unpacked for a sweep
 //   set_panels, sweep_rows, sweep_tokens(planes), chunk_k, sets   the sizes of a sweep over many tokens (panel_sweep-inl.hpp). chunk_k
 //                              is a multiple of 32. `sets` sets are unpacked at once; each takes at least
-//                              16 * set_panels * chunk_k bytes of stack
+//                              16 * set_panels * chunk_k bytes of stack. `planes` is 1 for activations of 8 bits and 2 for 16 bits;
+//                              sweep_tokens(planes) is 2 to 24, and with t = sweep_tokens(planes), fewest_to_sweep is at least
+//                              (t - 1) * (t - 2), because the tiles have t or t - 1 tokens
 //   float_tokens, float_vectors          a tile with float weights (panels_float-inl.hpp) has float_tokens tokens, and its sums and weights
 //                              take at most float_vectors registers. float_panels_of_one: the tile's panels if there is one token.
 //                              float_chunk_k: how many columns are multiplied by all tokens before the next columns
