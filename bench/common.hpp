@@ -6,6 +6,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -45,6 +46,19 @@ inline stilla::ThreadPool& pool_of(std::size_t threads) {
 }
 
 // Fills `x` with uniform values in [-1, 1); about one value in 64 is ten times as large, because activations have such outliers.
+inline double seconds_of(auto&& work) {
+  const auto begin = std::chrono::steady_clock::now();
+  work();
+  return seconds_since(begin);
+}
+
+// The median, or the upper one of the two in the middle. Changes the order of `values`, of which there is at least one.
+inline double median(std::vector<double>& values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
 inline void fill_activations(float* x, std::size_t count, std::uint64_t seed) {
   stilla::Random random(seed);
   for (std::size_t i = 0; i < count; ++i) {

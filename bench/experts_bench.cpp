@@ -10,7 +10,6 @@
 // time divided by the dense time. In decode the experts read more weights than the dense product does, and the bytes determine the
 // time; `bytes_of_dense` is how many times as many bytes of weights the experts read.
 #include <algorithm>
-#include <chrono>
 #include <vector>
 
 #include <stilla/experts.hpp>
@@ -21,12 +20,6 @@
 namespace stilla_bench { namespace {
 
 using namespace stilla;
-
-double seconds_of(auto&& work) {
-  const auto begin = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
 
 void run(benchmark::State& state, FormatId format, std::size_t N, std::size_t K, std::size_t n_experts, std::size_t per_token,
          std::size_t tokens, std::size_t threads) {
@@ -74,10 +67,9 @@ void run(benchmark::State& state, FormatId format, std::size_t N, std::size_t K,
     ratios.push_back(by_experts / dense);
     state.SetIterationTime(by_experts);
   }
-  std::nth_element(ratios.begin(), ratios.begin() + static_cast<std::ptrdiff_t>(ratios.size() / 2), ratios.end());
   std::size_t chosen = 0;
   for (std::size_t e = 0; e < n_experts; ++e) chosen += plan.begin(e + 1) != plan.begin(e) ? 1u : 0u;
-  state.counters["of_dense"] = ratios[ratios.size() / 2];
+  state.counters["of_dense"] = median(ratios);
   state.counters["bytes_of_dense"] = static_cast<double>(chosen);
 }
 

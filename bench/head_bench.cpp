@@ -42,12 +42,6 @@ const PackedMatrix& head_of(FormatId format, const ModelShape& model) {
   return found->second;
 }
 
-double median(std::vector<double>& values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 void run_head(benchmark::State& state, FormatId format, const ModelShape& model, const SamplingOptions& options, std::size_t threads) {
   const PackedView& w = head_of(format, model).view();
   ThreadPool& pool = pool_of(threads);

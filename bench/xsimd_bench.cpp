@@ -8,8 +8,6 @@
 //
 // Each iteration does both, small ones a hundred times, and the one that begins changes from iteration to iteration. `xsimd` is the median
 // of the time of xsimd's function in microseconds. `of_ours` is the median of that time divided by the time of the library's function.
-#include <algorithm>
-#include <chrono>
 #include <cstddef>
 #include <string>
 #include <vector>
@@ -26,18 +24,6 @@
 namespace stilla_bench { namespace {
 
 using namespace stilla;
-
-double seconds_of(auto&& work) {
-  const auto begin = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
-double median(std::vector<double>& values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 // Measures `by_xsimd` and `ours`, each `repetitions` times in a row, so that the clock's resolution does not matter.
 void compare(benchmark::State& state, std::size_t repetitions, auto&& by_xsimd, auto&& ours) {
