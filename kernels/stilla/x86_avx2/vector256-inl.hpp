@@ -21,11 +21,11 @@ struct Budget {
   // the kernel for few tokens, and 4.6 in a sweep, to which unpacking comes.
   static constexpr std::size_t fewest_to_sweep = 8;
   // In a sweep, the 32 KB of unpacked operands of one panel stay in L1. 8 chunks of 1120 k took 5 % less time than 2 chunks of 4480
-  // (AVX-VNNI, Granite Rapids). The products of a tile of 4 tokens x 2 vectors of rows take 8
-  // registers. With AVX2 the sums of 16 bits take the same 8, and the products beside them are in registers or in memory. The running
-  // sums are in memory. Compared with 6 tokens, Q3_K took 11 % less time, Q6_K 6 %, Q4_0 3 %, and Q8_0, whose tokens share more work, 1 to
-  // 2 % more (512 tokens, AVX2, Zen 3). By LLVM's model of Lunar Lake (bench/port_limits.py), tiles of 4 and 6 tokens take the same time
-  // with 8 bits under GCC 12, and under clang 19 6 tokens take 17 % longer. With 16 bits, 4 tokens take 19 % longer than 3 or 6.
+  // (AVX-VNNI, Granite Rapids). The products of a tile of 4 tokens x 2 vectors of rows take 8 registers, and so do AVX2's
+  // sums of 16 bits, so that some of both are in memory. The running sums are in memory. Compared with 6 tokens, Q3_K took 11 % less time,
+  // Q6_K 6 %, Q4_0 3 %, and Q8_0, whose tokens share more work, 1 to 2 % more (512 tokens, AVX2, Zen 3). By LLVM's model of Lunar Lake
+  // (bench/port_limits.py), tiles of 4 and 6 tokens take the same time with 8 bits under GCC 12, and under clang 19 6 tokens take 17 %
+  // longer. With 16 bits, 4 tokens take 19 % longer than 3 or 6.
   static constexpr std::size_t set_panels = 1, sweep_rows = 16;
   static constexpr std::size_t sweep_tokens(std::size_t planes) { return planes == 1 ? 4 : 3; }
   static constexpr std::size_t minimum_vectors = 2;
