@@ -92,6 +92,16 @@
 #define STILLA_FLAGS_GIVE_AVX2 0
 #endif
 
+// Marks a function that is called for errors and other rare events. Compilers do not inline it, and take the way to its call for
+// unlikely.
+#if defined(__GNUC__)
+#define STILLA_COLD __attribute__((cold, noinline))
+#elif defined(_MSC_VER)
+#define STILLA_COLD __declspec(noinline)
+#else
+#define STILLA_COLD
+#endif
+
 // STILLA_HAS_SET(macro) is 1 if the compiler defines its macro of an instruction set as 1, which means that the flags guarantee the
 // set, and 0 if not. It takes the second of the arguments `x 1, 0, 0`, where x is STILLA_COMMA_IF_ with the value of the macro
 // pasted to it. STILLA_COMMA_IF_1 expands to `0,` and so makes the 1 the second argument. Any other x leaves a 0 there.
