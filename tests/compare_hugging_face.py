@@ -115,17 +115,19 @@ def export(source, folder, file):
     AutoTokenizer.from_pretrained(os.path.dirname(source), **arguments).save_pretrained(folder)
 
 
-def load_time(stilla, model, weights, runs):
-    """The least of the seconds that loading took, and of the CPU seconds of the program, which other programs disturb less."""
-    times, cpu_times = [], []
+def load_times(stilla, models, weights, runs):
+    """For each model the least of the seconds that loading took, and of the CPU seconds of the program, which other programs disturb
+    less. The models take turns, so that a busy moment of the machine meets all of them."""
+    times, cpu_times = [[] for _ in models], [[] for _ in models]
     for _ in range(runs):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = run(stilla, "run", "-m", model, "--weights", weights, "--ctx", "64", "--raw", "-p", "a", "-n", "1", "--temp", "0")
-        found = re.search(r"load ([0-9.]+) s", done.stderr)
-        times.append(float(found[1]) if found else float("inf"))
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu_times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return min(times), min(cpu_times)
+        for i, model in enumerate(models):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            done = run(stilla, "run", "-m", model, "--weights", weights, "--ctx", "64", "--raw", "-p", "a", "-n", "1", "--temp", "0")
+            found = re.search(r"load ([0-9.]+) s", done.stderr)
+            times[i].append(float(found[1]) if found else float("inf"))
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            cpu_times[i].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return [(min(t), min(c)) for t, c in zip(times, cpu_times)]
 
 
 def real(stilla, source, work, runs):
@@ -135,7 +137,7 @@ def real(stilla, source, work, runs):
     name = os.path.basename(source)
     compare(stilla, folder, name)
     for weights in ("file", "q8_0", "q4_0"):
-        (from_file, file_cpu), (from_folder, folder_cpu) = (load_time(stilla, model, weights, runs) for model in (file, folder))
+        (from_file, file_cpu), (from_folder, folder_cpu) = load_times(stilla, (file, folder), weights, runs)
         line = (f"{name}: load with --weights {weights}: folder {from_folder:.2f} s ({folder_cpu:.2f} s CPU), GGUF file of the same "
                 f"weights {from_file:.2f} s ({file_cpu:.2f} s CPU)")
         if weights == "q8_0":
@@ -149,7 +151,7 @@ def main():
     parser.add_argument("stilla")
     parser.add_argument("--model", help="a real GGUF file")
     parser.add_argument("--keep", metavar="FOLDER", help="export the real model there, and use what is there already")
-    parser.add_argument("--runs", type=int, default=3, help="of each measured load (default 3)")
+    parser.add_argument("--runs", type=int, default=5, help="of each measured load (default 5)")
     parser.add_argument("--architectures", default="qwen2,qwen3,llama", help="of the tiny ones (default: all three)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:

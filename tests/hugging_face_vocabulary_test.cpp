@@ -32,11 +32,17 @@ struct Files {
               "byte_fallback": false, "ignore_merges": false, "vocab": {"a": 0, "b": 1, "ab": 2, "1": 3, "x": 4}, "merges": ["a b"]}})");
   std::optional<json> tokenizer_config, generation_config, config;
 
-  HuggingFaceTexts texts() const {
+  // `parsed` is null if there is to be no tokenizer.json.
+  HuggingFaceTexts texts(const HuggingFaceTokenizer* parsed) const {
     const auto pointer = [](const std::optional<json>& file) { return file ? &*file : nullptr; };
-    return {"F", &tokenizer, pointer(tokenizer_config), pointer(generation_config), pointer(config)};
+    return {"F", parsed, pointer(tokenizer_config), pointer(generation_config), pointer(config)};
   }
-  Result<Vocabulary> vocabulary() const { return read_hugging_face_vocabulary(texts()); }
+  Result<Vocabulary> vocabulary() const { return vocabulary_of(tokenizer.dump()); }
+  Result<Vocabulary> vocabulary_of(std::string_view text) const {
+    const Result<HuggingFaceTokenizer> parsed = parse_hugging_face_tokenizer(std::as_bytes(std::span(text)), "F/tokenizer.json");
+    if (!parsed) return parsed.error();
+    return read_hugging_face_vocabulary(texts(&*parsed));
+  }
 };
 
 using Edit = std::function<void(Files&)>;
@@ -334,11 +340,36 @@ TEST(HuggingFaceVocabulary, Ends) {
   expect_refused("F/config.json: key 'eos_token_id': found ", {{"a string" + expected, config(R"({"eos_token_id": "x"})")}});
 }
 
+// The order of a file's keys plays no part, and a name that stands twice is refused wherever it stands.
+TEST(HuggingFaceVocabulary, TablesAreReadFromTheText) {
+  Files files;
+  const std::string rest = R"("pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+      {"type": "Digits", "individual_digits": true}, {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true}]})";
+  const auto read = [&](const std::string& model) { return files.vocabulary_of("{\"model\": {" + model + "}, " + rest + "}"); };
+  for (const std::string model : {R"("merges": [["a", "b"]], "vocab": {"ab": 2, "a": 0, "b": 1}, "type": "BPE")",
+                                  R"("vocab": {"b": 1, "ab": 2, "a": 0}, "type": "BPE", "merges": ["a b"])"}) {
+    const Result<Vocabulary> vocabulary = read(model);
+    ASSERT_TRUE(vocabulary) << vocabulary.error().message;
+    EXPECT_EQ(vocabulary->tokens, (std::vector<std::string>{"a", "b", "ab"}));
+    EXPECT_EQ(vocabulary->merges, std::vector<std::string>{"a b"});
+  }
+  const std::string merges = R"("merges": [])", vocab = R"("vocab": {"a": 0})";
+  const auto message = [&](const std::string& model) { return read(model).error().message; };
+  EXPECT_EQ(message(R"("vocab": {"a": 0, "b": 1, "a": 0}, )" + merges), tokenizer_key + "'model.vocab': the token 'a' stands twice in it");
+  EXPECT_EQ(message(vocab + ", " + vocab + ", " + merges), "F/tokenizer.json: the name 'vocab' stands twice in one object");
+  EXPECT_EQ(message(vocab + ", " + merges + ", " + merges), "F/tokenizer.json: the name 'merges' stands twice in one object");
+  EXPECT_EQ(message(R"("vocab": {"a": {"x": 0, "x": 1}}, )" + merges), "F/tokenizer.json: the name 'x' stands twice in one object");
+  EXPECT_EQ(message(R"("vocab": [["a", 0]], )" + merges), tokenizer_key + "'model.vocab': expected an object of tokens and their ids");
+  EXPECT_EQ(message(vocab + R"(, "merges": {"x": "a b"})"), tokenizer_key + "'model.merges': expected an array");
+  EXPECT_EQ(message(vocab + R"(, "merges": ["a a", [["a"], "a"]])"),
+            tokenizer_key + "'model.merges': merge 1: expected two texts without spaces");
+}
+
 TEST(HuggingFaceVocabulary, ChatTemplates) {
   const auto found = [](const Edit& edit) {
     Files files;
     edit(files);
-    const Result<std::string> text = read_hugging_face_chat_template(files.texts());
+    const Result<std::string> text = read_hugging_face_chat_template(files.texts(nullptr));
     return text ? *text : text.error().message;
   };
   EXPECT_EQ(found([](Files&) {}), "");

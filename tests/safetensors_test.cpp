@@ -164,4 +164,28 @@ TEST(CheckedJson, HasLimits) {
   EXPECT_NE(parse("[\"\x1b\"]").find("is not JSON"), std::string::npos);
 }
 
+// A stream takes the elements of the table m.t and of nothing else.
+TEST(CheckedJson, StreamsTakeElementsOfTables) {
+  std::string taken;
+  const JsonStream streams[] = {{"m", "t", [&](std::string& name, nlohmann::json& value) { taken += name + "=" + value.dump() + " "; }},
+                                {"m", "u", [&](std::string&, nlohmann::json& value) { taken += "u" + value.dump() + " "; }}};
+  const auto parse = [&](std::string_view text, const JsonLimits& limits = {}) {
+    taken.clear();
+    const Result<nlohmann::json> value = parse_json(std::as_bytes(std::span(text)), "c.json", limits, streams);
+    return taken + (value ? value->dump() : value.error().message);
+  };
+  EXPECT_EQ(parse(R"({"m": {"t": {"b": 1, "a": [2, {"c": [3]}], "d": {}, "e": null}}})"),
+            R"(b=1 a=[2,{"c":[3]}] d={} e=null {"m":{"t":{}}})");
+  EXPECT_EQ(parse(R"({"m": {"t": {"b": 1}, "u": [[], "x", {"t": 4}], "v": [5]}, "n": 6})"),
+            R"(b=1 u[] u"x" u{"t":4} {"m":{"t":{},"u":[],"v":[5]},"n":6})");
+  EXPECT_EQ(parse(R"({"m": {"t": [7, 8]}})"), R"(=7 =8 {"m":{"t":[]}})");
+  for (const std::string_view elsewhere : {R"({"m":{"t":1,"u":"x"}})", R"({"t":{"m":{"t":1}}})", R"({"m":[{"t":{"a":1}}]})",
+                                           R"({"m":{"n":{"t":{"a":1}}}})", R"([{"m":{"t":{"a":1}}}])", R"({"m":[1],"n":{"t":{"a":1}}})"}) {
+    EXPECT_EQ(parse(elsewhere), elsewhere);
+  }
+  EXPECT_EQ(parse(R"({"m": {"t": [1, 2]}})", {99, 4}), "=1 c.json: holds more values than any such file needs");
+  EXPECT_EQ(parse(R"({"m": {"t": )" + std::string(max_json_depth - 1, '[')), "c.json: arrays and objects are nested more than 32 deep");
+  EXPECT_EQ(parse(R"({"m": {"t": [1], "t": [2]}})"), "=1 c.json: the name 't' stands twice in one object");
+}
+
 }  // namespace

@@ -36,17 +36,21 @@ void use_safetensors(std::span<const std::byte> bytes) {
   if (sum > bytes.size() * 255) __builtin_trap();
 }
 
-void use_config(const nlohmann::json& json) {
-  const auto config = stilla::read_hugging_face_config(json, "fuzz");
+void use_config(std::span<const std::byte> bytes) {
+  const auto json = stilla::parse_json(bytes, "fuzz");
+  if (!json) return check_message(json.error());
+  const auto config = stilla::read_hugging_face_config(*json, "fuzz");
   if (!config) return check_message(config.error());
   for (const float factor : config->rope_factors) {
     if (!(factor > 0)) __builtin_trap();
   }
 }
 
-void use_tokenizer(const nlohmann::json& json) {
-  const nlohmann::json* config = stilla::find_member(json, "config");
-  const stilla::HuggingFaceTexts texts{"fuzz", &json, config, config, config};
+void use_tokenizer(std::span<const std::byte> bytes) {
+  const auto parsed = stilla::parse_hugging_face_tokenizer(bytes, "fuzz");
+  if (!parsed) return check_message(parsed.error());
+  const nlohmann::json* config = stilla::find_member(parsed->json, "config");
+  const stilla::HuggingFaceTexts texts{"fuzz", &*parsed, config, config, config};
   if (const auto text = stilla::read_hugging_face_chat_template(texts); !text) check_message(text.error());
   const auto vocabulary = stilla::read_hugging_face_vocabulary(texts);
   if (!vocabulary) return check_message(vocabulary.error());
@@ -82,15 +86,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (size == 0) return 0;
   std::vector<std::byte> bytes(size - 1);  // a separate copy, so that a read behind its end is detected
   if (size > 1) std::memcpy(bytes.data(), data + 1, size - 1);
-  if (data[0] % 3 == 0) {
-    use_safetensors(bytes);
-    return 0;
+  switch (data[0] % 3) {
+    case 0: use_safetensors(bytes); break;
+    case 1: use_config(bytes); break;
+    default: use_tokenizer(bytes);
   }
-  const auto json = stilla::parse_json(bytes, "fuzz");
-  if (!json) {
-    check_message(json.error());
-    return 0;
-  }
-  data[0] % 3 == 1 ? use_config(*json) : use_tokenizer(*json);
   return 0;
 }

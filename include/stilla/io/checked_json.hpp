@@ -8,10 +8,14 @@
 // parse_json() requires more than JSON does: each name occurs once in its object, arrays and objects are nested at most
 // max_json_depth deep, and the length of the text and the number of values are limited. Refusing a text therefore costs memory in
 // proportion to the text, at most some 100 bytes for each value, and its nesting costs no stack.
+//
+// A text may hold a table of a hundred thousand elements, as tokenizer.json does. A JsonStream takes the elements of such a table one
+// by one, so that they need not become values of the document first.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -38,6 +42,16 @@ struct JsonLimits {
   std::uint64_t values = std::uint64_t{1} << 18;
 };
 
+// Takes the elements of one array or object that is a member of a member of the document. In the document that array or object is
+// empty.
+struct JsonStream {
+  std::string_view member;  // of the document, for example "model"
+  std::string_view table;   // of that member, for example "vocab"
+  // Called for each element, in the order of the text. It may move from both. The name is empty in an array. In an object, names may
+  // occur twice: whoever takes them has to check that.
+  std::function<void(std::string& name, nlohmann::json& value)> take;
+};
+
 namespace detail {
 
 // Builds a JSON value from the events of nlohmann's SAX parser, which calls one member function for each. A member function that
@@ -46,20 +60,25 @@ class JsonBuilder {
  public:
   using Json = nlohmann::json;
 
-  explicit JsonBuilder(std::uint64_t max_values) : values_left_(max_values) {}
+  JsonBuilder(std::uint64_t max_values, std::span<const JsonStream> streams) : values_left_(max_values), streams_(streams) {}
 
-  bool null() { return add(nullptr) != nullptr; }
-  bool boolean(bool value) { return add(value) != nullptr; }
-  bool number_integer(Json::number_integer_t value) { return add(value) != nullptr; }
-  bool number_unsigned(Json::number_unsigned_t value) { return add(value) != nullptr; }
-  bool number_float(Json::number_float_t value, const std::string&) { return add(value) != nullptr; }
-  bool string(std::string& value) { return add(std::move(value)) != nullptr; }
+  bool null() { return add_scalar(nullptr); }
+  bool boolean(bool value) { return add_scalar(value); }
+  bool number_integer(Json::number_integer_t value) { return add_scalar(value); }
+  bool number_unsigned(Json::number_unsigned_t value) { return add_scalar(value); }
+  bool number_float(Json::number_float_t value, const std::string&) { return add_scalar(value); }
+  bool string(std::string& value) { return add_scalar(std::move(value)); }
   bool binary(Json::binary_t&) { return false; }
   bool start_object(std::size_t) { return open(Json::object()); }
   bool end_object() { return close(); }
   bool start_array(std::size_t) { return open(Json::array()); }
   bool end_array() { return close(); }
   bool key(std::string& name) {
+    if (in_table()) {
+      name_ = std::move(name);
+      return true;
+    }
+    if (open_.size() < table_depth) names_[open_.size() - 1] = name;
     const auto [place, is_new] = open_.back()->get_ptr<Json::object_t*>()->emplace(name, nullptr);
     if (!is_new) return fail(concat("the name '", printable(name), "' stands twice in one object"));
     member_ = &place->second;
@@ -93,6 +112,10 @@ class JsonBuilder {
       return nullptr;
     }
     --values_left_;
+    if (in_table()) {
+      element_ = std::forward<Value>(value);
+      return &element_;
+    }
     if (open_.empty()) {
       root_ = std::forward<Value>(value);
       return &root_;
@@ -104,18 +127,44 @@ class JsonBuilder {
     *member_ = std::forward<Value>(value);
     return member_;
   }
+  template <class Value>
+  bool add_scalar(Value&& value) {
+    if (add(std::forward<Value>(value)) == nullptr) return false;
+    end_element();
+    return true;
+  }
   bool open(Json value) {
     if (open_.size() == max_json_depth) return fail(concat("arrays and objects are nested more than ", max_json_depth, " deep"));
     Json* const added = add(std::move(value));
-    if (added != nullptr) open_.push_back(added);
-    return added != nullptr;
+    if (added == nullptr) return false;
+    if (open_.size() == table_depth - 1 && open_[0]->is_object() && open_[1]->is_object()) {
+      for (const JsonStream& stream : streams_) {
+        if (stream.member == names_[0] && stream.table == names_[1]) stream_ = &stream;
+      }
+      name_.clear();
+    }
+    open_.push_back(added);
+    return true;
   }
   bool close() {
     open_.pop_back();
+    if (open_.size() < table_depth) stream_ = nullptr;
+    end_element();
     return true;
   }
 
+  static constexpr std::size_t table_depth = 3;  // arrays and objects that are open between two elements of a table
+  bool in_table() const { return stream_ != nullptr && open_.size() == table_depth; }
+  void end_element() {
+    if (in_table()) stream_->take(name_, element_);
+  }
+
   std::uint64_t values_left_;
+  std::span<const JsonStream> streams_;
+  const JsonStream* stream_ = nullptr;
+  std::string names_[table_depth - 1];  // the names that were read last in the document and in its member
+  std::string name_;      // of element_
+  Json element_;          // the element of the table that is being read
   Json root_;
   std::vector<Json*> open_;  // the arrays and objects that are open at this place of the text
   // If the innermost open array or object is an object, member_ is the place in it for the value of the name that was read last.
@@ -126,11 +175,12 @@ class JsonBuilder {
 }  // namespace detail
 
 // Parses JSON text. `place` is what messages call the text.
-inline Result<nlohmann::json> parse_json(std::span<const std::byte> text, std::string_view place, const JsonLimits& limits = {}) {
+inline Result<nlohmann::json> parse_json(std::span<const std::byte> text, std::string_view place, const JsonLimits& limits = {},
+                                         std::span<const JsonStream> streams = {}) {
   if (text.size() > limits.bytes) {
     return Error{ErrorKind::refused_file, concat(place, ": has ", text.size(), " bytes of JSON; expected at most ", limits.bytes)};
   }
-  detail::JsonBuilder builder(limits.values);
+  detail::JsonBuilder builder(limits.values, streams);
   const char* const begin = reinterpret_cast<const char*>(text.data());
   if (!nlohmann::json::sax_parse(begin, begin + text.size(), &builder)) {
     return Error{ErrorKind::refused_file, concat(place, ": ", builder.error())};

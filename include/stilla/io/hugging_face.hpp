@@ -160,8 +160,7 @@ class HuggingFaceFolder final : public ModelSource {
   }
 
   HuggingFaceTexts texts() const {
-    const auto or_null = [](const std::unique_ptr<nlohmann::json>& json) { return json.get(); };
-    return {printable_path(path_), or_null(tokenizer_), or_null(tokenizer_config_), or_null(generation_config_), or_null(config_json_)};
+    return {printable_path(path_), tokenizer_.get(), tokenizer_config_.get(), generation_config_.get(), config_json_.get()};
   }
 
   static bool exists(const std::string& path) {
@@ -180,7 +179,7 @@ class HuggingFaceFolder final : public ModelSource {
   }
 
   Status read_texts() {
-    constexpr JsonLimits small, large{std::uint64_t{1} << 26, std::uint64_t{1} << 22};
+    constexpr JsonLimits small;
     if (Status s = read_json("config.json", small, config_json_); !s) return s;
     if (!config_json_) {
       return refuse(printable_path(path_),
@@ -192,7 +191,11 @@ class HuggingFaceFolder final : public ModelSource {
     const std::size_t slash = path_.find_last_of("/\\");
     const std::string name = path_.substr(slash == std::string::npos ? 0 : slash + 1);
     if (!name.empty() && name != "." && name != "..") config_->entries["general.name"] = {name, "config.json", "_name_or_path"};
-    if (Status s = read_json("tokenizer.json", large, tokenizer_); !s) return s;
+    if (const Result<MappedFile> file = MappedFile::open(in_folder("tokenizer.json"))) {
+      Result<HuggingFaceTokenizer> tokenizer = parse_hugging_face_tokenizer(file->bytes(), file_place("tokenizer.json"));
+      if (!tokenizer) return tokenizer.error();
+      tokenizer_ = std::make_unique<HuggingFaceTokenizer>(std::move(*tokenizer));
+    }
     if (Status s = read_json("tokenizer_config.json", {std::uint64_t{1} << 24, std::uint64_t{1} << 20}, tokenizer_config_); !s) return s;
     if (Status s = read_json("generation_config.json", small, generation_config_); !s) return s;
     if (const Result<MappedFile> jinja = MappedFile::open(in_folder("chat_template.jinja"))) {
@@ -371,7 +374,8 @@ class HuggingFaceFolder final : public ModelSource {
   std::string weights_path_;  // for messages about a tensor that is missing
   // The parsed JSON files and the configuration are on the heap, so that views of them stay valid when the HuggingFaceFolder is
   // moved.
-  std::unique_ptr<nlohmann::json> config_json_, tokenizer_, tokenizer_config_, generation_config_;
+  std::unique_ptr<nlohmann::json> config_json_, tokenizer_config_, generation_config_;
+  std::unique_ptr<HuggingFaceTokenizer> tokenizer_;
   std::unique_ptr<HuggingFaceConfig> config_;
   std::string chat_template_;
   std::vector<SafetensorsFile> files_;

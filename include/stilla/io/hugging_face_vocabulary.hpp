@@ -21,6 +21,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -35,10 +36,22 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
+// The contents of tokenizer.json. Its two large tables are not in `json`, because an object of 150,000 tokens and as many arrays of two
+// strings take half as long again to read and to release.
+struct HuggingFaceTokenizer {
+  nlohmann::json json;                                         // its model.vocab and model.merges are empty
+  std::vector<std::pair<std::string, nlohmann::json>> tokens;  // the names and values of model.vocab, in the order of the file
+  std::vector<std::string> merges;                             // the elements of model.merges, as "left right"
+  std::optional<std::size_t> bad_merge;                        // the first element of model.merges that is no merge
+};
+
+// Parses the text of a tokenizer.json. `place` is what messages call it.
+inline Result<HuggingFaceTokenizer> parse_hugging_face_tokenizer(std::span<const std::byte> text, std::string_view place);
+
 // The contents of the files that the vocabulary is read from. A pointer is null if there is no such file.
 struct HuggingFaceTexts {
   std::string folder;  // for messages
-  const nlohmann::json* tokenizer = nullptr;
+  const HuggingFaceTokenizer* tokenizer = nullptr;
   const nlohmann::json* tokenizer_config = nullptr;
   const nlohmann::json* generation_config = nullptr;
   const nlohmann::json* config = nullptr;
@@ -55,6 +68,18 @@ inline constexpr KnownPreTokenizer known_pretokenizers[] = {
     {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)", "qwen2"},
     {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)", "llama-bpe"},
 };
+
+// A merge as "left right", read from a string of this form or from an array ["left", "right"]. Nothing if it is neither.
+inline std::optional<std::string> merge_of(const nlohmann::json& merge) {
+  if (const std::string* text = text_of(&merge)) return *text;
+  const bool is_pair = merge.is_array() && merge.size() == 2;
+  const std::string* left = is_pair ? text_of(&merge[0]) : nullptr;
+  const std::string* right = is_pair ? text_of(&merge[1]) : nullptr;
+  if (left == nullptr || right == nullptr || left->find(' ') != std::string::npos || right->find(' ') != std::string::npos) {
+    return std::nullopt;
+  }
+  return concat(*left, " ", *right);
+}
 
 class HuggingFaceVocabularyReader {
  public:
@@ -88,16 +113,17 @@ class HuggingFaceVocabularyReader {
   Error refuse(std::string_view key, const Parts&... parts) const {
     return refuse_in("tokenizer.json", key, parts...);
   }
+  const Json* find_in_tokenizer(std::string_view key) const { return find_member(texts_.tokenizer->json, key); }
   static std::string shown(const Json* value) {
     const std::string* text = text_of(value);
     return text ? concat("'", printable(*text), "'") : value ? std::string(json_type_text(*value)) : "none";
   }
 
   Status read_tokens() {
-    const Json* model = find_member(*texts_.tokenizer, "model");
+    const Json* model = find_in_tokenizer("model");
     if (model == nullptr || !model->is_object()) {
-      const bool has_keys = texts_.tokenizer->is_object();
-      return refuse("model", "found ", shown(model), has_keys ? "" : concat(" in a file of ", json_type_text(*texts_.tokenizer)),
+      const Json& json = texts_.tokenizer->json;
+      return refuse("model", "found ", shown(model), json.is_object() ? "" : concat(" in a file of ", json_type_text(json)),
                     "; expected an object");
     }
     const std::string* type = text_of(find_member(*model, "type"));
@@ -120,14 +146,17 @@ class HuggingFaceVocabularyReader {
                     "folder; a GGUF file of the model may run");
     }
     const Json* vocabulary = find_member(*model, "vocab");
-    if (vocabulary == nullptr || !vocabulary->is_object() || vocabulary->empty()) {
+    const auto& tokens = texts_.tokenizer->tokens;
+    if (vocabulary == nullptr || !vocabulary->is_object() || tokens.empty()) {
       return refuse("model.vocab", "expected an object of tokens and their ids");
     }
     // Every id up to the largest gets a token; where the file has no token for an id, it is an unused one. Ids are limited, because
     // a small file with one very large id would otherwise need much memory.
-    const Json* added = find_member(*texts_.tokenizer, "added_tokens");
-    max_id_ = 65535 + 2 * (std::uint64_t{vocabulary->size()} + (added ? added->size() : 0));
-    for (const auto& [token, id] : vocabulary->get_ref<const Json::object_t&>()) {
+    const Json* added = find_in_tokenizer("added_tokens");
+    max_id_ = 65535 + 2 * (std::uint64_t{tokens.size()} + (added ? added->size() : 0));
+    ids_.reserve(tokens.size());
+    for (const auto& [token, id] : tokens) {
+      if (!ids_.try_emplace(token, &id).second) return refuse("model.vocab", "the token '", printable(token), "' stands twice in it");
       if (Status s = set(token, id, "model.vocab", TokenType::normal); !s) return s;
     }
     return success();
@@ -153,11 +182,9 @@ class HuggingFaceVocabularyReader {
   }
 
   Status read_added_tokens() {
-    const Json* added = find_member(*texts_.tokenizer, "added_tokens");
+    const Json* added = find_in_tokenizer("added_tokens");
     if (added == nullptr) return success();
     if (!added->is_array()) return refuse("added_tokens", "found ", json_type_text(*added), "; expected an array");
-    const Json& vocabulary = *find_member(*find_member(*texts_.tokenizer, "model"), "vocab");
-    std::unordered_map<std::string_view, const Json*> ids;
     for (const Json& entry : *added) {
       const std::string* content = text_of(find_member(entry, "content"));
       const Json* id = find_member(entry, "id");
@@ -173,8 +200,7 @@ class HuggingFaceVocabularyReader {
       if (Status s = set(*content, *id, "added_tokens", is_control ? TokenType::control : TokenType::user_defined); !s) return s;
       // A text with two ids is refused. The library tokenizers would keep the id that the text has already, and would move the ids
       // of the tokens behind it.
-      const Json* other = find_member(vocabulary, *content);
-      const Json* first = ids.try_emplace(*content, other ? other : id).first->second;
+      const Json* first = ids_.try_emplace(*content, id).first->second;
       if (*first != *id) {
         return refuse("added_tokens", "token '", printable(*content), "' has two ids, ", *count_of(*first), " and ", *count_of(*id));
       }
@@ -201,25 +227,13 @@ class HuggingFaceVocabularyReader {
     return std::nullopt;
   }
 
-  // Reads the merges of tokenizer.json. Each is a string "left right" or an array ["left", "right"].
   Status read_merges() {
-    const Json* merges = find_member(*find_member(*texts_.tokenizer, "model"), "merges");
+    const Json* merges = find_member(*find_in_tokenizer("model"), "merges");
     if (merges == nullptr || !merges->is_array()) return refuse("model.merges", "expected an array");
-    out_.merges.reserve(merges->size());
-    for (std::size_t i = 0; i < merges->size(); ++i) {
-      const Json& merge = (*merges)[i];
-      if (const std::string* text = text_of(&merge)) {
-        out_.merges.push_back(*text);
-        continue;
-      }
-      const bool is_pair = merge.is_array() && merge.size() == 2;
-      const std::string* left = is_pair ? text_of(&merge[0]) : nullptr;
-      const std::string* right = is_pair ? text_of(&merge[1]) : nullptr;
-      if (left == nullptr || right == nullptr || left->find(' ') != std::string::npos || right->find(' ') != std::string::npos) {
-        return refuse("model.merges", "merge ", i, ": expected two texts without spaces");
-      }
-      out_.merges.push_back(concat(*left, " ", *right));
+    if (const auto& bad = texts_.tokenizer->bad_merge) {
+      return refuse("model.merges", "merge ", *bad, ": expected two texts without spaces");
     }
+    out_.merges = texts_.tokenizer->merges;
     return success();
   }
 
@@ -245,7 +259,7 @@ class HuggingFaceVocabularyReader {
 
   Status read_normalizer() {
     out_.nfc = false;
-    for (const Json* part : parts_of(find_member(*texts_.tokenizer, "normalizer"), "normalizers")) {
+    for (const Json* part : parts_of(find_in_tokenizer("normalizer"), "normalizers")) {
       if (!is_type(*part, "NFC")) {
         return refuse("normalizer", "found ", shown(find_member(*part, "type")), "; supported: none, 'NFC'");
       }
@@ -255,7 +269,7 @@ class HuggingFaceVocabularyReader {
   }
 
   Status read_pretokenizer() {
-    const std::vector<const Json*> parts = parts_of(find_member(*texts_.tokenizer, "pre_tokenizer"), "pretokenizers");
+    const std::vector<const Json*> parts = parts_of(find_in_tokenizer("pre_tokenizer"), "pretokenizers");
     const auto is_byte_level = [](const Json& part, bool splits) {
       const Json* uses_regex = find_member(part, "use_regex");  // true if it is missing
       return is_type(part, "ByteLevel") && !is_set(part, "add_prefix_space") && (uses_regex == nullptr || *uses_regex == true) == splits;
@@ -286,7 +300,7 @@ class HuggingFaceVocabularyReader {
     }
     // ignore_merges of tokenizer.json: whether a word that is itself a token becomes this token without any merges. Stilla does
     // this with the pre-tokenizer of Llama 3 and with no other, so that any other setting is refused.
-    const bool ignores_merges = is_set(*find_member(*texts_.tokenizer, "model"), "ignore_merges");
+    const bool ignores_merges = is_set(*find_in_tokenizer("model"), "ignore_merges");
     if (ignores_merges != (out_.pretokenizer == "llama-bpe")) {
       return refuse("model.ignore_merges", "found ", ignores_merges ? "true" : "false", "; expected ", ignores_merges ? "false" : "true",
                     " with the pre-tokenizer '", out_.pretokenizer, "'");
@@ -332,7 +346,7 @@ class HuggingFaceVocabularyReader {
 
   // Reads which special tokens come before a text, and checks that none come after it.
   Status read_post_processor() {
-    for (const Json* part : parts_of(find_member(*texts_.tokenizer, "post_processor"), "processors")) {
+    for (const Json* part : parts_of(find_in_tokenizer("post_processor"), "processors")) {
       if (is_type(*part, "ByteLevel")) continue;
       if (!is_type(*part, "TemplateProcessing")) {
         return refuse("post_processor", "found ", shown(find_member(*part, "type")), "; supported: ByteLevel, TemplateProcessing");
@@ -407,11 +421,31 @@ class HuggingFaceVocabularyReader {
   }
 
   HuggingFaceTexts texts_;
+  std::unordered_map<std::string_view, const Json*> ids_;  // the first id that tokenizer.json gives a token
   std::uint64_t max_id_ = 0;
   Vocabulary out_;
 };
 
 }  // namespace detail
+
+inline Result<HuggingFaceTokenizer> parse_hugging_face_tokenizer(std::span<const std::byte> text, std::string_view place) {
+  HuggingFaceTokenizer out;
+  const JsonStream tables[] = {
+      {"model", "vocab", [&](std::string& token, nlohmann::json& id) { out.tokens.emplace_back(std::move(token), std::move(id)); }},
+      {"model", "merges", [&](std::string&, nlohmann::json& merge) {
+         if (out.bad_merge) return;
+         std::optional<std::string> joined = detail::merge_of(merge);
+         if (joined) {
+           out.merges.push_back(std::move(*joined));
+         } else {
+           out.bad_merge = out.merges.size();
+         }
+       }}};
+  Result<nlohmann::json> json = parse_json(text, place, {std::uint64_t{1} << 26, std::uint64_t{1} << 22}, tables);
+  if (!json) return json.error();
+  out.json = std::move(*json);
+  return out;
+}
 
 inline Result<Vocabulary> read_hugging_face_vocabulary(const HuggingFaceTexts& texts) {
   return detail::HuggingFaceVocabularyReader(texts).read();
