@@ -163,8 +163,8 @@ class JsonBuilder {
   std::span<const JsonStream> streams_;
   const JsonStream* stream_ = nullptr;
   std::string names_[table_depth - 1];  // the names that were read last in the document and in its member
-  std::string name_;      // of element_
-  Json element_;          // the element of the table that is being read
+  std::string name_;                    // of element_
+  Json element_;                        // the element of the table that is being read
   Json root_;
   std::vector<Json*> open_;  // the arrays and objects that are open at this place of the text
   // If the innermost open array or object is an object, member_ is the place in it for the value of the name that was read last.

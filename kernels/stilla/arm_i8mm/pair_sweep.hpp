@@ -202,20 +202,21 @@ STILLA_NOINLINE void arrange_tile(TokenTile<F, Planes>& out, const ActivationQ8&
 using Products = Int[token_pairs][row_pairs];
 using Sums = Float[token_pairs][row_pairs];
 
-// Before which 8 k of a plane no load may move up (loads_stay): before the first, and before all others. Compilers differ in how far they
-// move loads up, until the loaded values do not fit the registers. Accesses to the stack for each smmla, Q4_0 with 8 and 16 bits:
+// Compilers load values long before they use them. In a tile they begin with so many loads that the values do not fit the registers.
+// These two constants say where add_products() keeps loads from moving up (loads_stay): before the first 8 k of a plane, and before each
+// 8 k that follows. Accesses to the stack for each smmla of Q4_0, with activations of 8 and of 16 bits:
 //
-//     loads stay        before none     before the first     before each 8 k     before each pair of tokens
-//     GCC 12            0.17, 0.26                           0, 0                0, 0 (8 bits: 3 % more cycles by llvm-mca)
+//     loads stay        nowhere         before the first     before each 8 k     before each pair of tokens
+//     GCC 12            0.17, 0.26      not tried            0, 0                0, 0 (8 bits: 3 % more cycles by llvm-mca)
 //     clang 19          0, 0.29         0.06, 0.03           0.04, 0.05          0.10, 0.08
 #if defined(__clang__)
 template <std::size_t Planes>
 inline constexpr bool first_loads_stay = Planes == 2;
-inline constexpr bool all_loads_stay = false;
+inline constexpr bool later_loads_stay = false;
 #else
 template <std::size_t Planes>
 inline constexpr bool first_loads_stay = true;
-inline constexpr bool all_loads_stay = true;
+inline constexpr bool later_loads_stay = true;
 #endif
 
 // Adds to `dot` the products of a tile's rows with one plane of its tokens, over the next `Eights` times 8 k. Each smmla takes two rows,
@@ -225,7 +226,7 @@ STILLA_INLINE void add_products(Products& dot, const std::uint8_t (*rows)[panel_
                                 const std::int8_t (*tokens)[Planes][token_pairs][16], std::size_t plane) {
   STILLA_UNROLL
   for (std::size_t e = 0; e < Eights; ++e) {
-    if (e == 0 ? first_loads_stay<Planes> : all_loads_stay) dotprod::loads_stay();
+    if (e == 0 ? first_loads_stay<Planes> : later_loads_stay) dotprod::loads_stay();
     Int w[row_pairs];
     STILLA_UNROLL
     for (std::size_t r = 0; r < row_pairs; ++r) w[r] = dotprod::load(rows[e][r]);
