@@ -45,7 +45,7 @@ inline stilla::ThreadPool& pool_of(std::size_t threads) {
   return *pool;
 }
 
-// Fills `x` with uniform values in [-1, 1); about one value in 64 is ten times as large, because activations have such outliers.
+// Returns how long a call of `work` takes.
 inline double seconds_of(auto&& work) {
   const auto begin = std::chrono::steady_clock::now();
   work();
@@ -59,6 +59,7 @@ inline double median(std::vector<double>& values) {
   return *middle;
 }
 
+// Fills `x` with uniform values in [-1, 1); about one value in 64 is ten times as large, because activations have such outliers.
 inline void fill_activations(float* x, std::size_t count, std::uint64_t seed) {
   stilla::Random random(seed);
   for (std::size_t i = 0; i < count; ++i) {

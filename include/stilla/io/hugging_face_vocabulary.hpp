@@ -78,7 +78,7 @@ inline std::optional<std::string> merge_of(const nlohmann::json& merge) {
   if (left == nullptr || right == nullptr || left->find(' ') != std::string::npos || right->find(' ') != std::string::npos) {
     return std::nullopt;
   }
-  return concat(*left, " ", *right);
+  return *left + " " + *right;
 }
 
 class HuggingFaceVocabularyReader {
@@ -218,13 +218,10 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // Returns the first id of a token of tokenizer.json. This function looks at all tokens, because it is called for a few tokens only.
-  // A map of all tokens took longer to make than everything else that this class does.
+  // Returns the id of a token of tokenizer.json.
   std::optional<std::uint32_t> id_of_token(std::string_view text) const {
-    for (std::size_t i = 0; i < out_.tokens.size(); ++i) {
-      if (out_.tokens[i] == text && out_.types[i] != TokenType::unused) return static_cast<std::uint32_t>(i);
-    }
-    return std::nullopt;
+    const auto found = ids_.find(text);
+    return found == ids_.end() ? std::nullopt : std::optional(static_cast<std::uint32_t>(*count_of(*found->second)));
   }
 
   Status read_merges() {
@@ -421,7 +418,7 @@ class HuggingFaceVocabularyReader {
   }
 
   HuggingFaceTexts texts_;
-  std::unordered_map<std::string_view, const Json*> ids_;  // the first id that tokenizer.json gives a token
+  std::unordered_map<std::string_view, const Json*> ids_;  // of the tokens of tokenizer.json; set() has checked them
   std::uint64_t max_id_ = 0;
   Vocabulary out_;
 };
