@@ -110,15 +110,8 @@ class HuggingFaceFolder final : public ModelSource {
   }
   Result<GgufRecords> metadata_records() const override;
 
-  Result<Vocabulary> vocabulary() const override {
-    Result<Vocabulary> out = read_hugging_face_vocabulary(texts());
-    if (out && config_->rows && out->tokens.size() > *config_->rows) {
-      return Error{ErrorKind::refused_file,
-                   concat(file_place("tokenizer.json"), ": has ", out->tokens.size(), " tokens, and config.json's vocab_size is ",
-                          *config_->rows, ": they are of different models")};
-    }
-    return out;
-  }
+  Result<Vocabulary> vocabulary() const override { return *vocabulary_; }
+  std::size_t token_count() const override { return *vocabulary_ ? (*vocabulary_)->tokens.size() : 0; }
   Result<std::string_view> chat_template() const override { return std::string_view(chat_template_); }
 
   std::string key_place(std::string_view key) const override {
@@ -159,10 +152,6 @@ class HuggingFaceFolder final : public ModelSource {
     return {ErrorKind::refused_file, concat(parts...)};
   }
 
-  HuggingFaceTexts texts() const {
-    return {printable_path(path_), tokenizer_.get(), tokenizer_config_.get(), generation_config_.get(), config_json_.get()};
-  }
-
   static bool exists(const std::string& path) {
     const Result<MappedFile> file = MappedFile::open(path);
     return file || file.error().message.find("is a directory") != std::string::npos;
@@ -180,32 +169,53 @@ class HuggingFaceFolder final : public ModelSource {
 
   Status read_texts() {
     constexpr JsonLimits small;
-    if (Status s = read_json("config.json", small, config_json_); !s) return s;
-    if (!config_json_) {
+    std::unique_ptr<nlohmann::json> config_json, tokenizer_config, generation_config;
+    if (Status s = read_json("config.json", small, config_json); !s) return s;
+    if (!config_json) {
       return refuse(printable_path(path_),
                     ": is a folder without a config.json that can be read; expected a model as Hugging Face has it, or a GGUF file");
     }
-    Result<HuggingFaceConfig> config = read_hugging_face_config(*config_json_, file_place("config.json"));
+    Result<HuggingFaceConfig> config = read_hugging_face_config(*config_json, file_place("config.json"));
     if (!config) return config.error();
     config_ = std::make_unique<HuggingFaceConfig>(std::move(*config));
     const std::size_t slash = path_.find_last_of("/\\");
     const std::string name = path_.substr(slash == std::string::npos ? 0 : slash + 1);
     if (!name.empty() && name != "." && name != "..") config_->entries["general.name"] = {name, "config.json", "_name_or_path"};
+    std::optional<HuggingFaceTokenizer> tokenizer;
     if (const Result<MappedFile> file = MappedFile::open(in_folder("tokenizer.json"))) {
-      Result<HuggingFaceTokenizer> tokenizer = parse_hugging_face_tokenizer(file->bytes(), file_place("tokenizer.json"));
-      if (!tokenizer) return tokenizer.error();
-      tokenizer_ = std::make_unique<HuggingFaceTokenizer>(std::move(*tokenizer));
+      Result<HuggingFaceTokenizer> parsed = parse_hugging_face_tokenizer(file->bytes(), file_place("tokenizer.json"));
+      if (!parsed) return parsed.error();
+      tokenizer = std::move(*parsed);
     }
-    if (Status s = read_json("tokenizer_config.json", {std::uint64_t{1} << 24, std::uint64_t{1} << 20}, tokenizer_config_); !s) return s;
-    if (Status s = read_json("generation_config.json", small, generation_config_); !s) return s;
+    if (Status s = read_json("tokenizer_config.json", {std::uint64_t{1} << 24, std::uint64_t{1} << 20}, tokenizer_config); !s) return s;
+    if (Status s = read_json("generation_config.json", small, generation_config); !s) return s;
+    const HuggingFaceTexts texts{printable_path(path_), tokenizer ? &*tokenizer : nullptr, tokenizer_config.get(), generation_config.get(),
+                                 config_json.get()};
+    vocabulary_ = std::make_unique<Result<Vocabulary>>(read_vocabulary(texts));
+    return read_chat_template(texts);
+  }
+
+  Result<Vocabulary> read_vocabulary(const HuggingFaceTexts& texts) const {
+    Result<Vocabulary> out = read_hugging_face_vocabulary(texts);
+    if (out && config_->rows && out->tokens.size() > *config_->rows) {
+      return Error{ErrorKind::refused_file,
+                   concat(file_place("tokenizer.json"), ": has ", out->tokens.size(), " tokens, and config.json's vocab_size is ",
+                          *config_->rows, ": they are of different models")};
+    }
+    return out;
+  }
+
+  // Reads chat_template.jinja, or the template in tokenizer_config.json if there is no such file.
+  Status read_chat_template(const HuggingFaceTexts& texts) {
+    constexpr std::uint64_t most = JsonLimits{}.bytes;
     if (const Result<MappedFile> jinja = MappedFile::open(in_folder("chat_template.jinja"))) {
-      if (jinja->bytes().size() > small.bytes) {
-        return refuse(file_place("chat_template.jinja"), ": has ", jinja->bytes().size(), " bytes; expected at most ", small.bytes);
+      if (jinja->bytes().size() > most) {
+        return refuse(file_place("chat_template.jinja"), ": has ", jinja->bytes().size(), " bytes; expected at most ", most);
       }
       chat_template_.assign(reinterpret_cast<const char*>(jinja->bytes().data()), jinja->bytes().size());
       return success();
     }
-    Result<std::string> text = read_hugging_face_chat_template(texts());
+    Result<std::string> text = read_hugging_face_chat_template(texts);
     if (!text) return text.error();
     chat_template_ = std::move(*text);
     return success();
@@ -372,11 +382,8 @@ class HuggingFaceFolder final : public ModelSource {
 
   std::string path_;
   std::string weights_path_;  // for messages about a tensor that is missing
-  // The parsed JSON files and the configuration are on the heap, so that views of them stay valid when the HuggingFaceFolder is
-  // moved.
-  std::unique_ptr<nlohmann::json> config_json_, tokenizer_config_, generation_config_;
-  std::unique_ptr<HuggingFaceTokenizer> tokenizer_;
-  std::unique_ptr<HuggingFaceConfig> config_;
+  std::unique_ptr<HuggingFaceConfig> config_;       // on the heap, so that views of it stay valid when the HuggingFaceFolder is moved
+  std::unique_ptr<Result<Vocabulary>> vocabulary_;  // not null once the folder is open. Its error is told to who asks for it
   std::string chat_template_;
   std::vector<SafetensorsFile> files_;
   std::vector<Tensor> tensors_;
