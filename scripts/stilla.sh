@@ -19,7 +19,7 @@ build() {
   fi
   rm -f "$log"
 }
-[ -x "$root/build/release/bin/stilla" ] || echo "Building stilla, a minute or two ..." >&2
+[ -x "$root/build/release/bin/stilla" ] || echo "Building stilla, a few minutes ..." >&2
 (build) >&2
 [ $# -gt 0 ] || set -- chat
 exec "$root/build/release/bin/stilla" "$@"

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -69,6 +70,27 @@ TEST(GgufVocabulary, ReadsAFile) {
   const Outcome outcome = outcome_of(builder_of({}));
   EXPECT_EQ(outcome.message, "");
   EXPECT_EQ(outcome.ids, (std::vector<std::uint32_t>{2, 3}));
+}
+
+// Older files of Llama 3 do not say whether a text begins with BOS. llama.cpp begins it with BOS then.
+TEST(GgufVocabulary, OldLlama3FilesBeginWithBos) {
+  const auto add_bos = [](std::string_view pre, std::optional<bool> said) {
+    GgufBuilder builder;
+    builder.string("tokenizer.ggml.model", "gpt2")
+        .string("tokenizer.ggml.pre", pre)
+        .strings("tokenizer.ggml.tokens", {"a", "b", "ab"})
+        .strings("tokenizer.ggml.merges", {"a b"})
+        .number<std::uint32_t>("tokenizer.ggml.bos_token_id", 1);
+    if (said) builder.boolean("tokenizer.ggml.add_bos_token", *said);
+    const std::vector<std::byte> bytes = builder.build();
+    return GgufFile::parse(MappedFile::from_memory(bytes, "m.gguf"))->vocabulary()->add_bos;
+  };
+  for (const char* pre : {"llama-bpe", "llama3", "pixtral"}) {
+    EXPECT_TRUE(add_bos(pre, std::nullopt)) << pre;
+    EXPECT_FALSE(add_bos(pre, false)) << pre;
+  }
+  EXPECT_FALSE(add_bos("qwen2", std::nullopt));
+  EXPECT_TRUE(add_bos("qwen2", true));
 }
 
 TEST(GgufVocabulary, TypesAndIdsAreOptional) {
@@ -177,7 +199,8 @@ TEST(GgufVocabulary, PreTokenizerAliasesAndChoice) {
   const Result<Tokenizer> tokenizer = read_tokenizer(*file, {"gpt-2"});
   ASSERT_TRUE(tokenizer) << tokenizer.error().message;
   EXPECT_EQ(tokenizer->pretokenizer(), PreTokenizer::gpt2);
-  EXPECT_TRUE(tokenizer->notes().empty());
+  ASSERT_EQ(tokenizer->notes().size(), 1u);
+  EXPECT_TRUE(tokenizer->notes()[0].ends_with(" of the 256 bytes: what needs them in a text is left out"));
   EXPECT_EQ(read_tokenizer(*file, {"x"}).error().kind, ErrorKind::bad_argument);
 }
 

@@ -100,8 +100,9 @@ TEST(HuggingFaceConfig, NearlyEverythingMayBeMissing) {
 TEST(HuggingFaceConfig, NeutralSettings) {
   for (const char* neutral : {R"({"use_sliding_window": false, "use_mrope": false, "clip_qkv": null})",
                               R"({"layer_types": ["full_attention", "full_attention"]})", R"({"layer_types": null, "logit_scale": null})",
-                              R"({"partial_rotary_factor": 1.0})", R"({"rope_scaling": null})",
-                              R"({"rope_scaling": {"rope_type": "default"}})", R"({"rope_parameters": {"partial_rotary_factor": 1}})"}) {
+                              R"({"partial_rotary_factor": 1.0})", R"({"rope_scaling": null})", R"({"rope_scaling": {}})",
+                              R"({"is_causal": true, "hidden_act": "swish"})", R"({"rope_scaling": {"rope_type": "default"}})",
+                              R"({"rope_parameters": {"partial_rotary_factor": 1}})"}) {
     const Result<HuggingFaceConfig> read_config = read(config_with(neutral));
     ASSERT_TRUE(read_config) << read_config.error().message;
     EXPECT_EQ(read_config->entries.size(), read(small_config())->entries.size()) << neutral;
@@ -123,6 +124,7 @@ TEST(HuggingFaceConfig, WhatIsRefused) {
       {"'hidden_act': found an object; expected silu", R"({"hidden_act": {}})"},
       {"'use_sliding_window': is not supported; expected false", R"({"use_sliding_window": true})"},
       {"'use_mrope': is not supported; expected false", R"({"use_mrope": true})"},
+      {"'is_causal': is not supported; expected true", R"({"is_causal": false})"},
       {"'clip_qkv': is not supported; expected false", R"({"clip_qkv": 8.0})"},
       {"'final_logit_softcapping': is not supported in a llama model", R"({"final_logit_softcapping": 30.0})"},
       {"'layer_types': found a string; expected an array", R"({"layer_types": "full_attention"})"},
@@ -166,6 +168,71 @@ TEST(HuggingFaceConfig, ScalingOfRope) {
                                       R"({"rope_scaling": {"rope_type": "yarn", "factor": 0.5, "attention_factor": 1.5}})"}) {
     EXPECT_EQ(value_of(config_with(formula_gives_1), "llama.rope.scaling.attn_factor"), "1.5");
   }
+}
+
+// Files that transformers 5 saved have rope_parameters. Users add rope_scaling to them, because the pages of models say so.
+TEST(HuggingFaceConfig, ScalingBesideParameters) {
+  const auto both = [](const char* parameters, const char* scaling) {
+    return config_with(concat(R"({"rope_parameters": )", parameters, R"(, "rope_scaling": )", scaling, "}").c_str());
+  };
+  const char* const yarn = R"({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32})";
+  for (const char* plain : {R"({"rope_theta": 5000.0, "rope_type": "default"})", R"({"rope_theta": 5000.0})"}) {
+    const json config = both(plain, yarn);
+    EXPECT_EQ(value_of(config, "llama.rope.scaling.type"), "yarn") << plain;
+    EXPECT_EQ(value_of(config, "llama.rope.scaling.factor"), "4") << plain;
+    EXPECT_EQ(value_of(config, "llama.rope.scaling.original_context_length"), "32") << plain;
+    EXPECT_EQ(value_of(config, "llama.rope.freq_base"), "5000") << plain;
+  }
+  const char* const same = R"({"type": "linear", "factor": 2.0})";
+  EXPECT_EQ(value_of(both(R"({"rope_theta": 5000.0, "rope_type": "linear", "factor": 2.0})", same), "llama.rope.scaling.factor"), "2");
+  EXPECT_EQ(value_of(both(same, R"({"type": "default"})"), "llama.rope.scaling.factor"), "2");
+  EXPECT_EQ(value_of(both(same, "{}"), "llama.rope.scaling.factor"), "2");
+  EXPECT_EQ(value_of(both("{}", same), "llama.rope.scaling.factor"), "2");
+  EXPECT_EQ(refusal(both(R"({"rope_type": "linear", "factor": 4.0})", same)),
+            "F/config.json: key 'rope_scaling.factor': is not the same in rope_parameters; expected only one of these");
+  EXPECT_EQ(refusal(both(yarn, same)),
+            "F/config.json: key 'rope_scaling.factor': is not the same in rope_parameters; expected only one of these");
+}
+
+TEST(HuggingFaceConfig, TheOriginalContextMayStandBesideTheScaling) {
+  EXPECT_EQ(value_of(config_with(R"({"original_max_position_embeddings": 32, "rope_scaling": {"rope_type": "yarn", "factor": 4.0}})"),
+                     "llama.rope.scaling.original_context_length"),
+            "32");
+  const Result<HuggingFaceConfig> llama =
+      read(config_with(R"({"original_max_position_embeddings": 8192, "rope_scaling": {"rope_type": "llama3", "factor": 8.0,
+                      "low_freq_factor": 1.0, "high_freq_factor": 4.0}})"));
+  ASSERT_TRUE(llama) << llama.error().message;
+  EXPECT_EQ(llama->rope_factors.size(), 8u);
+}
+
+// DeepSeek-R1-0528-Qwen3-8B has attn_factor. With 1 / (0.1 ln(4) + 1), its value, cosines and sines keep their size.
+TEST(HuggingFaceConfig, AttnFactorMultipliesTheFormula) {
+  const json config = config_with(R"({"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "attn_factor": 0.8782488562869419}})");
+  EXPECT_EQ(value_of(config, "llama.rope.scaling.attn_factor"), "0.8782488562869419");
+  const Result<HuggingFaceConfig> read_config = read(config);
+  ASSERT_TRUE(read_config && read_config->notes.size() == 1);
+  EXPECT_EQ(read_config->notes[0],
+            "F/config.json: key 'rope_scaling.attn_factor' is multiplied by YaRN's factor, as in GGUF files of this model; the library "
+            "transformers ignores it");
+  EXPECT_EQ(refusal(config_with(R"({"rope_scaling": {"type": "yarn", "factor": 4.0, "attn_factor": 1, "attention_factor": 1}})")),
+            "F/config.json: key 'rope_scaling.attn_factor': stands beside attention_factor; expected only one of them");
+}
+
+TEST(HuggingFaceConfig, UnknownKeysAreNoted) {
+  const auto notes = [](const char* changes) {
+    const Result<HuggingFaceConfig> read_config = read(config_with(changes));
+    return read_config ? read_config->notes : std::vector<std::string>{read_config.error().message};
+  };
+  EXPECT_TRUE(notes(R"({"torch_dtype": "bfloat16", "transformers_version": "5.1.0", "quantization": null})").empty());
+  EXPECT_EQ(notes(R"({"quantization": {"bits": 4}})"),
+            std::vector<std::string>{"F/config.json: a key that is not known here and not used: 'quantization'"});
+  EXPECT_EQ(notes(R"({"z\u0001": 1, "scale_emb": 12})"),
+            std::vector<std::string>{"F/config.json: keys that are not known here and not used: 'scale_emb', 'z\\x01'"});
+  EXPECT_EQ(notes(R"({"rope_scaling": {"type": "linear", "factor": 2, "foo": 1}})"),
+            std::vector<std::string>{"F/config.json: a key that is not known here and not used: 'rope_scaling.foo'"});
+  EXPECT_EQ(notes(R"({"a1":1,"a2":1,"a3":1,"a4":1,"a5":1,"a6":1,"a7":1,"a8":1,"a9":1})"),
+            std::vector<std::string>{"F/config.json: keys that are not known here and not used: 'a1', 'a2', 'a3', 'a4', 'a5', 'a6', 'a7', "
+                                     "'a8', ..."});
 }
 
 TEST(HuggingFaceConfig, ScalingOfRopeThatIsRefused) {

@@ -11,12 +11,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <functional>
 #include <iterator>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <stilla/io/open_model_source.hpp>
@@ -180,7 +183,10 @@ TEST_F(HuggingFaceFiles, ShardsAreCheckedAgainstTheIndex) {
   const fs::path folder = copy("qwen2"), index = folder / "model.safetensors.index.json";
   ASSERT_EQ(refusal(folder), "");
   fs::rename(folder / "model-00002-of-00004.safetensors", folder / "moved");
-  EXPECT_EQ(refusal(folder).find((folder / "model-00002-of-00004.safetensors").string() + ": cannot open: "), 0u) << refusal(folder);
+  EXPECT_EQ(refusal(folder).find((folder / "model-00002-of-00004.safetensors").string() +
+                                 ": cannot be opened; model.safetensors.index.json names this file as a part of the model"),
+            0u)
+      << refusal(folder);
   fs::copy_file(folder / "model-00001-of-00004.safetensors", folder / "model-00002-of-00004.safetensors");
   EXPECT_NE(refusal(folder).find("model-00002-of-00004.safetensors: tensor 'model.embed_tokens.weight' is not expected in this file: "
                                  "model.safetensors.index.json has it in model-00001-of-00004.safetensors"),
@@ -369,6 +375,10 @@ TEST_F(HuggingFaceFiles, AnAttentionFactorReplacesTheFormula) {
   EXPECT_NEAR(*factor * (0.1 * std::log(4.0) + 1.0), 1.5, 1e-6);
 }
 
+std::function<void(json&)> set(const std::string& pointer, const json& value) {
+  return [=](json& j) { j[json::json_pointer(pointer)] = value; };
+}
+
 // A change of one file of the folder `llama`, after which the folder cannot be represented. `expected` is a part of the message
 // that refuses the folder.
 struct RefusedEdit {
@@ -376,10 +386,6 @@ struct RefusedEdit {
   std::string file;
   std::function<void(json&)> edit;
 };
-
-std::function<void(json&)> set(const std::string& pointer, const json& value) {
-  return [=](json& j) { j[json::json_pointer(pointer)] = value; };
-}
 
 const std::string config = "config.json", tokenizer = "tokenizer.json", special = "tokenizer_config.json", ends = "generation_config.json";
 const json nested = json::array({json::array({1})});
@@ -455,7 +461,6 @@ const std::vector<RefusedEdit> refused_edits = {
     {"generation_config.json: key 'eos_token_id': found 999; expected ids from 0 to 325", ends,
      set("/eos_token_id", json::array({321, 999}))},
     {"generation_config.json: key 'eos_token_id': found a string", ends, set("/eos_token_id", "x")},
-    {"generation_config.json: key 'eos_token_id': found an integer", ends, set("/eos_token_id", -1)},
 };
 
 TEST_F(HuggingFaceFiles, WhatCannotBeRepresentedIsRefusedByFileAndKey) {
@@ -544,6 +549,78 @@ TEST_F(HuggingFaceFiles, MoreTensors) {
   const Result<HuggingFaceFolder> folder = HuggingFaceFolder::open(with(bias, "F32", {32}, 128).string());
   ASSERT_TRUE(folder) << folder.error().message;
   EXPECT_EQ(folder->find_tensor("blk.0.attn_q.bias")->format, id_of<F32>);
+}
+
+// A head in the file beside tie_word_embeddings: the same numbers are dropped, and others are used and told.
+TEST_F(HuggingFaceFiles, AHeadOfItsOwnIsUsed) {
+  const fs::path tied = golden_folder() / "qwen2";
+  const Result<HuggingFaceFolder> original = HuggingFaceFolder::open(tied.string());
+  ASSERT_TRUE(original && original->config().ties_embeddings == true && original->find_tensor("output.weight") == nullptr);
+  const TensorInfo& embedding = *original->find_tensor("token_embd.weight");
+  const std::span<const std::byte> bytes = original->tensor_bytes(embedding);
+  const std::string file = fs::path(original->files()[embedding.file].path()).filename().string();
+  for (const bool differs : {false, true}) {
+    const fs::path folder = copy("qwen2");
+    const fs::path weights = folder / file;
+    add_tensor(weights, "lm_head.weight", std::string(embedding.type_name), {embedding.dims[1], embedding.dims[0]}, bytes.size());
+    std::string content = read_file(weights);
+    std::memcpy(content.data() + content.size() - bytes.size(), bytes.data(), bytes.size());
+    if (differs) content.back() = static_cast<char>(content.back() ^ 1);
+    write_file(weights, content);
+    if (fs::exists(folder / "model.safetensors.index.json")) {
+      change(folder / "model.safetensors.index.json", [&](json& j) { j["weight_map"]["lm_head.weight"] = file; });
+    }
+    const Result<HuggingFaceFolder> opened = HuggingFaceFolder::open(folder.string());
+    ASSERT_TRUE(opened) << opened.error().message;
+    EXPECT_EQ(opened->find_tensor("output.weight") != nullptr, differs);
+    EXPECT_EQ(opened->notes().size(), differs ? 1u : 0u);
+    if (differs) {
+      EXPECT_NE(opened->notes()[0].find("tensor 'lm_head.weight' is not the embedding, so it is used as the head"), std::string::npos);
+    }
+  }
+}
+
+// A folder whose pre-tokenizer is not known runs if the user names one. It cannot be packed, since the packed file would name none.
+TEST_F(HuggingFaceFiles, AnUnknownPreTokenizerMayBeReplaced) {
+  const fs::path folder = copy("llama");
+  change(folder / "tokenizer.json", set("/pre_tokenizer/pretokenizers/0/pattern/Regex", "[0-9]"));
+  const Result<HuggingFaceFolder> opened = HuggingFaceFolder::open(folder.string());
+  const Result<HuggingFaceFolder> known = HuggingFaceFolder::open((golden_folder() / "llama").string());
+  ASSERT_TRUE(opened && known) << opened.error().message;
+  const std::string text = read_file(golden_folder() / "text.txt");
+  EXPECT_NE(read_tokenizer(*opened).error().message.find("choose one by name: qwen2, "), std::string::npos);
+  EXPECT_EQ(read_tokenizer(*opened, {"llama-bpe"})->encode(text), read_tokenizer(*known)->encode(text));
+  EXPECT_NE(opened->metadata_records().error().message.find("key 'pre_tokenizer': the regular expression '[0-9]' is not known"),
+            std::string::npos);
+}
+
+TEST_F(HuggingFaceFiles, AdaptersAndWrongDownloadsAreNamed) {
+  fs::path folder = copy("llama");
+  write_file(folder / "adapter_config.json", "{}");
+  const Result<HuggingFaceFolder> beside = HuggingFaceFolder::open(folder.string());
+  ASSERT_TRUE(beside && beside->notes().size() == 1);
+  EXPECT_NE(beside->notes()[0].find("adapter_config.json: an adapter beside a model is not used"), std::string::npos);
+  fs::remove(folder / "config.json");
+  EXPECT_NE(refusal(folder).find(": holds an adapter (LoRA: adapter_config.json) and no model"), std::string::npos) << refusal(folder);
+  for (const auto& [content, kind] : std::vector<std::pair<std::string, std::string>>{
+           {"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "a git-lfs pointer"},
+           {"<!DOCTYPE html>", "an HTML or XML page"},
+           {"", "an empty file"}}) {
+    folder = copy("llama");
+    write_file(folder / "tokenizer.json", content);
+    EXPECT_NE(refusal(folder).find("tokenizer.json: is not JSON: found " + kind), std::string::npos) << refusal(folder);
+  }
+}
+
+// Without attention_bias in config.json, transformers makes a Llama model without biases, and ignores those of the file.
+TEST_F(HuggingFaceFiles, BiasesThatNobodyAskedForAreTold) {
+  const fs::path folder = copy("llama");
+  add_tensor(folder / "model.safetensors", "model.layers.0.self_attn.q_proj.bias", "F32", {32}, 128);
+  const Result<HuggingFaceFolder> opened = HuggingFaceFolder::open(folder.string());
+  ASSERT_TRUE(opened && opened->notes().size() == 1);
+  EXPECT_NE(opened->notes()[0].find("has biases that config.json does not ask for"), std::string::npos);
+  change(folder / "config.json", [](json& j) { j["attention_bias"] = true; });
+  EXPECT_TRUE(HuggingFaceFolder::open(folder.string())->notes().empty());
 }
 
 // Configurations as transformers before version 5 wrote them give the same model as new ones.

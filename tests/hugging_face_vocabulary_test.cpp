@@ -231,35 +231,43 @@ TEST(HuggingFaceVocabulary, PreTokenizers) {
   const std::string qwen2{detail::known_pretokenizers[0].pattern}, llama3{detail::known_pretokenizers[1].pattern};
   EXPECT_EQ(vocabulary_with(split(qwen2)).pretokenizer, "qwen2");
   EXPECT_EQ(vocabulary_with(both(split(llama3), set("/model/ignore_merges", "true"))).pretokenizer, "llama-bpe");
+  EXPECT_EQ(vocabulary_with(split(std::string(detail::known_pretokenizers[2].pattern))).pretokenizer, "qwen35");
+  EXPECT_EQ(vocabulary_with(set("/pre_tokenizer", R"({"type": "ByteLevel", "add_prefix_space": false})")).pretokenizer, "gpt-2");
   const std::string advice =
-      " is not known; known are those of Qwen2, Llama 3 and SmolLM. A GGUF file of this model may run, since it names its pre-tokenizer";
-  const std::string split_byte_level = "'pre_tokenizer': the sequence 'Split', 'ByteLevel'" + advice;
-  const std::string digits_byte_level = "'pre_tokenizer': the sequence 'Digits', 'ByteLevel'" + advice;
+      " is not known; known are those of Qwen2, Qwen3.5, Llama 3, SmolLM and GPT-2. A GGUF file of this model may run, since it names its "
+      "pre-tokenizer";
   const std::string isolated = "'pre_tokenizer': expected a Split by a Regex with the behavior Isolated, not inverted";
   const auto split_and = [&](const std::string& pointer, const char* value) {
     return both(split(qwen2), set("/pre_tokenizer/pretokenizers" + pointer, value));
   };
-  expect_refused(
-      tokenizer_key,
-      {{"'pre_tokenizer': the sequence of nothing" + advice, erase("", "pre_tokenizer")},
-       {"'pre_tokenizer': the sequence 'ByteLevel'" + advice, set("/pre_tokenizer", R"({"type": "ByteLevel", "add_prefix_space": false})")},
-       {"'pre_tokenizer': the sequence none" + advice, set("/pre_tokenizer", "{}")},
-       {"'pre_tokenizer': the sequence 'Split', 'Digits'" + advice, split_and("/1/type", "\"Digits\"")},
-       {"'pre_tokenizer': the sequence 'Punctuation', 'ByteLevel'" + advice, split_and("/0/type", "\"Punctuation\"")},
-       {split_byte_level, split_and("/1/use_regex", "true")},
-       {split_byte_level, split_and("/1/use_regex", "null")},
-       {split_byte_level, split_and("/1/add_prefix_space", "true")},
-       {digits_byte_level, set("/pre_tokenizer/pretokenizers/0/individual_digits", "false")},
-       {digits_byte_level, set("/pre_tokenizer/pretokenizers/1/add_prefix_space", "true")},
-       {digits_byte_level, set("/pre_tokenizer/pretokenizers/1/use_regex", "false")},
-       {"'pre_tokenizer': the regular expression '[0-9]'" + advice, split("[0-9]")},
-       {isolated, split_and("/0/pattern", "null")},
-       {isolated, split_and("/0/pattern", R"({"String": " "})")},
-       {isolated, split_and("/0/behavior", "null")},
-       {isolated, split(qwen2, "Removed")},
-       {isolated, split_and("/0/invert", "true")},
-       {"'model.ignore_merges': found false; expected true with the pre-tokenizer 'llama-bpe'", split(llama3)},
-       {"'model.ignore_merges': found true; expected false with the pre-tokenizer 'smollm'", set("/model/ignore_merges", "true")}});
+  // These are told to whoever makes a tokenizer, who may name another pre-tokenizer.
+  const std::pair<std::string, Edit> unknown[] = {
+      {"the sequence of nothing", erase("", "pre_tokenizer")},
+      {"the sequence 'ByteLevel'", set("/pre_tokenizer", R"({"type": "ByteLevel", "add_prefix_space": true})")},
+      {"the sequence 'ByteLevel'", set("/pre_tokenizer", R"({"type": "ByteLevel", "use_regex": false})")},
+      {"the sequence none", set("/pre_tokenizer", "{}")},
+      {"the sequence 'Split', 'Digits'", split_and("/1/type", "\"Digits\"")},
+      {"the sequence 'Punctuation', 'ByteLevel'", split_and("/0/type", "\"Punctuation\"")},
+      {"the sequence 'Split', 'ByteLevel'", split_and("/1/use_regex", "true")},
+      {"the sequence 'Split', 'ByteLevel'", split_and("/1/use_regex", "null")},
+      {"the sequence 'Split', 'ByteLevel'", split_and("/1/add_prefix_space", "true")},
+      {"the sequence 'Digits', 'ByteLevel'", set("/pre_tokenizer/pretokenizers/0/individual_digits", "false")},
+      {"the sequence 'Digits', 'ByteLevel'", set("/pre_tokenizer/pretokenizers/1/add_prefix_space", "true")},
+      {"the sequence 'Digits', 'ByteLevel'", set("/pre_tokenizer/pretokenizers/1/use_regex", "false")},
+      {"the regular expression '[0-9]'", split("[0-9]")}};
+  for (const auto& [text, edit] : unknown) {
+    const Vocabulary vocabulary = vocabulary_with(edit);
+    EXPECT_EQ(vocabulary.unknown_pretokenizer, text + advice);
+    EXPECT_EQ(vocabulary.pretokenizer, "");
+  }
+  expect_refused(tokenizer_key, {{isolated, split_and("/0/pattern", "null")},
+                                 {isolated, split_and("/0/pattern", R"({"String": " "})")},
+                                 {isolated, split_and("/0/behavior", "null")},
+                                 {isolated, split(qwen2, "Removed")},
+                                 {isolated, split_and("/0/invert", "true")},
+                                 {"'model.ignore_merges': found false; expected true with the pre-tokenizer 'llama-bpe'", split(llama3)},
+                                 {"'model.ignore_merges': found true; expected false with the pre-tokenizer 'smollm'",
+                                  set("/model/ignore_merges", "true")}});
 }
 
 TEST(HuggingFaceVocabulary, SpecialTokens) {
@@ -278,6 +286,29 @@ TEST(HuggingFaceVocabulary, SpecialTokens) {
                   {"'eos_token': found 'y', which is no token", tokenizer_config(R"({"eos_token": {"content": "y"}})")},
                   {"'add_bos_token': found an integer; expected true or false", tokenizer_config(R"({"add_bos_token": 1})")},
                   {"'add_bos_token': is true, and there is no bos_token", tokenizer_config(R"({"add_bos_token": true})")}});
+}
+
+// transformers adds the tokens of these lists that tokenizer.json lacks, so they must be the same.
+TEST(HuggingFaceVocabulary, ListsOfSpecialTokensAgree) {
+  const Vocabulary same = vocabulary_with(tokenizer_config(R"({"added_tokens_decoder": {"5": {"content": "<s>", "lstrip": false},
+      "7": {"content": "word"}}, "additional_special_tokens": ["<s>", {"content": "</s>"}], "extra_special_tokens": {"image": "<s>"}})"));
+  EXPECT_EQ(same.tokens.size(), 8u);
+  EXPECT_EQ(vocabulary_with(tokenizer_config(R"({"added_tokens_decoder": [], "additional_special_tokens": null})")).tokens.size(), 8u);
+  expect_refused(
+      "F/tokenizer_config.json: key ",
+      {{"'added_tokens_decoder': token '<s>' has the id 6, and 5 in tokenizer.json; expected the same",
+        tokenizer_config(R"({"added_tokens_decoder": {"6": {"content": "<s>"}}})")},
+       {"'added_tokens_decoder': token 'new' has the id 8, and none in tokenizer.json; expected the same",
+        tokenizer_config(R"({"added_tokens_decoder": {"8": {"content": "new"}}})")},
+       {"'added_tokens_decoder': token '<s>': 'lstrip' is not supported; expected false",
+        tokenizer_config(R"({"added_tokens_decoder": {"5": {"content": "<s>", "lstrip": true}}})")},
+       {"'added_tokens_decoder': id 5: expected an object with a content", tokenizer_config(R"({"added_tokens_decoder": {"5": "<s>"}})")},
+       {"'additional_special_tokens': found 'new', which is no token of tokenizer.json",
+        tokenizer_config(R"({"additional_special_tokens": ["<s>", "new"]})")},
+       {"'additional_special_tokens': found an integer; expected texts of tokens",
+        tokenizer_config(R"({"additional_special_tokens": [5]})")},
+       {"'extra_special_tokens': found 'new', which is no token of tokenizer.json",
+        tokenizer_config(R"({"extra_special_tokens": {"image": "new"}})")}});
 }
 
 // Returns an edit that sets a post-processor which adds tokens to a text. Each letter of `before` is a token before the text: s is
@@ -300,17 +331,17 @@ TEST(HuggingFaceVocabulary, PostProcessors) {
   EXPECT_FALSE(vocabulary_with(named).add_bos);
   const Edit off = tokenizer_config(R"({"bos_token": "<s>", "add_bos_token": false})");
   EXPECT_FALSE(vocabulary_with(both(adds("s"), off)).add_bos);
-  const std::string supported = "; supported: BOS before it";
+  const std::string supported = "; supported: BOS once before it", bos_is_s = "; supported: BOS ('<s>') once before it";
   expect_refused(
       tokenizer_key,
       {{"'post_processor': found 'BertProcessing'; supported: ByteLevel, TemplateProcessing",
         set("/post_processor", R"({"type": "BertProcessing"})")},
        {"'post_processor.single': expected an array", set("/post_processor", R"({"type": "TemplateProcessing"})")},
        {"'post_processor.single': expected an array", set("/post_processor", R"({"type": "TemplateProcessing", "single": "<s> $A"})")},
-       {"'post_processor.single': adds the token '</s>' after a text" + supported, adds("s", "</s>")},
-       {"'post_processor.single': adds the token '<s>' before a text" + supported, adds("ss")},
+       {"'post_processor.single': adds the token '</s>' after a text" + bos_is_s, adds("s", "</s>")},
+       {"'post_processor.single': adds the token '<s>' before a text" + bos_is_s, adds("ss")},
        {"'post_processor.single': adds the token 'y' before a text" + supported, adds("y")},
-       {"'post_processor.single': adds the token '</s>' before a text" + supported, both(adds("e"), named)}});
+       {"'post_processor.single': adds the token '</s>' before a text" + bos_is_s, both(adds("e"), named)}});
 }
 
 TEST(HuggingFaceVocabulary, Ends) {
@@ -330,6 +361,10 @@ TEST(HuggingFaceVocabulary, Ends) {
   EXPECT_EQ(vocabulary_with(both(generation_config(R"({"eos_token_id": 7})"), config(R"({"eos_token_id": 6})"))).eos, 7u);
   const std::string expected = "; expected ids from 0 to 7";
   const json many_ids(std::vector<int>(65, 6));
+  const Vocabulary none = vocabulary_with(generation_config(R"({"eos_token_id": [-1, 6]})"));
+  EXPECT_EQ(none.eos, 6u);
+  EXPECT_EQ(none.notes,
+            std::vector<std::string>{"key 'eos_token_id' of generation_config.json: found -1, which is no token and is ignored"});
   expect_refused("F/generation_config.json: key 'eos_token_id': found ",
                  {{"8" + expected, generation_config(R"({"eos_token_id": 8})")},
                   {"a boolean" + expected, generation_config(R"({"eos_token_id": true})")},

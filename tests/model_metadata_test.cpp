@@ -358,6 +358,16 @@ TEST(ModelMetadata, RopeByChoice) {
   chosen(scaled, {.type = Type::none}, plain, 512);
   chosen(file, {.type = Type::none}, plain, 512);
   chosen(scaled, {.type = Type::yarn}, yarn, 512);
+  ModelFile added = file;  // YaRN as a user adds it: context_length stays 512
+  added.set("qwen2.rope.scaling.type", "yarn");
+  added.set("qwen2.rope.scaling.factor", 4.0f);
+  added.set("qwen2.rope.scaling.original_context_length", 512u);
+  chosen(added, {}, LoadedModel(added), 2048);
+  chosen(added, {.type = Type::none}, plain, 512);
+  for (const auto& [factor, context] : {std::pair{2.0f, 512u}, {40.0f, 512u}}) {
+    added.set("qwen2.rope.scaling.factor", factor);
+    chosen(added, {}, LoadedModel(added), static_cast<std::size_t>(factor) * context);
+  }
   chosen(file, {.factor = 1.0}, plain, 512);
   ModelFile longer = scaled;
   longer.set("qwen2.rope.scaling.original_context_length", 256u);
@@ -386,7 +396,7 @@ TEST(ModelMetadata, RopeByChoice) {
       {{.factor = std::nan("")}, "nan"},
       {{.factor = HUGE_VAL}, "inf"},
       {{.factor = 2.0, .original_context = 0}, "0"},
-      {{.factor = 2.0, .original_context = std::size_t{1} << 21}, "2097152"},
+      {{.factor = 2.0, .original_context = max_context + 1}, "16777217"},
       {{.base = 0.5}, "0.5"},
       {{.base = 1e31}, "1e+31"},
       {{.base = std::nan("")}, "nan"},

@@ -417,7 +417,7 @@ TEST_F(ProgramTrust, NumbersThatAreRefusedSayWhatIsNot) {
       {"-n: found '-2'; expected a whole number from 0 to 9223372036854775807, or -1 for no limit", {"-n", "-2"}},
       {"-n: found '9223372036854775808'; expected a whole number from 0 to 9223372036854775807, or", {"-n", "9223372036854775808"}},
       {"--seed: found '18446744073709551616'; expected a whole number from 0 to 18446744073709551615", {"--seed", "18446744073709551616"}},
-      {"--ctx: found '1048577'; expected a whole number from 1 to 1048576", {"--ctx", "1048577"}},
+      {"--ctx: found '16777217'; expected a whole number from 1 to 16777216", {"--ctx", "16777217"}},
       {"--temp: found '1e3'; expected a number from 0 to 100", {"--temp", "1e3"}},
   };
   for (const Case& c : cases) {

@@ -159,7 +159,8 @@ TEST(CheckedJson, HasLimits) {
   EXPECT_EQ(parse(std::string(max_json_depth, '[') + std::string(max_json_depth, ']')).size(), 2 * max_json_depth);
   EXPECT_EQ(parse(std::string(max_json_depth + 1, '[')), "c.json: arrays and objects are nested more than 32 deep");
   EXPECT_EQ(parse(R"({"a": {"b": 1, "c": 2, "b": 3}})"), "c.json: the name 'b' stands twice in one object");
-  EXPECT_NE(parse("").find("c.json: byte 0: is not JSON: "), std::string::npos) << parse("");
+  EXPECT_NE(parse("{").find("c.json: byte 1: is not JSON: "), std::string::npos) << parse("{");
+  EXPECT_EQ(parse(""), "c.json: is not JSON: found an empty file");
   EXPECT_NE(parse("[1e999]").find("is not JSON"), std::string::npos) << parse("[1e999]");
   EXPECT_NE(parse("[\"\x1b\"]").find("is not JSON"), std::string::npos);
 }

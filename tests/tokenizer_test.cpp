@@ -391,14 +391,15 @@ TEST(Tokenizer, ToleratesWhatIsNotNeeded) {
   EXPECT_EQ(tokenizer.encode("ab<|im_end|><think>", SpecialTokens::parse), (Ids{3, 5, 6}));  // of equal tokens the first one is used
   EXPECT_EQ(tokenizer.decode(Ids{11, 12, 13}, ControlText::show), "ab<|im_end|><think>");
   EXPECT_TRUE(tokenizer.is_end_of_generation(5) && tokenizer.is_end_of_generation(12));
-  ASSERT_EQ(tokenizer.notes().size(), 3u);
+  ASSERT_EQ(tokenizer.notes().size(), 4u);
+  EXPECT_TRUE(tokenizer.notes()[3].ends_with(" of the 256 bytes: what needs them in a text is left out"));
   EXPECT_EQ(tokenizer.notes()[0], "token 11 'ab' repeats token 3, which is the one that text becomes");
   EXPECT_EQ(tokenizer.notes()[1], "padding token id 4294967295 is outside the vocabulary of 14 tokens and is ignored");
   EXPECT_EQ(tokenizer.notes()[2], "unknown token id 14 is outside the vocabulary of 14 tokens and is ignored");
   vocabulary = small_vocabulary();
   vocabulary.eos = std::nullopt;
   vocabulary.tokens[5] = "x";
-  ASSERT_EQ(make_tokenizer(vocabulary).notes().size(), 1u);
+  ASSERT_EQ(make_tokenizer(vocabulary).notes().size(), 2u);
   EXPECT_EQ(make_tokenizer(vocabulary).notes()[0], "no token ends an answer; it goes on until a limit");
 }
 

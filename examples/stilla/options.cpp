@@ -44,8 +44,6 @@ void add_weights_option(CLI::App& app, std::optional<stilla::FormatId>& weights,
 
 namespace {
 
-constexpr std::size_t max_context = std::size_t{1} << 20;
-
 // Adds an option with a number. If the option is not given, `value` stays empty.
 template <class T>
 void add_choice(CLI::App& app, const std::string& name, std::optional<T>& value, T least, T most, const std::string& help) {
@@ -125,7 +123,7 @@ void add_rope_options(CLI::App& app, stilla::RopeChoice& rope) {
       ->type_name("TYPE");
   add_choice<double>(app, "--rope-scale", rope.factor, 1.0, 1e6,
                      "By how much: the context becomes so many times --rope-orig-ctx (default: as the file says)");
-  add_choice<std::size_t>(app, "--rope-orig-ctx", rope.original_context, 1, max_context,
+  add_choice<std::size_t>(app, "--rope-orig-ctx", rope.original_context, 1, stilla::max_context,
                           "Positions of the training (default: as the file says)");
   add_choice<double>(app, "--rope-freq-base", rope.base, 1.0, 1e30, "Base of RoPE's angles (default: as the file says)");
 }
@@ -198,7 +196,7 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
                      fmt::format("Requantise the layers' matrices when they are loaded, and a head of floats to q8_0{}", weights_advice));
   add_imatrix_option(app, options.imatrix);
   add_device_options(app, options);
-  add_number<std::size_t>(app, "--ctx,-c", options.context, 1, max_context,
+  add_number<std::size_t>(app, "--ctx,-c", options.context, 1, stilla::max_context,
                           "Most tokens of prompt and answer together (default: what the model was trained for)");
   if (threads == ThreadOption::one) add_threads_option(app, options.threads);
   app.add_flag("-v,--verbose", options.verbose, "Say which target runs which weights, and the seed");

@@ -24,6 +24,7 @@
 #include <vector>
 
 #include <stilla/base/error.hpp>
+#include <stilla/io/file_kind.hpp>
 #include <stilla/io/mapped_file.hpp>
 
 #if !__has_include(<nlohmann/json.hpp>)
@@ -183,6 +184,11 @@ inline Result<nlohmann::json> parse_json(std::span<const std::byte> text, std::s
   detail::JsonBuilder builder(limits.values, streams);
   const char* const begin = reinterpret_cast<const char*>(text.data());
   if (!nlohmann::json::sax_parse(begin, begin + text.size(), &builder)) {
+    const std::string kind = guess_file_kind(text);
+    const bool is_text = kind == "JSON text" || kind.starts_with("text: ") || kind.starts_with("unknown: ");
+    if (!is_text) {  // a wrong download
+      return Error{ErrorKind::refused_file, concat(place, ": is not JSON: found ", kind)};
+    }
     return Error{ErrorKind::refused_file, concat(place, ": ", builder.error())};
   }
   return builder.take();

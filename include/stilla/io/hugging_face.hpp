@@ -26,6 +26,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -113,6 +114,7 @@ class HuggingFaceFolder final : public ModelSource {
   Result<Vocabulary> vocabulary() const override { return *vocabulary_; }
   std::size_t token_count() const override { return *vocabulary_ ? (*vocabulary_)->tokens.size() : 0; }
   Result<std::string_view> chat_template() const override { return std::string_view(chat_template_); }
+  std::vector<std::string> notes() const override { return notes_; }
 
   std::string key_place(std::string_view key) const override {
     const auto found = config_->entries.find(key);
@@ -124,6 +126,9 @@ class HuggingFaceFolder final : public ModelSource {
     for (const detail::HuggingFaceKey& known : detail::hugging_face_keys) {
       if (known.gguf == name) name = known.json;
     }
+    constexpr std::string_view scaling = "rope.scaling.";
+    if (name.starts_with(scaling))
+      return concat(file_place("config.json"), ": key 'rope_scaling.", printable(name.substr(scaling.size())), "'");
     return concat(file_place("config.json"), ": key '", printable(name), "'");
   }
   std::string tensor_place(std::string_view name) const override {
@@ -171,13 +176,21 @@ class HuggingFaceFolder final : public ModelSource {
     constexpr JsonLimits small;
     std::unique_ptr<nlohmann::json> config_json, tokenizer_config, generation_config;
     if (Status s = read_json("config.json", small, config_json); !s) return s;
+    const bool has_adapter = exists(in_folder("adapter_config.json"));
+    if (!config_json && has_adapter) {
+      return refuse(printable_path(path_),
+                    ": holds an adapter (LoRA: adapter_config.json) and no model; expected the model with the adapter merged into it");
+    }
     if (!config_json) {
       return refuse(printable_path(path_),
-                    ": is a folder without a config.json that can be read; expected a model as Hugging Face has it, or a GGUF file");
+                    ": is a folder without a config.json that can be read; expected a model as Hugging Face has it, ",
+                    "or the name of a GGUF file");
     }
     Result<HuggingFaceConfig> config = read_hugging_face_config(*config_json, file_place("config.json"));
     if (!config) return config.error();
     config_ = std::make_unique<HuggingFaceConfig>(std::move(*config));
+    notes_ = config_->notes;
+    if (has_adapter) notes_.push_back(concat(file_place("adapter_config.json"), ": an adapter beside a model is not used"));
     const std::size_t slash = path_.find_last_of("/\\");
     const std::string name = path_.substr(slash == std::string::npos ? 0 : slash + 1);
     if (!name.empty() && name != "." && name != "..") config_->entries["general.name"] = {name, "config.json", "_name_or_path"};
@@ -200,7 +213,7 @@ class HuggingFaceFolder final : public ModelSource {
     if (out && config_->rows && out->tokens.size() > *config_->rows) {
       return Error{ErrorKind::refused_file,
                    concat(file_place("tokenizer.json"), ": has ", out->tokens.size(), " tokens, and config.json's vocab_size is ",
-                          *config_->rows, ": they are of different models")};
+                          *config_->rows, ": they are of different models, or a token was added without a row in the embedding")};
     }
     return out;
   }
@@ -235,6 +248,9 @@ class HuggingFaceFolder final : public ModelSource {
     }
     for (const std::string& name : names) {
       Result<SafetensorsFile> file = SafetensorsFile::open(in_folder(name), mode);
+      if (!file && map != nullptr && !exists(in_folder(name))) {
+        return refuse(file_place(name), ": cannot be opened; model.safetensors.index.json names this file as a part of the model");
+      }
       if (!file) return file.error();
       files_.push_back(std::move(*file));
     }
@@ -255,6 +271,11 @@ class HuggingFaceFolder final : public ModelSource {
       if (Status s = check_index(*map, names); !s) return s;
     }
     add_rope_factors();
+    if (config_->ties_embeddings == true) drop_equal_head();
+    if (has_unasked_biases_) {
+      notes_.push_back(concat(printable_path(weights_path_), ": has biases that config.json does not ask for (attention_bias, mlp_bias); ",
+                              "they are used, as in a GGUF file of this model; the library transformers ignores them"));
+    }
     if (Status s = index_tensors(); !s) return s;
     return check_head();
   }
@@ -267,7 +288,8 @@ class HuggingFaceFolder final : public ModelSource {
                       "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(FOLDER) writes it");
       }
     }
-    return refuse(printable_path(path_), ": has neither model.safetensors nor model.safetensors.index.json");
+    return refuse(printable_path(path_),
+                  ": has neither model.safetensors nor model.safetensors.index.json; expected one of them, or the name of a GGUF file");
   }
 
   Status read_shard_names(const nlohmann::json& index, const nlohmann::json*& map, std::vector<std::string>& names) const {
@@ -321,8 +343,10 @@ class HuggingFaceFolder final : public ModelSource {
     if (name.empty() || (layer && layer->layer >= config_->layers)) {
       return refuse_tensor("a ", config_->architecture, " model of ", config_->layers, " layers has no tensor of this name");
     }
-    // config.json says that the embedding is also the head, so a separate head is ignored. The library transformers ignores it too.
-    if (name == "output.weight" && config_->ties_embeddings == true) return success();
+    if (name.ends_with(".bias") && config_->architecture == "llama" &&
+        !(name.find(".ffn_") != std::string::npos ? config_->mlp_bias : config_->attention_bias)) {
+      has_unasked_biases_ = true;
+    }
     if (tensor.shape.size() > 4) return refuse_tensor("found ", tensor.shape.size(), " dimensions; expected at most 4");
     TensorInfo info{{},
                     {1, 1, 1, 1},
@@ -364,6 +388,23 @@ class HuggingFaceFolder final : public ModelSource {
                          static_cast<std::uint32_t>(files_.size())}});
   }
 
+  // For a model whose config.json says that the embedding is also the head. Drops a separate head that is the same. One that differs is
+  // used, as the library transformers does since version 5; before, it took the embedding.
+  void drop_equal_head() {
+    const auto named = [&](std::string_view name) {
+      return std::find_if(tensors_.begin(), tensors_.end(), [&](const Tensor& tensor) { return tensor.name == name; });
+    };
+    const auto head = named("output.weight"), embedding = named("token_embd.weight");
+    if (head == tensors_.end() || embedding == tensors_.end()) return;
+    const std::span<const std::byte> a = tensor_bytes(head->info), b = tensor_bytes(embedding->info);
+    if (head->info.type_name == embedding->info.type_name && a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size()) == 0) {
+      tensors_.erase(head);
+      return;
+    }
+    notes_.push_back(concat(printable_path(files_[head->info.file].path()), ": tensor '", head->original,
+                            "' is not the embedding, so it is used as the head, although config.json's tie_word_embeddings is true"));
+  }
+
   Status index_tensors() {
     for (Tensor& tensor : tensors_) tensor.info.name = tensor.name;
     const std::optional<detail::SameName> twice = detail::sort_by_name(tensors_, by_name_);
@@ -385,6 +426,8 @@ class HuggingFaceFolder final : public ModelSource {
   std::unique_ptr<HuggingFaceConfig> config_;       // on the heap, so that views of it stay valid when the HuggingFaceFolder is moved
   std::unique_ptr<Result<Vocabulary>> vocabulary_;  // not null once the folder is open. Its error is told to who asks for it
   std::string chat_template_;
+  std::vector<std::string> notes_;
+  bool has_unasked_biases_ = false;
   std::vector<SafetensorsFile> files_;
   std::vector<Tensor> tensors_;
   std::vector<std::uint32_t> by_name_;  // positions in tensors_
@@ -393,6 +436,7 @@ class HuggingFaceFolder final : public ModelSource {
 inline Result<GgufRecords> HuggingFaceFolder::metadata_records() const {
   const Result<Vocabulary> vocabulary = this->vocabulary();
   if (!vocabulary) return vocabulary.error();
+  if (!vocabulary->unknown_pretokenizer.empty()) return key_error("tokenizer.ggml.pre", vocabulary->unknown_pretokenizer);
   GgufRecords out;
   for (const auto& [name, entry] : config_->entries) {
     if (const auto* number = std::get_if<std::uint64_t>(&entry.value)) {

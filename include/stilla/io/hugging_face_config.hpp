@@ -29,6 +29,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -60,8 +61,8 @@ struct HuggingFaceConfig {
   std::optional<bool> ties_embeddings;    // nothing: the file does not say
   std::optional<std::uint64_t> rows;      // vocab_size
   std::uint64_t layers = 0;
-  const nlohmann::json* eos = nullptr;    // a part of the json that was read
-  const nlohmann::json* bos = nullptr;
+  bool attention_bias = false, mlp_bias = false;  // whether the file says that the layers have biases
+  std::vector<std::string> notes;                 // a line for each thing in config.json that is not used or that others read otherwise
 };
 
 namespace detail {
@@ -83,6 +84,29 @@ inline constexpr HuggingFaceKey hugging_face_keys[] = {
     {"attention.layer_norm_rms_epsilon", "rms_norm_eps", true},
     {"rope.freq_base", "rope_theta", true},
 };
+
+inline constexpr std::string_view original_context_key = "original_max_position_embeddings";
+
+// The keys of config.json that are read, and those that change nothing in the arithmetic of the supported architectures: they describe
+// the file, its training, or how other programs run it. Other keys are named in a note.
+inline constexpr std::string_view known_config_keys[] = {
+    // read or checked
+    "model_type", "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim",
+    "max_position_embeddings", "rms_norm_eps", "rope_theta", "rope_parameters", "rope_scaling", "partial_rotary_factor",
+    original_context_key, "tie_word_embeddings", "vocab_size", "eos_token_id", "bos_token_id", "attention_bias", "mlp_bias", "hidden_act",
+    "use_sliding_window", "use_mrope", "clip_qkv", "is_causal", "layer_types",
+    // change nothing
+    "architectures", "attention_dropout", "pad_token_id", "initializer_range", "max_window_layers", "sliding_window", "pretraining_tp",
+    "torch_dtype", "dtype", "transformers_version", "use_cache", "_name_or_path", "_attn_implementation_autoset", "attn_implementation",
+    "_attn_implementation", "_commit_hash", "auto_map", "tokenizer_class", "id2label", "label2id", "return_dict", "output_attentions",
+    "output_hidden_states", "torchscript", "is_decoder", "is_encoder_decoder", "chunk_size_feed_forward", "problem_type",
+    "task_specific_params", "unsloth_fixed", "unsloth_version", "model_name", "hidden_dropout", "resid_pdrop", "embd_pdrop", "max_length",
+    "min_length", "do_sample", "temperature", "top_k", "top_p", "repetition_penalty"};
+// The same of the members of rope_parameters and rope_scaling.
+inline constexpr std::string_view known_rope_keys[] = {
+    "rope_type",   "type",           "rope_theta", "factor",          original_context_key, "attention_factor",
+    "attn_factor", "beta_fast",      "beta_slow",  "low_freq_factor", "high_freq_factor",   "partial_rotary_factor",
+    "mscale",      "mscale_all_dim", "truncate"};
 
 // The middle of a tensor's name in GGUF and in Hugging Face's form: the part behind "blk.7." or "model.layers.7." and before
 // ".weight" or ".bias".
@@ -163,7 +187,7 @@ namespace detail {
 
 class HuggingFaceConfigReader {
  public:
-  // `json` is the parsed config.json, and `place` is its place, for messages. `json` must outlive the result of read().
+  // `json` is the parsed config.json, and `place` is its place, for messages.
   HuggingFaceConfigReader(const nlohmann::json& json, std::string_view place) : json_(json), place_(place) {}
 
   Result<HuggingFaceConfig> read() {
@@ -178,6 +202,7 @@ class HuggingFaceConfigReader {
     }
     if (Status s = read_rope(); !s) return s.error();
     if (Status s = read_others(); !s) return s.error();
+    note_unknown_keys(json_, "", known_config_keys);
     return std::move(out_);
   }
 
@@ -217,13 +242,15 @@ class HuggingFaceConfigReader {
     }
     const auto* act = find_member(json_, "hidden_act");
     const std::string* name = text_of(act);
-    if (act != nullptr && (name == nullptr || *name != "silu")) {
+    if (act != nullptr && (name == nullptr || (*name != "silu" && *name != "swish"))) {  // two names of one function
       return refuse_key("hidden_act", "found ", name ? printable(*name) : json_type_text(*act), "; expected silu");
     }
     for (const std::string_view key : {"use_sliding_window", "use_mrope", "clip_qkv"}) {
       const nlohmann::json* value = find_member(json_, key);
       if (value != nullptr && *value != false) return refuse_key(key, "is not supported; expected false");
     }
+    const nlohmann::json* causal = find_member(json_, "is_causal");
+    if (causal != nullptr && *causal != true) return refuse_key("is_causal", "is not supported; expected true");
     for (const std::string_view key :
          {"embedding_multiplier", "residual_multiplier", "attention_multiplier", "logits_scaling", "logit_scale", "residual_scale",
           "final_logit_softcapping", "attn_logit_softcapping", "num_experts", "num_local_experts", "n_routed_experts", "kv_lora_rank"}) {
@@ -267,19 +294,69 @@ class HuggingFaceConfigReader {
     return std::get<double>(found->second.value);
   }
 
-  // Reads the settings of RoPE. The library transformers writes all of them into the object rope_parameters since version 5.
-  // Earlier versions write the scaling into the object rope_scaling and the base, rope_theta, beside this object.
-  Status read_rope() {
-    const nlohmann::json* parameters = find_member(json_, "rope_parameters");
-    const std::string object = parameters ? "rope_parameters" : "rope_scaling";
-    if (parameters == nullptr) parameters = find_member(json_, "rope_scaling");
-    const auto where = [&](std::string_view key) { return concat(object, ".", key); };
-    if (parameters != nullptr && !parameters->is_object()) {
-      return refuse_key(object, "found ", json_type_text(*parameters), "; expected an object");
+  // Adds a note that lists the members of `object` that `known` does not list. `prefix` stands before their names in the note.
+  void note_unknown_keys(const nlohmann::json& object, std::string_view prefix, std::span<const std::string_view> known) {
+    constexpr std::size_t max_names = 8;
+    std::string names;
+    std::size_t count = 0;
+    for (const auto& member : object.get_ref<const nlohmann::json::object_t&>()) {
+      if (member.second.is_null() || std::find(known.begin(), known.end(), member.first) != known.end()) continue;
+      if (++count <= max_names) names += concat(count == 1 ? "'" : ", '", prefix, printable(member.first), "'");
     }
+    if (count == 0) return;
+    out_.notes.push_back(concat(place_, ": ", count == 1 ? "a key that is" : "keys that are", " not known here and not used: ", names,
+                                count > max_names ? ", ..." : ""));
+  }
+
+  // Whether an object with the settings of RoPE asks for a scaling.
+  static bool scales(const nlohmann::json& settings) {
+    const nlohmann::json* type = find_member(settings, "rope_type");
+    if (type == nullptr) type = find_member(settings, "type");
+    return type != nullptr && *type != "default";
+  }
+
+  // Finds the object with the settings of RoPE, and its key. The library transformers writes all settings into rope_parameters since
+  // version 5. Earlier versions write the scaling into rope_scaling and the base, rope_theta, beside this object. Users who are told to
+  // add rope_scaling do so to new files too. Then rope_parameters has no scaling of its own, or the same one. `settings` is null if
+  // there is neither object.
+  Status find_rope_settings(const nlohmann::json*& settings, std::string& key) const {
+    const nlohmann::json* found[2] = {};
+    constexpr std::string_view keys[] = {"rope_parameters", "rope_scaling"};
+    for (std::size_t i = 0; i < 2; ++i) {
+      found[i] = find_member(json_, keys[i]);
+      if (found[i] == nullptr) continue;
+      if (!found[i]->is_object()) return refuse_key(keys[i], "found ", json_type_text(*found[i]), "; expected an object");
+      if (found[i]->empty()) found[i] = nullptr;
+    }
+    const bool takes_scaling = found[1] != nullptr && (found[0] == nullptr || (scales(*found[1]) && !scales(*found[0])));
+    settings = found[takes_scaling ? 1 : 0];
+    key = keys[takes_scaling ? 1 : 0];
+    if (takes_scaling || found[1] == nullptr || !scales(*found[1])) return success();
+    for (const auto& member : found[1]->get_ref<const nlohmann::json::object_t&>()) {
+      const nlohmann::json* same = find_member(*found[0], member.first == "type" ? "rope_type" : member.first);
+      if (same == nullptr || *same != member.second) {
+        return refuse_key(concat("rope_scaling.", printable(member.first)),
+                          "is not the same in rope_parameters; expected only one of these");
+      }
+    }
+    return success();
+  }
+
+  Status read_rope() {
+    const nlohmann::json* parameters = nullptr;
+    std::string object;
+    if (Status s = find_rope_settings(parameters, object); !s) return s;
+    const auto where = [&](std::string_view key) { return concat(object, ".", key); };
     const nlohmann::json* base = parameters ? find_member(*parameters, "rope_theta") : nullptr;
-    const std::string base_key = base ? where("rope_theta") : "rope_theta";
-    if (base == nullptr) base = find_member(json_, "rope_theta");
+    std::string base_key = where("rope_theta");
+    if (const nlohmann::json* other = find_member(json_, "rope_parameters"); base == nullptr && other != nullptr) {
+      base = find_member(*other, "rope_theta");
+      base_key = "rope_parameters.rope_theta";
+    }
+    if (base == nullptr) {
+      base = find_member(json_, "rope_theta");
+      base_key = "rope_theta";
+    }
     if (base != nullptr) {
       if (Status s = add({"rope.freq_base", "", true}, *base, base_key); !s) return s;
     }
@@ -288,6 +365,7 @@ class HuggingFaceConfigReader {
       if (part != nullptr && *part != 1.0) return refuse_key("partial_rotary_factor", "is not supported; expected 1");
     }
     if (parameters == nullptr) return success();
+    note_unknown_keys(*parameters, object + ".", known_rope_keys);
     const nlohmann::json* type = find_member(*parameters, "rope_type");
     const std::string type_key = where(type ? "rope_type" : "type");
     if (type == nullptr) type = find_member(*parameters, "type");
@@ -303,25 +381,49 @@ class HuggingFaceConfigReader {
     constexpr HuggingFaceKey yarn[] = {{"rope.scaling.factor", "factor", true},
                                        {"rope.scaling.original_context_length", "original_max_position_embeddings", false},
                                        {"rope.scaling.attn_factor", "attention_factor", true},
+                                       {"rope.scaling.attn_factor", "attn_factor", true},
                                        {"rope.scaling.yarn_beta_fast", "beta_fast", true},
                                        {"rope.scaling.yarn_beta_slow", "beta_slow", true}};
     for (const HuggingFaceKey& key : yarn) {
       const nlohmann::json* value = find_member(*parameters, key.json);
+      std::string value_key = where(key.json);
+      if (value == nullptr && key.json == original_context_key) {  // some files have it beside the object
+        value = find_member(json_, key.json);
+        value_key = key.json;
+      }
       if (value == nullptr || (*name == "linear" && key.json != "factor")) continue;
-      if (Status s = add(key, *value, where(key.json)); !s) return s;
+      if (Status s = add(key, *value, std::move(value_key)); !s) return s;
     }
-    // attention_factor of config.json is the whole factor of cosines and sines and replaces YaRN's formula, 0.1 ln(factor) + 1.
-    // GGUF's rope.scaling.attn_factor is multiplied by this formula. The value of config.json is therefore divided by the formula.
-    const auto found = out_.entries.find(concat(out_.architecture, ".rope.scaling.attn_factor"));
-    if (found != out_.entries.end()) {
-      const double factor = std::max(1.0, number("rope.scaling.factor", 1.0));
-      found->second.value = number("rope.scaling.attn_factor", 1.0) / (0.1 * logarithm(factor) + 1.0);
+    if (*name == "yarn") {
+      if (Status s = read_attention_factor(*parameters, object); !s) return s;
     }
     for (const std::string_view key : {"mscale", "mscale_all_dim"}) {
       if (find_member(*parameters, key) != nullptr) return refuse_key(where(key), "is not supported; expected attention_factor, or none");
     }
     const nlohmann::json* truncate = find_member(*parameters, "truncate");
     if (truncate != nullptr && *truncate != true) return refuse_key(where("truncate"), "is not supported; expected true");
+    return success();
+  }
+
+  // YaRN multiplies cosines and sines by 0.1 ln(factor) + 1. The key attention_factor replaces this formula. The key attn_factor, which
+  // DeepSeek-R1-0528-Qwen3-8B has, multiplies it, as the GGUF key rope.scaling.attn_factor does. So attention_factor is divided by the
+  // formula here. add() has read both keys already.
+  Status read_attention_factor(const nlohmann::json& parameters, const std::string& object) {
+    const bool replaces = find_member(parameters, "attention_factor") != nullptr;
+    const bool multiplies = find_member(parameters, "attn_factor") != nullptr;
+    if (replaces && multiplies) {
+      return refuse_key(concat(object, ".attn_factor"), "stands beside attention_factor; expected only one of them");
+    }
+    if (multiplies) {
+      out_.notes.push_back(concat(place_, ": key '", object,
+                                  ".attn_factor' is multiplied by YaRN's factor, as in GGUF files of this model; ",
+                                  "the library transformers ignores it"));
+    }
+    if (replaces) {
+      const double factor = std::max(1.0, number("rope.scaling.factor", 1.0));
+      out_.entries.find(concat(out_.architecture, ".rope.scaling.attn_factor"))->second.value =
+          number("rope.scaling.attn_factor", 1.0) / (0.1 * logarithm(factor) + 1.0);
+    }
     return success();
   }
 
@@ -334,6 +436,7 @@ class HuggingFaceConfigReader {
         {"factor", factor}, {"low_freq_factor", low}, {"high_freq_factor", high}, {"original_max_position_embeddings", context}};
     for (const auto& [key, number] : numbers) {
       const nlohmann::json* value = find_member(parameters, key);
+      if (value == nullptr && key == original_context_key) value = find_member(json_, key);
       if (value == nullptr || !value->is_number()) return refuse_key(concat(object, ".", key), "expected a number");
       number = value->get<double>();
       if (!(number >= 1e-3 && number <= 1e9)) return refuse_key(concat(object, ".", key), "found ", number, "; expected 0.001 to 1e9");
@@ -374,8 +477,11 @@ class HuggingFaceConfigReader {
     const auto layers = out_.entries.find(concat(out_.architecture, ".block_count"));
     if (layers != out_.entries.end()) out_.layers = std::get<std::uint64_t>(layers->second.value);
     if (layers != out_.entries.end() && out_.layers == 0) return refuse_key("num_hidden_layers", "found 0; expected at least 1");
-    out_.eos = find_member(json_, "eos_token_id");
-    out_.bos = find_member(json_, "bos_token_id");
+    for (const auto& [key, has_biases] :
+         {std::pair<const char*, bool&>{"attention_bias", out_.attention_bias}, std::pair<const char*, bool&>{"mlp_bias", out_.mlp_bias}}) {
+      const nlohmann::json* value = find_member(json_, key);
+      has_biases = value != nullptr && *value == true;
+    }
     return success();
   }
 
@@ -386,7 +492,7 @@ class HuggingFaceConfigReader {
 
 }  // namespace detail
 
-// Reads `json`, the parsed config.json. `place` is the place of config.json, for messages. `json` must outlive the result.
+// Reads `json`, the parsed config.json. `place` is the place of config.json, for messages.
 inline Result<HuggingFaceConfig> read_hugging_face_config(const nlohmann::json& json, std::string_view place) {
   return detail::HuggingFaceConfigReader(json, place).read();
 }

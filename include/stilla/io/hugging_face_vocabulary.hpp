@@ -67,6 +67,8 @@ struct KnownPreTokenizer {
 inline constexpr KnownPreTokenizer known_pretokenizers[] = {
     {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)", "qwen2"},
     {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)", "llama-bpe"},
+    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+     "qwen35"},
 };
 
 // A merge as "left right", read from a string of this form or from an array ["left", "right"]. Nothing if it is neither.
@@ -285,15 +287,18 @@ class HuggingFaceVocabularyReader {
     } else if (parts.size() == 2 && is_type(*parts[0], "Digits") && is_set(*parts[0], "individual_digits") &&
                is_byte_level(*parts[1], true)) {
       out_.pretokenizer = "smollm";
+    } else if (parts.size() == 1 && is_byte_level(*parts[0], true)) {
+      out_.pretokenizer = "gpt-2";
     }
     if (out_.pretokenizer.empty()) {
       std::string found;
       for (const Json* part : parts) found += concat(found.empty() ? "" : ", ", shown(find_member(*part, "type")));
-      return refuse("pre_tokenizer",
-                    pattern ? concat("the regular expression '", printable(*pattern), "'")
-                            : concat("the sequence ", found.empty() ? "of nothing" : found),
-                    " is not known; known are those of Qwen2, Llama 3 and SmolLM. A GGUF file of this model may run, since it names its "
-                    "pre-tokenizer");
+      out_.unknown_pretokenizer =
+          concat(pattern ? concat("the regular expression '", printable(*pattern), "'")
+                         : concat("the sequence ", found.empty() ? "of nothing" : found),
+                 " is not known; known are those of Qwen2, Qwen3.5, Llama 3, SmolLM and GPT-2. A GGUF file of this model may run, since it "
+                 "names its pre-tokenizer");
+      return success();
     }
     // ignore_merges of tokenizer.json: whether a word that is itself a token becomes this token without any merges. Stilla does
     // this with the pre-tokenizer of Llama 3 and with no other, so that any other setting is refused.
@@ -333,10 +338,44 @@ class HuggingFaceVocabularyReader {
         return refuse_in("tokenizer_config.json", token.key, "found '", printable(*text), "', which is no token");
       }
     }
+    if (Status s = check_added_tokens(); !s) return s;
     if (!out_.bos && texts_.config != nullptr) {
       const Json* bos = find_member(*texts_.config, "bos_token_id");
       const std::optional<std::uint64_t> id = bos ? count_of(*bos) : std::nullopt;
       if (id && *id < out_.tokens.size()) out_.bos = static_cast<std::uint32_t>(*id);
+    }
+    return success();
+  }
+
+  // Checks that the special tokens that tokenizer_config.json lists are those of tokenizer.json. The library transformers adds those
+  // that tokenizer.json lacks, so that texts would have other ids.
+  Status check_added_tokens() const {
+    if (texts_.tokenizer_config == nullptr) return success();
+    constexpr std::string_view file = "tokenizer_config.json", table = "added_tokens_decoder";
+    if (const Json* decoder = find_member(*texts_.tokenizer_config, table); decoder != nullptr && decoder->is_object()) {
+      for (const auto& member : decoder->get_ref<const Json::object_t&>()) {
+        const std::string* text = text_of(find_member(member.second, "content"));
+        if (text == nullptr) return refuse_in(file, table, "id ", printable(member.first), ": expected an object with a content");
+        const std::optional<std::uint32_t> id = id_of_token(*text);
+        if (!id || concat(*id) != member.first) {
+          return refuse_in(file, table, "token '", printable(*text), "' has the id ", printable(member.first), ", and ",
+                           id ? concat(*id) : "none", " in tokenizer.json; expected the same");
+        }
+        for (const std::string_view key : {"lstrip", "rstrip", "single_word"}) {
+          if (is_set(member.second, key)) {
+            return refuse_in(file, table, "token '", printable(*text), "': '", key, "' is not supported; expected false");
+          }
+        }
+      }
+    }
+    for (const std::string_view key : {"additional_special_tokens", "extra_special_tokens"}) {
+      const Json* tokens = find_member(*texts_.tokenizer_config, key);
+      if (tokens == nullptr || !(tokens->is_array() || tokens->is_object())) continue;
+      for (const Json& token : *tokens) {
+        const std::string* text = token.is_object() ? text_of(find_member(token, "content")) : text_of(&token);
+        if (text == nullptr) return refuse_in(file, key, "found ", json_type_text(token), "; expected texts of tokens");
+        if (!id_of_token(*text)) return refuse_in(file, key, "found '", printable(*text), "', which is no token of tokenizer.json");
+      }
     }
     return success();
   }
@@ -362,7 +401,8 @@ class HuggingFaceVocabularyReader {
         const bool is_bos = !has_text && !out_.add_bos && found && (!out_.bos || *out_.bos == *found);
         if (!is_bos) {
           return refuse("post_processor.single", "adds the token '", printable(*id), "' ", has_text ? "after" : "before",
-                        " a text; supported: BOS before it");
+                        " a text; supported: BOS", out_.bos ? concat(" ('", printable(out_.tokens[*out_.bos]), "')") : "",
+                        " once before it");
         }
         out_.bos = *found;
         out_.add_bos = true;
@@ -389,6 +429,11 @@ class HuggingFaceVocabularyReader {
     if (ends == nullptr) return success();
     std::vector<std::uint32_t> ids;
     const auto add = [&](const Json& value) -> Status {
+      if (value.is_number_integer() && value.get<std::int64_t>() < 0) {  // some files have -1 where they mean none
+        out_.notes.push_back(
+            concat("key 'eos_token_id' of ", file, ": found ", value.get<std::int64_t>(), ", which is no token and is ignored"));
+        return success();
+      }
       const std::optional<std::uint64_t> id = count_of(value);
       if (!id || *id >= out_.tokens.size()) {
         return refuse_in(file, "eos_token_id", "found ", id ? concat(*id) : std::string(json_type_text(value)), "; expected ids from 0 to ",

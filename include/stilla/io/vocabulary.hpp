@@ -41,6 +41,7 @@ struct Vocabulary {
   std::vector<std::string> merges;  // byte_level: "left right", the most urgent first
   std::vector<float> scores;        // sentencepiece, by id: a pair with a higher score is merged sooner
   std::string pretokenizer;         // byte_level: a name of pretokenizer_names (text/pretokenizer.hpp)
+  std::string unknown_pretokenizer;  // why the file's pre-tokenizer has no such name, for the message; `pretokenizer` is empty then
   // byte_level: whether text is first brought into Unicode's normalisation form C (NFC). If this is empty, the pre-tokenizer
   // decides.
   std::optional<bool> nfc;

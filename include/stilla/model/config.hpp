@@ -71,17 +71,20 @@ inline std::optional<Rotation> parse_rotation(std::string_view text) {
   }
 }
 
+// The most positions that a model or a user may ask for. Published models have up to 4 million.
+inline constexpr std::size_t max_context = std::size_t{1} << 24;
+
 // What a user chooses for RoPE instead of what the file says, for example for a text longer than those of the training:
 //
 //     {.type = RopeScaling::Type::yarn, .factor = 4.0}
 //
 // What is not chosen stays as the file says. If a factor or an original context is chosen, the context becomes
-// original_context * factor positions, but at most 2^20.
+// original_context * factor positions, but at most max_context.
 struct RopeChoice {
   // If no type is chosen, a chosen factor is used with the type in the file, or with linear scaling if the file has no scaling.
   std::optional<RopeScaling::Type> type = std::nullopt;
   std::optional<double> factor = std::nullopt;           // 1 to 1e6
-  // The number of positions that the model was trained with, 1 to 2^20. If it is not chosen, the number in the file is used.
+  // The number of positions that the model was trained with, 1 to max_context. If it is not chosen, the number in the file is used.
   std::optional<std::size_t> original_context = std::nullopt;
   std::optional<double> base = std::nullopt;             // 1 to 1e30
 };
@@ -178,7 +181,7 @@ class RopeReader {
   Status read_yarn() {
     RopeScaling& scaling = c_.rope_scaling;
     if (const std::string name = key("original_context_length"); source_.has(name)) {
-      const Result<std::uint64_t> original = source_.get_uint(name, 1 << 20, 1);
+      const Result<std::uint64_t> original = source_.get_uint(name, max_context, 1);
       if (!original) return original.error();
       scaling.original_context = static_cast<double>(*original);
     }
@@ -202,7 +205,6 @@ class RopeReader {
 // Replaces the values for RoPE that were read from the file by those that the user chose.
 inline Status apply_rope_choice(ModelConfig& c, const RopeChoice& choice) {
   const auto refuse = [](const auto&... parts) -> Status { return Error{ErrorKind::bad_argument, concat("RoPE: ", parts...)}; };
-  constexpr std::size_t max_context = 1 << 20;
   RopeScaling& scaling = c.rope_scaling;
   if (choice.base) {
     if (!(*choice.base >= 1.0 && *choice.base <= 1e30)) return refuse("a base of ", *choice.base, "; expected 1 to 1e30");
@@ -228,9 +230,12 @@ inline Status apply_rope_choice(ModelConfig& c, const RopeChoice& choice) {
   if (choice.factor) scaling.factor = *choice.factor;
   if (scaling.factor == 1.0 && choice.type && !choice.factor) return refuse("scaling needs a factor, and neither you nor the file has one");
   if (scaling.type == Type::yarn && c.rope_base <= 1.0f) return refuse("yarn needs a base above 1; found ", c.rope_base);
+  const double scaled = std::floor(scaling.original_context * scaling.factor);
+  const auto positions = static_cast<std::size_t>(std::min(scaled, static_cast<double>(max_context)));
   if (choice.factor || choice.original_context) {
-    const double positions = std::floor(scaling.original_context * scaling.factor);
-    c.context = static_cast<std::size_t>(std::min(positions, static_cast<double>(max_context)));
+    c.context = positions;
+  } else if (scaling.type == Type::yarn) {  // where a user has added YaRN to a model, its context_length is still the one before it
+    c.context = std::max(c.context, positions);
   }
   return success();
 }
@@ -391,7 +396,7 @@ class DimensionReader {
     if (Status s = read_number("embedding_length", c_.hidden, 1 << 20); !s) return s;
     if (Status s = read_for_layers("feed_forward_length", c_.ffn, 1 << 22); !s) return s;
     if (Status s = read_for_layers("attention.head_count", c_.n_heads, 1 << 12); !s) return s;
-    if (Status s = read_number("context_length", c_.context, 1 << 20); !s) return s;
+    if (Status s = read_number("context_length", c_.context, max_context); !s) return s;
     c_.n_kv_heads = c_.n_heads;
     if (source_.has(c_.key("attention.head_count_kv"))) {
       if (Status s = read_for_layers("attention.head_count_kv", c_.n_kv_heads, 1 << 12); !s) return s;
@@ -460,6 +465,12 @@ class DimensionReader {
 
 // Finds the architecture that the file names, and puts what is known from the architecture into `c`. Also reads the model's name.
 inline Result<const Architecture*> read_architecture(const ModelSource& source, ModelConfig& c) {
+  // Other GGUF files that belong to a model say so: 'adapter' (LoRA), 'imatrix', 'mmproj'.
+  constexpr std::string_view kind = "general.type";
+  const Result<std::string_view> type = source.get_string_or(kind, "model");
+  if (!type) return type.error();
+  if (*type != "model")
+    return source.key_error(kind, "found '", printable(*type), "'; expected 'model': this file belongs to a model and is none");
   const Result<std::string_view> name = source.get_string("general.architecture");
   if (!name) return name.error();
   const Architecture* const architecture = find_architecture(*name);

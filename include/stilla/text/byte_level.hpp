@@ -54,6 +54,11 @@ class ByteLevelEncoder {
     });
   }
 
+  // How many of the 256 bytes are no token. Text that needs such a byte has no ids there.
+  std::size_t missing_bytes() const {
+    return static_cast<std::size_t>(std::count(byte_tokens_.begin(), byte_tokens_.end(), TokenTable::none));
+  }
+
  private:
   static constexpr std::size_t max_word_bytes = std::size_t{1} << 31;  // a longer word is cut, because places have 32 bits
 

@@ -59,7 +59,7 @@ inline constexpr PreTokenizerAlias pretokenizer_aliases[] = {
     {"command-r", "smollm"},  {"codeshell", "smollm"},   {"exaone", "smollm"},       {"minerva-7b", "smollm"},
     {"phi-2", "gpt-2"},       {"mpt", "gpt-2"},          {"olmo", "gpt-2"},          {"jais", "gpt-2"},
     {"trillion", "gpt-2"},    {"gigachat", "gpt-2"},     {"mellum", "gpt-2"},        {"exaone4", "gpt-2"},
-    {"roberta-bpe", "gpt-2"},
+    {"roberta-bpe", "gpt-2"}, {"midm-2.0", "llama-bpe"}, {"pixtral", "llama-bpe"},   {"f2llmv2", "qwen2"},
 };
 
 // The name in pretokenizer_names that an alias stands for. Any other name stands for itself.

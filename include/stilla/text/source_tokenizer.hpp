@@ -60,6 +60,11 @@ inline Status choose_pretokenizer(Vocabulary& vocabulary, const ModelSource& sou
     if (!known) return Error{ErrorKind::bad_argument, known.error().message};
     return success();
   }
+  if (!vocabulary.unknown_pretokenizer.empty()) {
+    std::string names;
+    for (const PreTokenizerName& name : pretokenizer_names) names += concat(names.empty() ? "" : ", ", name.name);
+    return source.key_error(key, vocabulary.unknown_pretokenizer, "; if it means the same as one of these, choose one by name: ", names);
+  }
   if (vocabulary.pretokenizer.empty() || vocabulary.pretokenizer == "default") {
     const Result<std::string_view> architecture = source.get_string_or("general.architecture", "");
     if (!architecture) return architecture.error();

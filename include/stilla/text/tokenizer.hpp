@@ -212,6 +212,9 @@ inline Result<Tokenizer> Tokenizer::create(const Vocabulary& vocabulary) {
   if (!merges) return std::move(merges).error();
   tokenizer.merges_ = std::move(*merges);
   if (Status status = tokenizer.add_ids(vocabulary); !status) return std::move(status).error();
+  if (const std::size_t missing = vocabulary.kind == VocabularyKind::byte_level ? tokenizer.byte_level_.missing_bytes() : 0) {
+    tokenizer.notes_.push_back(concat("no token for ", missing, " of the 256 bytes: what needs them in a text is left out"));
+  }
   return tokenizer;
 }
 

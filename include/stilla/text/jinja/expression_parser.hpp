@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -275,6 +276,7 @@ class ExpressionParser {
       return fail("the function '", name, "' is not supported");
     node.kind = NodeKind::variable;
     node.name = std::move(name);
+    if (node.name == "loop") ++loop_uses_;
     return add(std::move(node));
   }
 
@@ -308,6 +310,12 @@ class ExpressionParser {
           node.name = expect_name();
           node.constant = text_value(node.name);
           node.children = {value};
+          constexpr std::string_view without_later_items[] = {"index", "index0", "first", "previtem", "depth", "depth0", "cycle"};
+          const bool is_of_loop = tree_[value].kind == NodeKind::variable && tree_[value].name == "loop";
+          if (is_of_loop &&
+              std::find(std::begin(without_later_items), std::end(without_later_items), node.name) != std::end(without_later_items)) {
+            --loop_uses_;
+          }
         }
         value = add(std::move(node));
       } else {
@@ -319,11 +327,8 @@ class ExpressionParser {
 
   NodeId parse_call(NodeId callee) {
     Node node = make(NodeKind::call);
-    const Node& called = tree_[callee];
-    const bool is_method = called.kind == NodeKind::attribute && !is_method_name(called.name);
-    if (is_method) return fail("the method '", printable(called.name), "' is not supported");
     node.children = {callee};
-    parse_arguments(node);
+    parse_arguments(node, true);
     return add(std::move(node));
   }
 
@@ -348,21 +353,24 @@ class ExpressionParser {
     return add(std::move(node));
   }
 
-  // Parses arguments in brackets: positional ones into the children of the node, named ones into its `named`.
-  void parse_arguments(Node& node) {
+  // Parses arguments in brackets: positional ones into the children of the node, named ones into its `named`. The last positional one of
+  // a call may be *value.
+  void parse_arguments(Node& node, bool is_call = false) {
     expect(TokenKind::sign, "(");
     bool is_first = true;
     while (!failed() && !sees(TokenKind::sign, ")")) {
       if (!std::exchange(is_first, false)) expect(TokenKind::sign, ",");
       if (sees(TokenKind::sign, ")")) break;
-      if (sees(TokenKind::sign, "*") || sees(TokenKind::sign, "**")) {
+      if (is_call && node.more_positional == no_node && node.named.empty() && skip(TokenKind::sign, "*")) {
+        node.more_positional = parse_expression();
+      } else if (sees(TokenKind::sign, "*") || sees(TokenKind::sign, "**")) {
         fail("arguments with ", current().text, " are not supported");
       } else if (sees(TokenKind::name) && is(next(), TokenKind::sign, "=")) {
         std::string name = take().text;
         take();
         node.named.emplace_back(std::move(name), parse_expression());
-      } else if (!node.named.empty()) {
-        fail("an argument without name follows one with");
+      } else if (!node.named.empty() || node.more_positional != no_node) {
+        fail("an argument without name follows one with a name or *");
       } else {
         node.children.push_back(parse_expression());
       }
@@ -420,6 +428,8 @@ class ExpressionParser {
  protected:
   SyntaxTree tree_;
   bool uses_varargs_ = false, uses_kwargs_ = false;  // whether the macro that is being read uses these variables
+  // How often the template has used `loop` so far, other than for its attributes that need no items behind the current one.
+  std::size_t loop_uses_ = 0;
 };
 
 }  // namespace jinja

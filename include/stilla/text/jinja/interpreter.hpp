@@ -173,29 +173,43 @@ class Interpreter {
   void execute_loop(const Node& node) {
     const NodeId target = node.children[0], condition = node.children[2], body = node.children[3];
     std::vector<Value> items = iterate(run_, evaluate(node.children[1]));
-    if (condition != no_node) {
+    const auto is_chosen = [&](const Value& item) {
+      const InScope scope(*this, scope_);
+      assign(target, item);
+      return truth(evaluate(condition));
+    };
+    // The condition of an item may depend on what the body did with the items before it. So it is evaluated when the item's turn
+    // comes, unless the body asks for later items.
+    const bool chooses_later = condition != no_node && !node.looks_ahead;
+    if (condition != no_node && !chooses_later) {
       std::vector<Value> chosen;
       for (const Value& item : items) {
-        const InScope scope(*this, scope_);
-        assign(target, item);
-        if (truth(evaluate(condition))) chosen.push_back(item);
+        if (is_chosen(item)) chosen.push_back(item);
         if (failed()) return;
       }
       items = std::move(chosen);
     }
-    if (items.empty()) {
-      const InScope scope(*this, scope_);
-      execute(node.children[4]);
-      return;
+    bool is_completed = false;  // whether the body ran to its end for an item
+    if (!items.empty()) {
+      const LoopPtr loop = run_.loop(items);
+      if (chooses_later) loop->items.clear();
+      std::size_t count = 0;
+      for (const Value& item : items) {
+        if (failed() || !run_.step()) return;
+        if (chooses_later && !is_chosen(item)) continue;
+        if (chooses_later) loop->items.push_back(item);
+        loop->index = count++;
+        const InScope scope(*this, scope_);
+        assign(target, item);
+        set("loop", loop);
+        const Flow flow = execute(body);
+        if (flow == Flow::on) is_completed = true;
+        if (flow == Flow::leave_loop) break;
+      }
     }
-    const LoopPtr loop = run_.loop(std::move(items));
-    for (std::size_t i = 0; i < loop->items.size() && run_.step(); ++i) {
-      loop->index = i;
-      const InScope scope(*this, scope_);
-      assign(target, loop->items[i]);
-      set("loop", loop);
-      if (execute(body) == Flow::leave_loop) break;
-    }
+    if (is_completed || failed()) return;
+    const InScope scope(*this, scope_);
+    execute(node.children[4]);
   }
 
   Flow execute_with(const Node& node) {
@@ -397,6 +411,9 @@ class Interpreter {
   Arguments arguments(const Node& node) {
     Arguments out;
     out.positional = evaluate_children(node, 1);
+    if (node.more_positional != no_node) {
+      for (Value& value : iterate(run_, evaluate(node.more_positional))) out.positional.push_back(std::move(value));
+    }
     for (const auto& [name, value] : node.named) out.named.emplace_back(name, evaluate(value));
     return out;
   }
@@ -411,6 +428,10 @@ class Interpreter {
     if (!caller.is_undefined()) return run_.fail("call needs a call of a macro");
     if (const Function* function = callee.function()) return function->operation(run_, given);
     if (const Method* method = callee.method()) return call_method(run_, *method, given);
+    const Node& called = tree_[node.children[0]];
+    if (called.kind == NodeKind::attribute && !is_method_name(called.name)) {
+      return run_.fail("the method '", printable(called.name), "' is not supported");
+    }
     if (callee.is_undefined()) return undefined_error(run_, callee);
     return run_.fail("a ", type_name(callee), " is called");
   }

@@ -109,7 +109,9 @@ class Parser : private ExpressionParser {
     if (sees_name({"recursive"})) return fail("the statement 'for ... recursive' is not supported");
     end_tag();
     ++loops_;
+    const std::size_t loop_uses = loop_uses_;
     node.children.push_back(parse_block({"else", "endfor"}));
+    node.looks_ahead = loop_uses_ != loop_uses;
     --loops_;
     NodeId otherwise = no_node;
     if (skip(TokenKind::name, "else")) {

@@ -65,12 +65,14 @@ struct Node {
   NodeKind kind = NodeKind::nothing;
   Operator op = Operator::add;
   bool takes_more_positional = false, takes_more_named = false;  // a macro that uses varargs or kwargs
+  bool looks_ahead = false;  // a for statement whose body may ask `loop` for items that come later: loop.last, loop.length, ...
   std::uint32_t line = 1;
   std::uint32_t depth = 1;  // number of levels of nodes, from here down
   std::string name;
   Value constant;
   Operation operation = nullptr;  // the function of a filter or test
   std::vector<NodeId> children;
+  NodeId more_positional = no_node;  // of a call: the value whose items are further arguments, written as *value
   std::vector<std::pair<std::string, NodeId>> named;
   std::vector<Operator> operators;
 };

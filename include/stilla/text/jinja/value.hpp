@@ -149,7 +149,7 @@ struct Namespace {
 
 // The variable `loop` that the body of a for statement sees.
 struct Loop {
-  std::vector<Value> items;
+  mutable std::vector<Value> items;  // with a condition, only the items so far, if the body does not look ahead (Node::looks_ahead)
   mutable std::size_t index = 0;
   std::size_t depth = 1;
   Charge charge{};
