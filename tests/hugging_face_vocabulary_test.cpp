@@ -293,6 +293,10 @@ TEST(HuggingFaceVocabulary, ListsOfSpecialTokensAgree) {
   const Vocabulary same = vocabulary_with(tokenizer_config(R"({"added_tokens_decoder": {"5": {"content": "<s>", "lstrip": false},
       "7": {"content": "word"}}, "additional_special_tokens": ["<s>", {"content": "</s>"}], "extra_special_tokens": {"image": "<s>"}})"));
   EXPECT_EQ(same.tokens.size(), 8u);
+  EXPECT_TRUE(same.notes.empty() && vocabulary_with(tokenizer_config(R"({"add_prefix_space": false})")).notes.empty());
+  EXPECT_EQ(vocabulary_with(tokenizer_config(R"({"add_prefix_space": true})")).notes,
+            std::vector<std::string>{
+                "key 'add_prefix_space' of tokenizer_config.json is true and not used: only tokenizer.json says how texts begin"});
   EXPECT_EQ(vocabulary_with(tokenizer_config(R"({"added_tokens_decoder": [], "additional_special_tokens": null})")).tokens.size(), 8u);
   expect_refused(
       "F/tokenizer_config.json: key ",

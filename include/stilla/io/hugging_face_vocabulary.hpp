@@ -349,8 +349,12 @@ class HuggingFaceVocabularyReader {
 
   // Checks that the special tokens that tokenizer_config.json lists are those of tokenizer.json. The library transformers adds those
   // that tokenizer.json lacks, so that texts would have other ids.
-  Status check_added_tokens() const {
+  Status check_added_tokens() {
     if (texts_.tokenizer_config == nullptr) return success();
+    if (is_set(*texts_.tokenizer_config, "add_prefix_space")) {
+      out_.notes.push_back(
+          "key 'add_prefix_space' of tokenizer_config.json is true and not used: only tokenizer.json says how texts begin");
+    }
     constexpr std::string_view file = "tokenizer_config.json", table = "added_tokens_decoder";
     if (const Json* decoder = find_member(*texts_.tokenizer_config, table); decoder != nullptr && decoder->is_object()) {
       for (const auto& member : decoder->get_ref<const Json::object_t&>()) {
