@@ -521,16 +521,22 @@ STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0, std::si
   const std::size_t chunk_k = (units + chunks - 1) / chunks * unit;  // equal chunks; the last one may be a bit smaller
   constexpr std::size_t MT = sweep_tokens<Planes>, tiles_at_once = tokens_at_once / MT;
   const TokenTiles<MT> tiles(a.x.rows);
+  // Few tokens sweep over a set as soon as it is unpacked, and all sets are unpacked in the same place, which stays in the caches. Meanwhile
+  // the next set's codes are fetched. With 8 to 24 tokens this takes 3 to 6 % less time (AVX2, Q4_0 and Q4_K, one thread, Zen 3; not
+  // measured on other targets). In places of half or a quarter of the k it took as long as before.
+  const bool has_one_place = tiles.count <= tiles_at_once;
   for (std::size_t k_begin = 0; k_begin < a.K; k_begin += chunk_k) {
     const std::size_t k_end = a.K - k_begin < chunk_k ? a.K : k_begin + chunk_k;
-    for (std::size_t i = 0; i < sets; ++i) {
+    for (std::size_t i = 0; i < sets && !has_one_place; ++i) {
       if (!unpack_panels<F>(unpacked[i], a, p0 + i * Budget::set_panels, k_begin, k_end)) return false;
     }
     const std::size_t first_block = k_begin / activation_block, n_blocks = (k_end - k_begin) / activation_block;
-    // Next come the same panels' next k, or the first k of the panels behind them.
+    // Next come the next set's same k if there is one place, and otherwise the same panels' next k, or the first k of the panels behind
+    // them.
     const bool is_last = k_end == a.K;
     const std::size_t next_k = is_last ? 0 : k_end, next_count = a.K - next_k < chunk_k ? a.K - next_k : chunk_k;
-    const NextCodes next{is_last ? sets * Budget::set_panels : 0, next_k, next_count / code_block};
+    NextCodes next{is_last ? sets * Budget::set_panels : 0, next_k, next_count / code_block};
+    if (has_one_place) next = {Budget::set_panels, k_begin, n_blocks};
     for (std::size_t first = 0; first < tiles.count; first += tiles_at_once) {
       const std::size_t last = tiles.count - first < tiles_at_once ? tiles.count : first + tiles_at_once;
       TokenBlocks<F, MT> blocks[tiles_at_once];
@@ -541,7 +547,9 @@ STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0, std::si
         }
       }
       for (std::size_t i = 0; i < sets; ++i) {
-        sweep_set<F, Planes>(unpacked[i], blocks, a, p0 + i * Budget::set_panels, tiles, first, last, k_begin, k_end, next);
+        const std::size_t p = p0 + i * Budget::set_panels, place = has_one_place ? 0 : i;
+        if (has_one_place && !unpack_panels<F>(unpacked[place], a, p, k_begin, k_end)) return false;
+        sweep_set<F, Planes>(unpacked[place], blocks, a, p, tiles, first, last, k_begin, k_end, next);
       }
     }
   }
