@@ -337,6 +337,29 @@ TEST(ModelMetadata, CountsMayBeGivenForEachLayer) {
   }
 }
 
+// GGUF files that belong to a model are none themselves. Other types than these are not refused.
+TEST(ModelMetadata, PartsOfModelsAreNamed) {
+  ModelFile file = ModelFile::tiny("tiny-qwen2");
+  for (const char* type : {"adapter", "imatrix", "mmproj", "vocab"}) {
+    file.set("general.type", type);
+    expect_refused(file, {"'general.type'", concat("found '", type, "'"), "expected 'model'"});
+  }
+  for (const char* type : {"model", "other"}) {
+    file.set("general.type", type);
+    EXPECT_TRUE(LoadedModel(file)) << type;
+  }
+}
+
+TEST(ModelMetadata, LongContexts) {
+  ModelFile file = ModelFile::tiny("tiny-qwen2");
+  file.set("qwen2.context_length", 4194304u);
+  const LoadedModel model(file);
+  ASSERT_TRUE(model) << model.error();
+  EXPECT_EQ(model->config().context, 4194304u);
+  file.set("qwen2.context_length", static_cast<std::uint32_t>(max_context) + 1);
+  expect_refused(file, {"'qwen2.context_length'", "16777217"});
+}
+
 // The user's choice of how to scale positions (RopeChoice) replaces what the file says.
 TEST(ModelMetadata, RopeByChoice) {
   using Type = RopeScaling::Type;

@@ -347,8 +347,8 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // Checks that the special tokens that tokenizer_config.json lists are those of tokenizer.json. The library transformers adds those
-  // that tokenizer.json lacks, so that texts would have other ids.
+  // Compares the special tokens that tokenizer_config.json lists with those of tokenizer.json. The library transformers adds those that
+  // tokenizer.json lacks. With an id of their own they are refused, because texts would have other ids; others are told.
   Status check_added_tokens() {
     if (texts_.tokenizer_config == nullptr) return success();
     if (is_set(*texts_.tokenizer_config, "add_prefix_space")) {
@@ -378,7 +378,10 @@ class HuggingFaceVocabularyReader {
       for (const Json& token : *tokens) {
         const std::string* text = token.is_object() ? text_of(find_member(token, "content")) : text_of(&token);
         if (text == nullptr) return refuse_in(file, key, "found ", json_type_text(token), "; expected texts of tokens");
-        if (!id_of_token(*text)) return refuse_in(file, key, "found '", printable(*text), "', which is no token of tokenizer.json");
+        if (!id_of_token(*text)) {
+          out_.notes.push_back(
+              concat("key '", key, "' of ", file, ": '", printable(*text), "' is no token of tokenizer.json and is not used"));
+        }
       }
     }
     return success();

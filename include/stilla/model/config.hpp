@@ -465,12 +465,12 @@ class DimensionReader {
 
 // Finds the architecture that the file names, and puts what is known from the architecture into `c`. Also reads the model's name.
 inline Result<const Architecture*> read_architecture(const ModelSource& source, ModelConfig& c) {
-  // Other GGUF files that belong to a model say so: 'adapter' (LoRA), 'imatrix', 'mmproj'.
-  constexpr std::string_view kind = "general.type";
+  constexpr std::string_view kind = "general.type", parts_of_models[] = {"adapter", "imatrix", "mmproj", "vocab"};
   const Result<std::string_view> type = source.get_string_or(kind, "model");
   if (!type) return type.error();
-  if (*type != "model")
+  if (is_one_of(*type, parts_of_models)) {
     return source.key_error(kind, "found '", printable(*type), "'; expected 'model': this file belongs to a model and is none");
+  }
   const Result<std::string_view> name = source.get_string("general.architecture");
   if (!name) return name.error();
   const Architecture* const architecture = find_architecture(*name);
