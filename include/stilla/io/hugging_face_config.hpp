@@ -40,6 +40,7 @@
 #include <stilla/base/math.hpp>
 #include <stilla/io/checked_json.hpp>
 #include <stilla/io/gguf_records.hpp>
+#include <stilla/io/model_source.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
 
@@ -294,18 +295,14 @@ class HuggingFaceConfigReader {
     return std::get<double>(found->second.value);
   }
 
-  // Adds a note that lists the members of `object` that `known` does not list. `prefix` stands before their names in the note.
+  // Adds a note that names the members of `object` that `known` does not list, with `prefix` before their names.
   void note_unknown_keys(const nlohmann::json& object, std::string_view prefix, std::span<const std::string_view> known) {
-    constexpr std::size_t max_names = 8;
-    std::string names;
-    std::size_t count = 0;
+    std::vector<std::string> unknown;
     for (const auto& member : object.get_ref<const nlohmann::json::object_t&>()) {
       if (member.second.is_null() || std::find(known.begin(), known.end(), member.first) != known.end()) continue;
-      if (++count <= max_names) names += concat(count == 1 ? "'" : ", '", prefix, printable(member.first), "'");
+      unknown.push_back(concat(prefix, member.first));
     }
-    if (count == 0) return;
-    out_.notes.push_back(concat(place_, ": ", count == 1 ? "a key that is" : "keys that are", " not known here and not used: ", names,
-                                count > max_names ? ", ..." : ""));
+    if (auto note = unknown_keys_note(place_, unknown)) out_.notes.push_back(std::move(*note));
   }
 
   // Whether an object with the settings of RoPE asks for a scaling.

@@ -42,6 +42,16 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
+// A note for the user that names keys of a file which are not known and not used. Nothing if there are none.
+inline std::optional<std::string> unknown_keys_note(std::string_view place, const std::vector<std::string>& keys) {
+  constexpr std::size_t most = 8;
+  if (keys.empty()) return std::nullopt;
+  std::string names;
+  for (std::size_t i = 0; i < keys.size() && i < most; ++i) names += concat(i == 0 ? "'" : ", '", printable(keys[i]), "'");
+  return concat(place, ": ", keys.size() == 1 ? "a key that is" : "keys that are", " not known here and not used: ", names,
+                keys.size() > most ? ", ..." : "");
+}
+
 struct TensorInfo {
   std::string_view name;
   std::array<std::uint64_t, 4> dims;  // contiguous dimension first; unused ones are 1

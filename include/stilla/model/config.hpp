@@ -308,17 +308,12 @@ class UnknownParts {
   }
 
   void note_unknown_keys() {
-    constexpr std::size_t max_names = 8;
     const std::string prefix = c_.key("");
-    std::string names;
-    std::size_t count = 0;
+    std::vector<std::string> unknown;
     for (const std::string_view name : source_.keys_under(prefix)) {
-      if (is_known_key(name.substr(prefix.size()))) continue;
-      if (++count <= max_names) names += concat(count == 1 ? "'" : ", '", printable(name), "'");
+      if (!is_known_key(name.substr(prefix.size()))) unknown.emplace_back(name);
     }
-    if (count == 0) return;
-    c_.notes.push_back(concat(printable_path(source_.path()), ": ", count == 1 ? "a key that is" : "keys that are",
-                              " not known here and not used: ", names, count > max_names ? ", ..." : ""));
+    if (auto note = unknown_keys_note(printable_path(source_.path()), unknown)) c_.notes.push_back(std::move(*note));
   }
 
   Status check_tensor(const TensorInfo& tensor) const {
