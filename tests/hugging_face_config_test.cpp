@@ -125,6 +125,7 @@ TEST(HuggingFaceConfig, WhatIsRefused) {
       {"'use_sliding_window': is not supported; expected false", R"({"use_sliding_window": true})"},
       {"'use_mrope': is not supported; expected false", R"({"use_mrope": true})"},
       {"'is_causal': is not supported; expected true", R"({"is_causal": false})"},
+      {"'rope_interleaved': is not supported; expected false", R"({"rope_interleaved": true})"},
       {"'clip_qkv': is not supported; expected false", R"({"clip_qkv": 8.0})"},
       {"'final_logit_softcapping': is not supported in a llama model", R"({"final_logit_softcapping": 30.0})"},
       {"'layer_types': found a string; expected an array", R"({"layer_types": "full_attention"})"},
@@ -224,6 +225,7 @@ TEST(HuggingFaceConfig, UnknownKeysAreNoted) {
     return read_config ? read_config->notes : std::vector<std::string>{read_config.error().message};
   };
   EXPECT_TRUE(notes(R"({"torch_dtype": "bfloat16", "transformers_version": "5.1.0", "quantization": null})").empty());
+  EXPECT_TRUE(notes(R"({"is_llama_config": true, "rope_interleaved": false, "transformers.js_config": {}})").empty());  // SmolLM2 has these
   EXPECT_EQ(notes(R"({"quantization": {"bits": 4}})"),
             std::vector<std::string>{"F/config.json: a key that is not known here and not used: 'quantization'"});
   EXPECT_EQ(notes(R"({"z\u0001": 1, "scale_emb": 12})"),

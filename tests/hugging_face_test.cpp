@@ -59,6 +59,16 @@ Result<Model> load(const fs::path& path, std::optional<FormatId> format = {}) {
 
 const SessionOptions exact{0, KvType::f32, {}, 512};
 
+// What transformers writes into a folder is all known.
+TEST(HuggingFace, FoldersOfTransformersHaveNoNotes) {
+  for (const auto& entry : fs::directory_iterator(golden_folder())) {
+    if (!entry.is_directory()) continue;
+    const Result<HuggingFaceFolder> folder = HuggingFaceFolder::open(entry.path().string());
+    ASSERT_TRUE(folder) << folder.error().message;
+    EXPECT_TRUE(folder->notes().empty()) << folder->notes()[0];
+  }
+}
+
 TEST(HuggingFace, LogitsAreThoseOfTransformers) {
   ASSERT_GE(golden_folders().size(), 3u);
   for (const std::string& name : golden_folders()) {

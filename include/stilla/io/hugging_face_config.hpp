@@ -95,14 +95,15 @@ inline constexpr std::string_view known_config_keys[] = {
     "model_type", "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim",
     "max_position_embeddings", "rms_norm_eps", "rope_theta", "rope_parameters", "rope_scaling", "partial_rotary_factor",
     original_context_key, "tie_word_embeddings", "vocab_size", "eos_token_id", "bos_token_id", "attention_bias", "mlp_bias", "hidden_act",
-    "use_sliding_window", "use_mrope", "clip_qkv", "is_causal", "layer_types",
+    "use_sliding_window", "use_mrope", "clip_qkv", "rope_interleaved", "is_causal", "layer_types",
     // change nothing
     "architectures", "attention_dropout", "pad_token_id", "initializer_range", "max_window_layers", "sliding_window", "pretraining_tp",
-    "torch_dtype", "dtype", "transformers_version", "use_cache", "_name_or_path", "_attn_implementation_autoset", "attn_implementation",
-    "_attn_implementation", "_commit_hash", "auto_map", "tokenizer_class", "id2label", "label2id", "return_dict", "output_attentions",
-    "output_hidden_states", "torchscript", "is_decoder", "is_encoder_decoder", "chunk_size_feed_forward", "problem_type",
-    "task_specific_params", "unsloth_fixed", "unsloth_version", "model_name", "hidden_dropout", "resid_pdrop", "embd_pdrop", "max_length",
-    "min_length", "do_sample", "temperature", "top_k", "top_p", "repetition_penalty"};
+    "torch_dtype", "dtype", "transformers_version", "transformers.js_config", "is_llama_config", "use_cache", "_name_or_path",
+    "_model_name_or_path", "_attn_implementation_autoset", "attn_implementation", "_attn_implementation", "_commit_hash", "auto_map",
+    "tokenizer_class", "id2label", "label2id", "return_dict", "output_attentions", "output_hidden_states", "torchscript", "is_decoder",
+    "is_encoder_decoder", "chunk_size_feed_forward", "problem_type", "task_specific_params", "unsloth_fixed", "unsloth_version",
+    "model_name", "hidden_dropout", "resid_pdrop", "embd_pdrop", "max_length", "min_length", "do_sample", "temperature", "top_k", "top_p",
+    "repetition_penalty"};
 // The same of the members of rope_parameters and rope_scaling.
 inline constexpr std::string_view known_rope_keys[] = {
     "rope_type",   "type",           "rope_theta", "factor",          original_context_key, "attention_factor",
@@ -246,7 +247,7 @@ class HuggingFaceConfigReader {
     if (act != nullptr && (name == nullptr || (*name != "silu" && *name != "swish"))) {  // two names of one function
       return refuse_key("hidden_act", "found ", name ? printable(*name) : json_type_text(*act), "; expected silu");
     }
-    for (const std::string_view key : {"use_sliding_window", "use_mrope", "clip_qkv"}) {
+    for (const std::string_view key : {"use_sliding_window", "use_mrope", "clip_qkv", "rope_interleaved"}) {
       const nlohmann::json* value = find_member(json_, key);
       if (value != nullptr && *value != false) return refuse_key(key, "is not supported; expected false");
     }
