@@ -129,9 +129,9 @@ void add_rope_options(CLI::App& app, stilla::RopeChoice& rope) {
 }
 
 void add_pretokenizer_option(CLI::App& app, std::string& name) {
-  std::string known;
-  for (const auto& entry : stilla::pretokenizer_names) known += fmt::format("{}{}", known.empty() ? "" : ", ", entry.name);
-  app.add_option("--pre", name, fmt::format("How text is cut into words, where the file does not say or says something unknown: {}", known))
+  app.add_option(
+         "--pre", name,
+         fmt::format("How text is cut into words, where the file does not say or says something unknown: {}", stilla::pretokenizers_text()))
       ->type_name("NAME");
 }
 

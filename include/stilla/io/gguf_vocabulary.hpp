@@ -76,10 +76,8 @@ inline Status GgufFile::read_token_ids(Vocabulary& out) const {
   }
   // Older files of Llama 3 do not have the key. llama.cpp, which they were made for, begins a text with BOS for these pre-tokenizers.
   constexpr std::string_view begin_with_bos[] = {"llama3", "llama-v3", "llama-bpe", "falcon3", "pixtral", "midm-2.0", "lfm2"};
-  const Result<std::string_view> pretokenizer = get_string_or("tokenizer.ggml.pre", "");
-  if (!pretokenizer) return pretokenizer.error();
   const bool adds_bos = out.kind == VocabularyKind::sentencepiece ||
-                        std::find(std::begin(begin_with_bos), std::end(begin_with_bos), *pretokenizer) != std::end(begin_with_bos);
+                        std::find(std::begin(begin_with_bos), std::end(begin_with_bos), out.pretokenizer) != std::end(begin_with_bos);
   const Result<bool> add_bos = get_bool_or("tokenizer.ggml.add_bos_token", adds_bos && out.bos);
   if (!add_bos) return add_bos.error();
   out.add_bos = *add_bos;

@@ -70,15 +70,20 @@ constexpr std::string_view pretokenizer_meaning(std::string_view name) {
   return name;
 }
 
+// All of pretokenizer_names, for messages: "qwen2, deepseek-r1-qwen, ...".
+inline std::string pretokenizers_text() {
+  std::string names;
+  for (const PreTokenizerName& entry : pretokenizer_names) names.append(names.empty() ? "" : ", ").append(entry.name);
+  return names;
+}
+
 inline Result<PreTokenizerName> pretokenizer_by_name(std::string_view name) {
-  std::string known;
   for (const PreTokenizerName& entry : pretokenizer_names) {
     if (entry.name == pretokenizer_meaning(name)) return entry;
-    known.append(known.empty() ? "" : ", ").append(entry.name);
   }
   return Error{ErrorKind::refused_file,
                concat(name.empty() ? "no pre-tokenizer is named" : concat("pre-tokenizer '", printable(name), "' is not supported"),
-                      "; choose one by name: ", known)};
+                      "; choose one by name: ", pretokenizers_text())};
 }
 
 namespace detail {

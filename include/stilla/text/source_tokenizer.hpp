@@ -61,9 +61,8 @@ inline Status choose_pretokenizer(Vocabulary& vocabulary, const ModelSource& sou
     return success();
   }
   if (!vocabulary.unknown_pretokenizer.empty()) {
-    std::string names;
-    for (const PreTokenizerName& name : pretokenizer_names) names += concat(names.empty() ? "" : ", ", name.name);
-    return source.key_error(key, vocabulary.unknown_pretokenizer, "; if it means the same as one of these, choose one by name: ", names);
+    return source.key_error(key, vocabulary.unknown_pretokenizer,
+                            "; if it means the same as one of these, choose one by name: ", pretokenizers_text());
   }
   if (vocabulary.pretokenizer.empty() || vocabulary.pretokenizer == "default") {
     const Result<std::string_view> architecture = source.get_string_or("general.architecture", "");

@@ -191,10 +191,10 @@ class Interpreter {
     }
     bool is_completed = false;  // whether the body ran to its end for an item
     if (!items.empty()) {
-      const LoopPtr loop = run_.loop(items);
-      if (chooses_later) loop->items.clear();
+      const LoopPtr loop = run_.loop(std::move(items));
+      const std::vector<Value> candidates = chooses_later ? std::exchange(loop->items, {}) : std::vector<Value>();
       std::size_t count = 0;
-      for (const Value& item : items) {
+      for (const Value& item : chooses_later ? candidates : loop->items) {
         if (failed() || !run_.step()) return;
         if (chooses_later && !is_chosen(item)) continue;
         if (chooses_later) loop->items.push_back(item);
