@@ -9,31 +9,31 @@
 template <std::size_t Panels>
 inline constexpr std::size_t few_vectors = Panels * row_vectors;
 
-// The activations of MT tokens from m0 on, in the block of 32 k that begins at k0: their values, scales and sums.
+// The values of the activations of MT tokens from m0 on, in the block of 32 k that begins at k0.
 //
 // The values of token m0 + m begin m * `row` bytes behind those of token m0. Each different distance from a base pointer takes a
 // register. So a second base pointer, to the values of the middle token, keeps the number of these registers small.
+//
+// The kernel's functions take this struct by value, and the pointers to scales and sums one by one. With references GCC 12 kept all of
+// them on the stack, which took 8 of 207 instructions of a block on Arm (one token, two planes).
 template <std::size_t MT, std::size_t Planes>
 struct FewTokens {
   static constexpr std::size_t tokens_per_base = MT == 1 ? 1 : MT / 2;
   const std::int8_t* values[2];
   const std::int8_t* low[2];
   std::size_t row;  // from a token's values to the next token's
-  const float* scales;
-  const float* scaled_sums;
-  const std::int32_t* sums;
-  std::size_t blocks;  // from a token's scales to the next token's
 
   STILLA_INLINE FewTokens(const ActivationQ8& x, std::size_t K, std::size_t m0, std::size_t k0)
-      : values{x.row_values(m0) + k0, x.row_values(m0 + MT / 2) + k0}, low{nullptr, nullptr}, row(K),
-        scales(x.row_scales(m0) + k0 / activation_block), scaled_sums(x.row_scaled_sums(m0) + k0 / activation_block),
-        sums(x.row_sums(m0) + k0 / activation_block * 2), blocks(x.blocks()) {
+      : values{x.row_values(m0) + k0, x.row_values(m0 + MT / 2) + k0}, low{nullptr, nullptr}, row(K) {
     if constexpr (Planes == 2) low[0] = x.row_low(m0) + k0, low[1] = x.row_low(m0 + MT / 2) + k0;
   }
-  // Returns the address of four values of token m0 + m: those of the k-th and the next three k of the block. `base` is the member
-  // `values`, which points to the values or their upper bytes, or the member `low`, which points to the lower bytes.
-  STILLA_INLINE const std::int8_t* at(const std::int8_t* const (&base)[2], std::size_t m, std::size_t k) const {
-    return base[m / tokens_per_base] + (m % tokens_per_base * row + k);
+  // These functions return the address of four values (with two planes, of their upper bytes) or of four lower bytes of token m0 + m:
+  // those of the k-th and the next three k of the block.
+  STILLA_INLINE const std::int8_t* values_at(std::size_t m, std::size_t k) const {
+    return values[m / tokens_per_base] + (m % tokens_per_base * row + k);
+  }
+  STILLA_INLINE const std::int8_t* low_at(std::size_t m, std::size_t k) const {
+    return low[m / tokens_per_base] + (m % tokens_per_base * row + k);
   }
 };
 
@@ -66,7 +66,7 @@ STILLA_INLINE void prefetch_few(const std::byte* span, std::size_t k0, std::size
 // codes of the block. With activations of two planes, `dot` gets the products of the high bytes and `dot_low` those of the low bytes.
 template <class F, std::size_t MT, std::size_t Planes, std::size_t Panels>
 STILLA_INLINE void few_dots(Int (&dot)[MT][few_vectors<Panels>], Int (&dot_low)[Planes == 2 ? MT : 1][few_vectors<Panels>],
-                            const FewTokens<MT, Planes>& x, const std::byte* codes, std::size_t panel_bytes, std::size_t g, Int levels) {
+                            FewTokens<MT, Planes> x, const std::byte* codes, std::size_t panel_bytes, std::size_t g, Int levels) {
   constexpr std::size_t halves = F::code_bits == 8 ? 1 : 2;
   constexpr std::size_t lines = (F::code_bits == 8 ? 8 : 4) / groups_per_block<F>;
   constexpr std::size_t vectors = few_vectors<Panels>;
@@ -94,14 +94,14 @@ STILLA_INLINE void few_dots(Int (&dot)[MT][few_vectors<Panels>], Int (&dot_low)[
           for (std::size_t m = 0; m < MT; ++m) {
             if constexpr (has_narrow_sums<F>) {
               const std::size_t q = l * halves + half, n_quads = lines * halves;
-              add_narrow<F>(dot[m][v], narrow[m][v], w, quad(held[m], x.at(x.values, m, four), which), q, n_quads, true);
+              add_narrow<F>(dot[m][v], narrow[m][v], w, quad(held[m], x.values_at(m, four), which), q, n_quads, true);
               if constexpr (Planes == 2) {
-                add_narrow<F>(dot_low[m][v], narrow_low[m][v], w, quad(held_low[m], x.at(x.low, m, four), which), q, n_quads, true);
+                add_narrow<F>(dot_low[m][v], narrow_low[m][v], w, quad(held_low[m], x.low_at(m, four), which), q, n_quads, true);
               }
               continue;
             }
-            dot[m][v] = dot_codes_at<F>(dot[m][v], w, held[m], x.at(x.values, m, four), which);
-            if constexpr (Planes == 2) dot_low[m][v] = dot_codes_at<F>(dot_low[m][v], w, held_low[m], x.at(x.low, m, four), which);
+            dot[m][v] = dot_codes_at<F>(dot[m][v], w, held[m], x.values_at(m, four), which);
+            if constexpr (Planes == 2) dot_low[m][v] = dot_codes_at<F>(dot_low[m][v], w, held_low[m], x.low_at(m, four), which);
           }
         }
       } else {  // the activations are loaded once for all panels
@@ -113,7 +113,7 @@ STILLA_INLINE void few_dots(Int (&dot)[MT][few_vectors<Panels>], Int (&dot_low)[
         }
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
-          const auto four_x = quad(held[m], x.at(x.values, m, four), which);
+          const auto four_x = quad(held[m], x.values_at(m, four), which);
           STILLA_UNROLL
           for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = dot_codes<F>(dot[m][v], w[v], four_x);
         }
@@ -125,15 +125,17 @@ STILLA_INLINE void few_dots(Int (&dot)[MT][few_vectors<Panels>], Int (&dot_low)[
 
 // Adds to vector v of each token's sums in `acc` the dot products of group g of a block, times the scales of the weights and of the
 // activations. Also adds what the minimum of the group or of the block contributes. `scale` and `minimum` are those of the group's
-// weights.
+// weights. The other pointers are to the first token's scale, scaled sum and sums of this block. Those of the next token are `blocks`
+// blocks behind.
 template <class F, std::size_t MT, std::size_t Planes, std::size_t Vectors>
 STILLA_INLINE void add_few_dots(Float (&acc)[MT][Vectors], Int (&dot)[MT][Vectors], const Int (&dot_low)[Planes == 2 ? MT : 1][Vectors],
-                                const FewTokens<MT, Planes>& x, std::size_t g, std::size_t v, Float scale, [[maybe_unused]] Float minimum) {
+                                const float* scales, [[maybe_unused]] const float* scaled_sums, [[maybe_unused]] const std::int32_t* sums,
+                                std::size_t blocks, std::size_t g, std::size_t v, Float scale, [[maybe_unused]] Float minimum) {
   STILLA_UNROLL
   for (std::size_t m = 0; m < MT; ++m) {
     if constexpr (Planes == 2) dot[m][v] = add_s32(shift_left_s32<8>(dot[m][v]), dot_low[m][v]);
-    if constexpr (operand_zero<F> != 0) dot[m][v] = sub_s32(dot[m][v], zero_products<F>(x.sums + 2 * m * x.blocks, g));
-    acc[m][v] = fused_multiply_add(mul(scale, set(x.scales[m * x.blocks])), to_floats(dot[m][v]), acc[m][v]);
+    if constexpr (operand_zero<F> != 0) dot[m][v] = sub_s32(dot[m][v], zero_products<F>(sums + 2 * m * blocks, g));
+    acc[m][v] = fused_multiply_add(mul(scale, set(scales[m * blocks])), to_floats(dot[m][v]), acc[m][v]);
   }
   if constexpr (F::has_minimum && !has_sub_minimums<F>) {
     STILLA_UNROLL
@@ -142,10 +144,10 @@ STILLA_INLINE void add_few_dots(Float (&acc)[MT][Vectors], Int (&dot)[MT][Vector
       // The sum of a group's activations, an integer, becomes a float by a scalar conversion, because that can use a port that
       // 512-bit vectors leave idle.
       if constexpr (has_nibble_minimums<F>) {
-        const std::int32_t* of_token = x.sums + 2 * m * x.blocks;
-        sum = x.scales[m * x.blocks] * static_cast<float>(g == 0 ? of_token[0] : of_token[1] - of_token[0]);
+        const std::int32_t* of_token = sums + 2 * m * blocks;
+        sum = scales[m * blocks] * static_cast<float>(g == 0 ? of_token[0] : of_token[1] - of_token[0]);
       } else {
-        sum = x.scaled_sums[m * x.blocks];
+        sum = scaled_sums[m * blocks];
       }
       acc[m][v] = fused_multiply_add(minimum, set(sum), acc[m][v]);
     }
@@ -208,6 +210,9 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
       prefetch_few<F, MT, Panels>(span, k0, k, panel_bytes);
       if (k + code_block == Layout::span_k) span += Layout::span_bytes;
       const FewTokens<MT, Planes> x(a.x, a.K, m0, k0);
+      const float* scales = a.x.row_scales(m0) + k0 / activation_block;
+      const float* scaled_sums = a.x.row_scaled_sums(m0) + k0 / activation_block;
+      const std::int32_t* sums = a.x.row_sums(m0) + k0 / activation_block * 2;
       STILLA_UNROLL
       for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
         Int dot[MT][vectors], dot_low[Planes == 2 ? MT : 1][vectors];
@@ -223,7 +228,7 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
             scale = load_scale<F>(panel + v / row_vectors * panel_bytes, panel_record, k0, g, v % row_vectors);
             if constexpr (F::has_minimum && !has_sub_minimums<F>) minimum = load_minimum(panel_record, v % row_vectors);
           }
-          add_few_dots<F, MT, Planes, vectors>(acc, dot, dot_low, x, g, v, scale, minimum);
+          add_few_dots<F, MT, Planes, vectors>(acc, dot, dot_low, scales, scaled_sums, sums, a.x.blocks(), g, v, scale, minimum);
         }
       }
     }
