@@ -169,14 +169,16 @@ concept WordScaledFormat = QuantisedFormat<F> && requires(const std::byte* block
 // sub-minimums at a time by rounded sums of activations (RoundedSums in contract/activation_q8.hpp).
 template <class F>
 inline constexpr bool has_sub_minimums = false;
-template <QuantisedFormat F>
+template <class F>
+  requires requires { F::has_sub_scales; }
 inline constexpr bool has_sub_minimums<F> = F::has_sub_scales && F::has_minimum && F::group_weights == 32;
 
 // Whether F has sub-minimums for groups of 16. The sub-scale and the sub-minimum of a group then have four bits each and share one
 // byte of a panel.
 template <class F>
 inline constexpr bool has_nibble_minimums = false;
-template <QuantisedFormat F>
+template <class F>
+  requires requires { F::has_sub_scales; }
 inline constexpr bool has_nibble_minimums<F> = F::has_sub_scales && F::has_minimum && F::group_weights == 16;
 
 // Whether F has a codebook whose levels are -63 .. 63, integers of seven bits. With 64 added the levels are unsigned and small

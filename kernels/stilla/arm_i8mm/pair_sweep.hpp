@@ -55,7 +55,8 @@ static_assert(max_chunk_k % sums_block == 0 && panel_rows % tile_rows == 0);
 inline constexpr std::size_t panel_pairs = panel_rows / 2;
 inline constexpr std::size_t eights_per_block = code_block / 8;
 
-// The weights of a panel in one chunk of k, unpacked for smmla: 16 bytes are 8 k of a pair of rows, as one smmla reads them.
+// The weights of a panel in one chunk of k, unpacked for smmla: 16 bytes are 8 k of a pair of rows, as one smmla reads them. F is the form
+// of the weights (dotprod::SweepFormOf), here and in the functions for tiles.
 template <class F>
 struct Unpacked {
   static constexpr std::size_t blocks = max_chunk_k / code_block, groups = dotprod::groups_per_block<F>;
@@ -107,7 +108,8 @@ STILLA_INLINE void store_pairs(float (*to)[4], Float x) {
 // Unpacks the weights of panel p for the k from k_begin to k_end - 1. Returns false where the product of a row's scale and a token's
 // scale might not be exact, so that the sweep would not give the contract's bits.
 template <class F>
-STILLA_NOINLINE bool unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std::size_t p, std::size_t k_begin, std::size_t k_end) {
+STILLA_NOINLINE bool unpack_panel(Unpacked<dotprod::SweepFormOf<F>>& out, const MatmulArgs<F>& a, std::size_t p, std::size_t k_begin,
+                                  std::size_t k_end) {
   using namespace dotprod;
   using Layout = PanelLayout<F>;
   constexpr std::size_t halves = F::code_bits == 8 ? 1 : 2;
@@ -153,12 +155,11 @@ STILLA_NOINLINE bool unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std:
 }
 
 // Arranges the activations of token m as smmla reads them, for the k from k_begin to k_end - 1. The token becomes the t-th token of the
-// tile `out`.
+// tile `out`. `zero_shift` is the number of bits by which the zero point shifts a 1, if the form has a zero point.
 template <class F, std::size_t Planes>
 STILLA_INLINE void arrange_token(TokenTile<F, Planes>& out, std::size_t t, const ActivationQ8& x, std::size_t m, std::size_t k_begin,
-                                 std::size_t k_end) {
+                                 std::size_t k_end, int zero_shift) {
   constexpr std::size_t groups = dotprod::groups_per_block<F>;
-  constexpr int shift = dotprod::operand_zero<F> == 0 ? 0 : std::countr_zero(static_cast<unsigned>(dotprod::operand_zero<F>));
   const std::size_t pair = t / 2, half = t % 2;
   const auto put = [&](auto(&to)[token_pairs][4], auto number) { to[pair][2 * half] = to[pair][2 * half + 1] = number; };
   const std::int8_t* const planes[] = {x.row_values(m) + k_begin, Planes == 2 ? x.row_low(m) + k_begin : nullptr};
@@ -174,7 +175,7 @@ STILLA_INLINE void arrange_token(TokenTile<F, Planes>& out, std::size_t t, const
     const auto first = static_cast<std::uint32_t>(sums[2 * b]), all = static_cast<std::uint32_t>(sums[2 * b + 1]);
     const std::uint32_t of_groups[] = {groups == 1 ? all : first, all - first};
     for (std::size_t g = 0; g < groups; ++g) {
-      const std::uint32_t zeros = dotprod::operand_zero<F> == 0 ? 0 : of_groups[g] << shift;
+      const std::uint32_t zeros = F::has_zero ? of_groups[g] << zero_shift : 0;
       put(out.starts[b][g], static_cast<std::int32_t>(Planes == 1 ? std::bit_cast<std::uint32_t>(scale) - zeros : zeros));
     }
     if constexpr (F::has_minimum && !has_sub_minimums<F>) put(out.scaled_sums[b], x.row_scaled_sums(m)[first_block + b]);
@@ -194,9 +195,9 @@ STILLA_INLINE void arrange_token(TokenTile<F, Planes>& out, std::size_t t, const
 // Arranges `count` tokens from m on as smmla reads them, as a tile. If the tile has room for more tokens, these are zeros.
 template <class F, std::size_t Planes>
 STILLA_NOINLINE void arrange_tile(TokenTile<F, Planes>& out, const ActivationQ8& x, std::size_t m, std::size_t count, std::size_t k_begin,
-                                  std::size_t k_end) {
+                                  std::size_t k_end, int zero_shift) {
   if (count < tile_tokens) std::memset(&out, 0, sizeof out);
-  for (std::size_t t = 0; t < count; ++t) arrange_token<F, Planes>(out, t, x, m + t, k_begin, k_end);
+  for (std::size_t t = 0; t < count; ++t) arrange_token<F, Planes>(out, t, x, m + t, k_begin, k_end, zero_shift);
 }
 
 using Products = Int[token_pairs][row_pairs];
@@ -278,15 +279,13 @@ STILLA_INLINE void load_sums(Sums& acc, std::size_t count, const Y& y_of) {
 
 // Tells where the results of a tile stand in y: at(t) points to the results of its t-th token, of which the first is that of the tile's
 // first row.
-template <class F>
 struct TileOutput {
-  const MatmulArgs<F>& a;
+  const dotprod::SweepArgs& a;
   std::size_t m0, n0;
   STILLA_INLINE float* at(std::size_t t) const { return a.y.row(m0 + t) + n0; }
 };
 
-template <class F>
-STILLA_INLINE void store_sums(const Sums& acc, std::size_t count, const TileOutput<F>& y_of, const float* bias) {
+STILLA_INLINE void store_sums(const Sums& acc, std::size_t count, const TileOutput& y_of, const float* bias) {
   using namespace dotprod;
   STILLA_UNROLL
   for (std::size_t t = 0; t < token_pairs; ++t) {
@@ -307,11 +306,11 @@ STILLA_INLINE void store_sums(const Sums& acc, std::size_t count, const TileOutp
 // Computes a tile over one chunk of k: the rows r0 to r0 + 7 of panel p, times `count` tokens from m0 on. Its running sums come from y
 // and go to y.
 template <class F, std::size_t Planes>
-STILLA_NOINLINE void pair_tile(const Unpacked<F>& w, const TokenTile<F, Planes>& x, const MatmulArgs<F>& a, std::size_t p, std::size_t r0,
-                               std::size_t m0, std::size_t count, std::size_t k_begin, std::size_t k_end) {
+STILLA_NOINLINE void pair_tile(const Unpacked<F>& w, const TokenTile<F, Planes>& x, const dotprod::SweepArgs& a, std::size_t p,
+                               std::size_t r0, std::size_t m0, std::size_t count, std::size_t k_begin, std::size_t k_end) {
   using namespace dotprod;
   constexpr std::size_t groups = groups_per_block<F>, eights = eights_per_block / groups;
-  const TileOutput<F> y_of{a, m0, p * panel_rows + r0};
+  const TileOutput y_of{a, m0, p * panel_rows + r0};
   const std::size_t pair0 = r0 / 2;
   Sums acc;
   if (k_begin == 0) {
@@ -353,7 +352,7 @@ STILLA_NOINLINE void pair_tile(const Unpacked<F>& w, const TokenTile<F, Planes>&
             STILLA_UNROLL
             for (std::size_t r = 0; r < row_pairs; ++r) {
               dot[t][r] = shift_left_s32<8>(dot[t][r]);
-              if constexpr (operand_zero<F> != 0) dot[t][r] = sub_s32(dot[t][r], zeros);
+              if constexpr (F::has_zero) dot[t][r] = sub_s32(dot[t][r], zeros);
             }
           }
           add_products<eights, Planes>(dot, rows, tokens, 1);
@@ -391,8 +390,10 @@ STILLA_NOINLINE void pair_tile(const Unpacked<F>& w, const TokenTile<F, Planes>&
 // not give the contract's bits; the caller then has to compute all of these panels with dotprod's kernels.
 template <class F, std::size_t Planes>
 STILLA_NOINLINE bool sweep(const MatmulArgs<F>& a, std::size_t p0, std::size_t panels) {
-  Unpacked<F> unpacked[max_panels];
-  TokenTile<F, Planes> tiles[max_tiles];
+  using Form = dotprod::SweepFormOf<F>;
+  Unpacked<Form> unpacked[max_panels];
+  TokenTile<Form, Planes> tiles[max_tiles];
+  const dotprod::SweepArgs args{a.K, a.x, a.y, a.bias};
   for (std::size_t k_begin = 0; k_begin < a.K; k_begin += max_chunk_k) {
     const std::size_t k_end = a.K - k_begin < max_chunk_k ? a.K : k_begin + max_chunk_k;
     for (std::size_t i = 0; i < panels; ++i) {
@@ -402,12 +403,12 @@ STILLA_NOINLINE bool sweep(const MatmulArgs<F>& a, std::size_t p0, std::size_t p
       const std::size_t end = a.x.rows - first < max_tokens ? a.x.rows : first + max_tokens;
       const auto tokens_of = [&](std::size_t m) { return end - m < tile_tokens ? end - m : tile_tokens; };
       for (std::size_t m = first; m < end; m += tile_tokens) {
-        arrange_tile<F, Planes>(tiles[(m - first) / tile_tokens], a.x, m, tokens_of(m), k_begin, k_end);
+        arrange_tile<Form, Planes>(tiles[(m - first) / tile_tokens], a.x, m, tokens_of(m), k_begin, k_end, dotprod::zero_bits<F>);
       }
       for (std::size_t i = 0; i < panels; ++i) {
         for (std::size_t r0 = 0; r0 < panel_rows; r0 += tile_rows) {
           for (std::size_t m = first; m < end; m += tile_tokens) {
-            pair_tile<F, Planes>(unpacked[i], tiles[(m - first) / tile_tokens], a, p0 + i, r0, m, tokens_of(m), k_begin, k_end);
+            pair_tile<Form, Planes>(unpacked[i], tiles[(m - first) / tile_tokens], args, p0 + i, r0, m, tokens_of(m), k_begin, k_end);
           }
         }
       }

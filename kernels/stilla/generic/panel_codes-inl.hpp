@@ -22,6 +22,13 @@ inline constexpr int operand_zero = stays_signed<F>         ? 0
                                     : has_small_codebook<F> ? small_codebook_zero
                                                             : F::zero_point;
 
+// A zero point is a power of two. This is how many bits it shifts a 1; 0 if there is no zero point.
+template <class F>
+inline constexpr int zero_bits = [] {
+  static_assert((operand_zero<F> & (operand_zero<F> - 1)) == 0);
+  return operand_zero<F> == 0 ? 0 : std::countr_zero(static_cast<unsigned>(operand_zero<F>));
+}();
+
 inline constexpr std::size_t row_vectors = panel_rows / lanes;
 inline constexpr std::size_t vector_bytes = 4 * lanes;
 
@@ -247,15 +254,14 @@ STILLA_INLINE void store_sums(const MatmulArgs<F>& a, std::size_t p, std::size_t
 }
 
 // Codes are stored with a zero point added. So the sum of their products with the activations of group g is too large by the zero point
-// times the sum of these activations. Returns this number in all lanes. The zero point is a power of two. sums[0] is the sum of the
+// times the sum of these activations. Returns this number in all lanes. sums[0] is the sum of the
 // first 16 activations of a block, sums[1] that of all 32. The result is computed in vectors, because a sum that came from an integer
 // register would wait for the dot products before it.
 template <class F>
 STILLA_INLINE Int zero_products(const std::int32_t* sums, std::size_t g) {
-  static_assert((operand_zero<F> & (operand_zero<F> - 1)) == 0);
   Int sum = keep(set_s32(sums[groups_per_block<F> == 1 || g == 1 ? 1 : 0]));
   if (g == 1) sum = sub_s32(sum, keep(set_s32(sums[0])));
-  return shift_left_s32<std::countr_zero(static_cast<unsigned>(operand_zero<F>))>(sum);
+  return shift_left_s32<zero_bits<F>>(sum);
 }
 
 #include <stilla/base/pop_macros-inl.hpp>

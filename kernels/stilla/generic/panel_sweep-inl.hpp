@@ -26,7 +26,37 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// Room for a set of panels, unpacked as a sweep reads them: up to ChunkK weights of each row, with their scales and minimums.
+// How many bytes of packed codes a tile prefetches into L2 while it multiplies a block of 32 k. These are codes that are unpacked when the
+// tiles are done. Unpacking reads faster than memory gives: without this, 8 to 32 tokens took 6 to 20 % longer (AVX2, Q4_0, Q4_K, Q6_K
+// and Q8_0, one thread, Zen 3; not measured on other targets). With so many bytes for each block, the two tiles of 8 tokens on AVX2
+// prefetch 71 % (Q5_K) to all (Q3_K, Q6_K) of a set's codes.
+template <class F>
+inline constexpr std::size_t ahead_bytes = PanelLayout<F>::span_bytes * code_block / PanelLayout<F>::span_k < 384 ? 128 : 256;
+
+// The bits of the dot product's operands, as far as the products depend on them: 8 with a sign and 7 without one. Where the target adds
+// products in 16 bits first, they are the bits of the codes, but at least 4: the products of a block fit 16 bits up to there.
+template <class F>
+inline constexpr int operand_bits = !has_narrow_sums<F> ? (stays_signed<F> ? 8 : 7)
+                                    : F::code_bits < 4  ? 4
+                                                        : F::code_bits;
+
+// The form of unpacked weights. Tiles depend on it and not on the format, so that formats of one form share their tiles: for example
+// Q4_0, Q5_0, IQ4_XS, IQ3_S and ST4 with AVX-512-VNNI. A form has those members of a format that are left when it is unpacked.
+template <std::size_t GroupWeights, bool HasMinimum, bool HasSubMinimums, bool HasZero, int Bits, std::size_t AheadBytes>
+struct SweepForm {
+  static constexpr std::size_t group_weights = GroupWeights;
+  static constexpr bool has_minimum = HasMinimum, has_sub_scales = HasSubMinimums;
+  static constexpr bool has_zero = HasZero;  // whether the operands have a zero point
+  static constexpr bool is_codebook = false;
+  static constexpr int code_bits = Bits;
+  static constexpr std::size_t ahead = AheadBytes;
+};
+template <class F>
+using SweepFormOf =
+    SweepForm<F::group_weights, F::has_minimum, F::has_minimum && F::has_sub_scales, operand_zero<F> != 0, operand_bits<F>, ahead_bytes<F>>;
+
+// Room for a set of panels, unpacked as a sweep reads them: up to ChunkK weights of each row, with their scales and minimums. F is the
+// form of the weights.
 template <class F, std::size_t Panels, std::size_t ChunkK>
 struct Unpacked {
   static constexpr std::size_t blocks = ChunkK / code_block;
@@ -75,8 +105,8 @@ STILLA_INLINE Int exponents_of(Float factor) { return sub_s32(as_bits(factor), s
 // contract/matmul.hpp fixes. One case is that the product of a row's scale and a token's scale would be rounded. The other is that a
 // minimum is infinite or NaN, so that adding bit patterns would not multiply it. The caller then uses the kernels for few tokens.
 template <class F, std::size_t Panels, std::size_t ChunkK>
-STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const MatmulArgs<F>& a, std::size_t p0, std::size_t k_begin,
-                                   std::size_t k_end) {
+STILLA_NOINLINE bool unpack_panels(Unpacked<SweepFormOf<F>, Panels, ChunkK>& out, const MatmulArgs<F>& a, std::size_t p0,
+                                   std::size_t k_begin, std::size_t k_end) {
   using Layout = PanelLayout<F>;
   constexpr std::size_t halves = F::code_bits == 8 ? 1 : 2;
   const Int levels = operand_levels(a);
@@ -116,7 +146,7 @@ STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const Matmu
           store_floats(out.minimums[s][p] + v * lanes, as_floats(exponents_of(minimum)));
         }
       } else if constexpr (F::has_minimum) {
-        constexpr std::size_t count = Unpacked<F, Panels, ChunkK>::minimums_per_block;
+        constexpr std::size_t count = Unpacked<SweepFormOf<F>, Panels, ChunkK>::minimums_per_block;
         for (std::size_t g = 0; g < count; ++g) {
           for (std::size_t v = 0; v < row_vectors; ++v) {
             store_floats(out.minimums[b * count + g][p] + v * lanes, times_group_minimum<F>(load_minimum(record, v), record, k0, g, v));
@@ -135,6 +165,14 @@ inline constexpr std::size_t sweep_tokens = Budget::sweep_tokens(Planes);
 static_assert(set_rows % sweep_rows == 0 && sweep_rows % lanes == 0, "a tile takes whole vectors, and a set has whole tiles");
 template <class F>
 using SweepOperands = Unpacked<F, Budget::set_panels, Budget::chunk_k>;
+
+// What a tile reads and writes beside weights. The members are those of MatmulArgs, which has a format.
+struct SweepArgs {
+  std::size_t K;
+  const ActivationQ8& x;
+  Matrix y;
+  const float* bias;
+};
 
 // Multiplies the rows and tokens of a tile over the k of one group, and adds the products to `dot`, the sums of the tile. The group is
 // number g of a block, and `block` points to the block's operands. x points to the values of the first of MT tokens, in one plane;
@@ -207,75 +245,79 @@ STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* mi
 }
 
 // Holds what a tile reads about its tokens, up to MT, beside their values, over one chunk of k. These numbers are computed from the
-// scales of the tokens' blocks of activations and from the sums of these blocks. With activations of 8 bits all of them are read, with
-// 16 bits only group_sums. They are computed before the products, a vector of blocks at a time. When they were computed block by block,
-// beside the dot products, this took 8 % of the time of the products (Q4_0, AVX-VNNI, Granite Rapids).
+// scales of the tokens' blocks of activations and from the sums of these blocks. They are computed before the products, a vector of
+// blocks at a time. When they were computed block by block, beside the dot products, this took 8 % of the time of the products (Q4_0,
+// AVX-VNNI, Granite Rapids).
 template <class F, std::size_t MT>
 struct TokenBlocks {
   static constexpr std::size_t most = Budget::chunk_k / code_block;
-  // The indices are [group][token][block], and each number is stored `copies` times (vocabulary-inl.hpp). An origin is 1.5 * 2^23 times
-  // the scale of a token's block. If the scale is NaN, the origin is NaN too, and so is every result from which it is subtracted. A
-  // start is the integer from which the sum of a group's products starts. It is the origin's bit pattern, less the number by which the
-  // sum is too large because a zero point is added to the codes. Each group has its own origins and starts, even where they are equal:
-  // GCC kept what was used twice in registers, which the products then lacked (AVX-VNNI: Q4_K took 40 % longer, Q6_K 30 %).
-  float origins[groups_per_block<F>][MT][most * copies];
+  // The indices are [group][token][block], and each number is stored `copies` times (vocabulary-inl.hpp). With activations of 8 bits,
+  // `scales` are the origins: 1.5 * 2^23 times the scale of a token's block. If the scale is NaN, the origin is NaN too, and so is every
+  // result from which it is subtracted. A start is the integer from which the sum of a group's products starts. It is the origin's bit
+  // pattern, less the number by which the sum is too large because a zero point is added to the codes. With 16 bits `scales` are the
+  // scales themselves, and `starts` are what is subtracted from the products because of the zero point. Each group has its own numbers,
+  // even where they are equal: GCC kept what was used twice in registers, which the products then lacked (AVX-VNNI: Q4_K took 40 %
+  // longer, Q6_K 30 %).
+  float scales[groups_per_block<F>][MT][most * copies];
   std::int32_t starts[groups_per_block<F>][MT][most * copies];
   // For formats in which groups of 16 weights have minimums: the numbers by which these are multiplied. Each is the sum of a group's
   // activations (integers) times the scale of these activations, exact.
   static constexpr std::size_t max_sums = has_nibble_minimums<F> ? most : 1;
   float group_sums[groups_per_block<F>][MT][max_sums];
+};
 
-  // Reads what belongs to the `tokens` tokens from m0 on, and to the `blocks` blocks from `first_block` on.
-  void read(const ActivationQ8& x, std::size_t m0, std::size_t tokens, std::size_t first_block, std::size_t blocks) {
-    constexpr float origin_of_one = 0x1.8p23f;
-    constexpr int shift = operand_zero<F> == 0 ? 0 : std::countr_zero(static_cast<unsigned>(operand_zero<F>));
-    constexpr bool one_group = groups_per_block<F> == 1;
-    const float* scales = x.row_scales(m0) + first_block;
-    const std::int32_t* sums = x.row_sums(m0) + 2 * first_block;
-    for (std::size_t m = 0; m < tokens; ++m, scales += x.blocks(), sums += 2 * x.blocks()) {
-      std::size_t b = 0;
-      for (; b + lanes <= blocks; b += lanes) {
-        const Float origin = mul(load_floats(scales + b), set(origin_of_one));
-        const Int first = first_of_pairs(sums + 2 * b), all = second_of_pairs(sums + 2 * b);
-        const Int of_groups[] = {one_group ? all : first, sub_s32(all, first)};
-        for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
-          const Int zeros = operand_zero<F> == 0 ? set_s32(0) : shift_left_s32<shift>(of_groups[g]);
-          store_copies(origins[g][m] + b * copies, origin);
-          store_copies(starts[g][m] + b * copies, sub_s32(as_bits(origin), zeros));
-          if constexpr (has_nibble_minimums<F>) {
-            store_floats(group_sums[g][m] + b, mul(load_floats(scales + b), to_floats(of_groups[g])));
-          }
+// Computes what belongs to the `tokens` tokens from m0 on, and to the `blocks` blocks from `first_block` on. `zero_shift` is the number of
+// bits by which the zero point shifts a 1, if the form has a zero point.
+template <class F, std::size_t Planes>
+STILLA_NOINLINE void read_blocks(TokenBlocks<F, sweep_tokens<Planes>>& out, const ActivationQ8& x, std::size_t m0, std::size_t tokens,
+                                 std::size_t first_block, std::size_t blocks, int zero_shift) {
+  constexpr float factor = Planes == 1 ? 0x1.8p23f : 1.0f;
+  constexpr bool one_group = groups_per_block<F> == 1;
+  const float* scales = x.row_scales(m0) + first_block;
+  const std::int32_t* sums = x.row_sums(m0) + 2 * first_block;
+  for (std::size_t m = 0; m < tokens; ++m, scales += x.blocks(), sums += 2 * x.blocks()) {
+    std::size_t b = 0;
+    for (; b + lanes <= blocks; b += lanes) {
+      const Float scale = mul(load_floats(scales + b), set(factor));
+      const Int first = first_of_pairs(sums + 2 * b), all = second_of_pairs(sums + 2 * b);
+      const Int of_groups[] = {one_group ? all : first, sub_s32(all, first)};
+      for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
+        const Int zeros = F::has_zero ? shift_left_s32(of_groups[g], zero_shift) : set_s32(0);
+        store_copies(out.scales[g][m] + b * copies, scale);
+        store_copies(out.starts[g][m] + b * copies, Planes == 1 ? sub_s32(as_bits(scale), zeros) : zeros);
+        if constexpr (has_nibble_minimums<F>) {
+          store_floats(out.group_sums[g][m] + b, mul(load_floats(scales + b), to_floats(of_groups[g])));
         }
       }
-      for (; b < blocks; ++b) {
-        const float origin = scales[b] * origin_of_one;
-        // `bits` is unsigned, because `origin` may be NaN: subtracting from the bit pattern of a NaN could overflow a signed
-        // integer.
-        const auto bits = std::bit_cast<std::uint32_t>(origin);
-        const auto first = static_cast<std::uint32_t>(sums[2 * b]), all = static_cast<std::uint32_t>(sums[2 * b + 1]);
-        const std::uint32_t of_groups[] = {one_group ? all : first, all - first};
-        for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
-          const std::uint32_t zeros = operand_zero<F> == 0 ? 0 : of_groups[g] << shift;
-          if constexpr (has_nibble_minimums<F>) {
-            group_sums[g][m][b] = scales[b] * static_cast<float>(static_cast<std::int32_t>(of_groups[g]));
-          }
-          if constexpr (copies == 1) {
-            origins[g][m][b] = origin;
-            starts[g][m][b] = static_cast<std::int32_t>(bits - zeros);
-          } else {
-            store_floats(origins[g][m] + b * copies, set(origin));
-            store(starts[g][m] + b * copies, set_s32(static_cast<std::int32_t>(bits - zeros)));
-          }
+    }
+    for (; b < blocks; ++b) {
+      const float scale = scales[b] * factor;
+      // These integers are unsigned, because the scale may be NaN: subtracting from the bit pattern of a NaN could overflow a signed
+      // integer.
+      const auto first = static_cast<std::uint32_t>(sums[2 * b]), all = static_cast<std::uint32_t>(sums[2 * b + 1]);
+      const std::uint32_t of_groups[] = {one_group ? all : first, all - first};
+      for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
+        const std::uint32_t zeros = F::has_zero ? of_groups[g] << zero_shift : 0;
+        const auto start = static_cast<std::int32_t>(Planes == 1 ? std::bit_cast<std::uint32_t>(scale) - zeros : zeros);
+        if constexpr (has_nibble_minimums<F>) {
+          out.group_sums[g][m][b] = scales[b] * static_cast<float>(static_cast<std::int32_t>(of_groups[g]));
+        }
+        if constexpr (copies == 1) {
+          out.scales[g][m][b] = scale;
+          out.starts[g][m][b] = start;
+        } else {
+          store_floats(out.scales[g][m] + b * copies, set(scale));
+          store(out.starts[g][m] + b * copies, set_s32(start));
         }
       }
     }
   }
-};
+}
 
 // Loads the running sums of a tile from y: of MT tokens from m0 on, and of `sweep_rows` rows from n0 on. Before the first chunk of k
 // they are zero.
-template <class F, std::size_t MT>
-STILLA_INLINE void load_tile(Float (&acc)[MT][sweep_vectors], const MatmulArgs<F>& a, std::size_t m0, std::size_t n0, std::size_t k_begin) {
+template <std::size_t MT>
+STILLA_INLINE void load_tile(Float (&acc)[MT][sweep_vectors], const SweepArgs& a, std::size_t m0, std::size_t n0, std::size_t k_begin) {
   STILLA_UNROLL
   for (std::size_t m = 0; m < MT; ++m) {
     const float* y = a.y.row(m0 + m) + n0;
@@ -286,8 +328,8 @@ STILLA_INLINE void load_tile(Float (&acc)[MT][sweep_vectors], const MatmulArgs<F
 
 // Prefetches the results in y that the next tile will read and write. The next tile has the same rows and up to MT tokens. Prefetching
 // saves 2 to 4 % of the time, because y is larger than the caches.
-template <class F, std::size_t MT>
-STILLA_INLINE void prefetch_next_tile(const MatmulArgs<F>& a, std::size_t m0, std::size_t n0) {
+template <std::size_t MT>
+STILLA_INLINE void prefetch_next_tile(const SweepArgs& a, std::size_t m0, std::size_t n0) {
   for (std::size_t m = m0 + MT; m < m0 + 2 * MT && m < a.x.rows; ++m) {
     const char* y = reinterpret_cast<const char*>(a.y.row(m) + n0);
     STILLA_UNROLL
@@ -296,8 +338,8 @@ STILLA_INLINE void prefetch_next_tile(const MatmulArgs<F>& a, std::size_t m0, st
 }
 
 // Stores the running sums of a tile to y. After the last chunk of k they are the results, to which the bias is added.
-template <class F, std::size_t MT>
-STILLA_INLINE void store_tile(const Float (&acc)[MT][sweep_vectors], const MatmulArgs<F>& a, std::size_t m0, std::size_t n0,
+template <std::size_t MT>
+STILLA_INLINE void store_tile(const Float (&acc)[MT][sweep_vectors], const SweepArgs& a, std::size_t m0, std::size_t n0,
                               std::size_t k_end) {
   const bool is_last = k_end == a.K;
   STILLA_UNROLL
@@ -313,17 +355,11 @@ STILLA_INLINE void store_tile(const Float (&acc)[MT][sweep_vectors], const Matmu
 }
 
 // What a tile prefetches into L2 while it multiplies a block of 32 k: `ahead_bytes` bytes at `at`, which moves on by `step` bytes from
-// block to block. With a step of 0 the same lines are asked for again and again, which costs little. These are packed codes that are
-// unpacked when the tiles are done. Unpacking reads faster than memory gives: without this, 8 to 32 tokens took 6 to 20 % longer (AVX2,
-// Q4_0, Q4_K, Q6_K and Q8_0, one thread, Zen 3; not measured on other targets).
+// block to block. With a step of 0 the same lines are asked for again and again, which costs little.
 struct Ahead {
   const char* at;
   std::size_t step;
 };
-// With so many bytes for each block, the two tiles of 8 tokens on AVX2 prefetch 71 % (Q5_K) to all (Q3_K, Q6_K) of a set's codes.
-template <class F>
-inline constexpr std::size_t ahead_bytes = PanelLayout<F>::span_bytes * code_block / PanelLayout<F>::span_k < 384 ? 128 : 256;
-
 // Returns a pointer to the first number of an array of arrays. Sums of pointers may go past the end of an inner array only if they begin
 // here: a tile's rows may be in several panels.
 template <class Array>
@@ -334,31 +370,29 @@ STILLA_INLINE const std::remove_all_extents_t<Array>* flat(const Array& array) {
 // Computes a tile over one chunk of k: `sweep_rows` rows of the set of panels from p0 on, times MT tokens from m0 on. `set_row` is the
 // tile's first row in the set. The running sums are loaded from y and stored to y. With activations of 16 bits the two planes use the
 // same accumulators one after the other, because twice as many would not fit the registers. `tokens` has the numbers that were computed
-// from the tokens' scales and sums, with room for the tokens of a whole tile. They are read with activations of 8 bits, and where groups
-// of 16 have minimums. `ahead` says what to prefetch. This function has more than 80 lines because a function for one block would need
-// the accumulators and all pointers that move on as its arguments.
+// from the tokens' scales and sums, with room for the tokens of a whole tile. `ahead` says what to prefetch. F is the form of the
+// weights. This function has more than 80 lines because a function for one block would need the accumulators and all pointers that move
+// on as its arguments.
 template <class F, std::size_t MT, std::size_t Planes>
-STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, sweep_tokens<Planes>>& tokens, const MatmulArgs<F>& a,
+STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, sweep_tokens<Planes>>& tokens, const SweepArgs& a,
                                 std::size_t p0, std::size_t m0, std::size_t k_begin, std::size_t k_end,
                                 [[maybe_unused]] std::size_t set_row, Ahead ahead) {
   using Blocks = TokenBlocks<F, sweep_tokens<Planes>>;
   const std::size_t r0 = set_rows == sweep_rows ? 0 : set_row, n0 = p0 * panel_rows + r0;
   constexpr std::size_t vectors = sweep_vectors;
   Float acc[MT][vectors];
-  load_tile<F, MT>(acc, a, m0, n0, k_begin);
-  prefetch_next_tile<F, MT>(a, m0, n0);
+  load_tile<MT>(acc, a, m0, n0, k_begin);
+  prefetch_next_tile<MT>(a, m0, n0);
   // Each of these pointers (to activations, scales, sums and unpacked weights) moves on from block to block. With an index into each
   // array instead, GCC ran out of registers for the arrays' addresses, and the loads waited.
   const std::size_t row = a.K, scales_row = a.x.blocks(), first_block = k_begin / activation_block;
-  const float* origins = tokens.origins[0][0];
+  const float* scales = tokens.scales[0][0];
   const std::int32_t* starts = tokens.starts[0][0];
   const float* group_sums = tokens.group_sums[0][0];
   constexpr std::size_t most = Blocks::most * copies;
   const std::int8_t* x = a.x.row_values(m0) + k_begin;
   const std::int8_t* low = Planes == 2 ? a.x.row_low(m0) + k_begin : nullptr;
-  const float* scales = a.x.row_scales(m0) + first_block;
   const float* scaled_sums = a.x.row_scaled_sums(m0) + first_block;
-  const std::int32_t* sums = a.x.row_sums(m0) + 2 * first_block;
   auto operands = w.operands;
   auto w_scales = w.scales;
   auto minimums = w.minimums;
@@ -369,7 +403,7 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
     const auto last = has_sub_minimums<F> ? operands + RoundedSums::blocks : end;
     for (; operands != last; ++operands, ++w_scales) {
       STILLA_UNROLL
-      for (std::size_t line = 0; line < ahead_bytes<F>; line += 64) prefetch_far(ahead.at + line);
+      for (std::size_t line = 0; line < F::ahead; line += 64) prefetch_far(ahead.at + line);
       ahead.at += ahead.step;
       STILLA_UNROLL
       for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
@@ -401,8 +435,8 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
             STILLA_UNROLL
             for (std::size_t v = 0; v < vectors; ++v) {
               dot[m][v] = shift_left_s32<8>(dot[m][v]);
-              if constexpr (operand_zero<F> != 0) {
-                dot[m][v] = sub_s32(dot[m][v], zero_products<F>(sums + 2 * m * scales_row, g));
+              if constexpr (F::has_zero) {
+                dot[m][v] = sub_s32(dot[m][v], load_copies(starts + (g * sweep_tokens<Planes> + m) * most));
               }
             }
           }
@@ -413,8 +447,7 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
           // With activations of 16 bits, scale_x is the scale of the token's block. With 8 bits it is the origin of the block, which is
           // 1.5 * 2^23 times this scale (TokenBlocks). Without keep(), GCC would broadcast scale_x again for every vector of rows, which
           // took 3 % of Q4_0's time.
-          const Float scale_x = as_floats(
-              keep(Planes == 2 ? as_bits(set(scales[m * scales_row])) : load_copies(origins + (g * sweep_tokens<Planes> + m) * most)));
+          const Float scale_x = as_floats(keep(load_copies(scales + (g * sweep_tokens<Planes> + m) * most)));
           STILLA_UNROLL
           for (std::size_t v = 0; v < vectors; ++v) {
             const Float scale = load_floats(flat((*w_scales)[g]) + r0 + v * lanes);
@@ -431,11 +464,9 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
       }
       x += code_block;
       if constexpr (Planes == 2) low += code_block;
-      origins += copies;
+      scales += copies;
       starts += copies;
-      ++scales;
       ++scaled_sums;
-      sums += 2;
       if constexpr (has_nibble_minimums<F>) ++group_sums;
       if constexpr (F::has_minimum && !has_sub_minimums<F>) minimums += SweepOperands<F>::minimums_per_block;
     }
@@ -443,7 +474,7 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
       add_minimums<F, MT>(acc, flat(*minimums++) + r0, flat(*sub_minimums++) + 2 * r0, rounded++, a.K / sums_block);
     }
   }
-  store_tile<F, MT>(acc, a, m0, n0, k_end);
+  store_tile<MT>(acc, a, m0, n0, k_end);
 }
 
 inline constexpr std::size_t fewest_to_sweep = Budget::fewest_to_sweep;
@@ -494,18 +525,19 @@ STILLA_INLINE Ahead part_to_prefetch(const MatmulArgs<F>& a, std::size_t p, cons
 // Multiplies the set of panels from p on, which is unpacked in `w`, by the tokens of the tiles from `first` to `last` - 1. `blocks` has
 // what belongs to these tiles.
 template <class F, std::size_t Planes>
-STILLA_INLINE void sweep_set(const SweepOperands<F>& w, const TokenBlocks<F, sweep_tokens<Planes>>* blocks, const MatmulArgs<F>& a,
-                             std::size_t p, TokenTiles<sweep_tokens<Planes>> tiles, std::size_t first, std::size_t last,
-                             std::size_t k_begin, std::size_t k_end, const NextCodes& next) {
+STILLA_INLINE void sweep_set(const SweepOperands<SweepFormOf<F>>& w, const TokenBlocks<SweepFormOf<F>, sweep_tokens<Planes>>* blocks,
+                             const MatmulArgs<F>& a, std::size_t p, TokenTiles<sweep_tokens<Planes>> tiles, std::size_t first,
+                             std::size_t last, std::size_t k_begin, std::size_t k_end, const NextCodes& next) {
   constexpr std::size_t MT = sweep_tokens<Planes>;
+  const SweepArgs args{a.K, a.x, a.y, a.bias};
   std::size_t part = (tiles.count - first) * (set_rows / sweep_rows);
   for (std::size_t r = 0; r < set_rows; r += sweep_rows) {
     for (std::size_t t = first; t < last; ++t) {
       const Ahead ahead = part_to_prefetch(a, p + next.panels, next, (k_end - k_begin) / code_block, --part);
       if (t < tiles.whole) {
-        sweep_tile<F, MT, Planes>(w, blocks[t - first], a, p, tiles.begin(t), k_begin, k_end, r, ahead);
+        sweep_tile<SweepFormOf<F>, MT, Planes>(w, blocks[t - first], args, p, tiles.begin(t), k_begin, k_end, r, ahead);
       } else {
-        sweep_tile<F, MT - 1, Planes>(w, blocks[t - first], a, p, tiles.begin(t), k_begin, k_end, r, ahead);
+        sweep_tile<SweepFormOf<F>, MT - 1, Planes>(w, blocks[t - first], args, p, tiles.begin(t), k_begin, k_end, r, ahead);
       }
     }
   }
@@ -515,7 +547,8 @@ STILLA_INLINE void sweep_set(const SweepOperands<F>& w, const TokenBlocks<F, swe
 // not give the contract's bits, this function returns false, and the caller has to compute these sets with the kernels for few tokens.
 template <class F, std::size_t Planes>
 STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0, std::size_t sets) {
-  SweepOperands<F> unpacked[Budget::sets];
+  using Form = SweepFormOf<F>;
+  SweepOperands<Form> unpacked[Budget::sets];
   constexpr std::size_t unit = has_sub_minimums<F> ? sums_block : code_block, max_k = Budget::chunk_k / unit * unit;
   const std::size_t units = a.K / unit, chunks = (a.K + max_k - 1) / max_k;
   const std::size_t chunk_k = (units + chunks - 1) / chunks * unit;  // equal chunks; the last one may be a bit smaller
@@ -539,12 +572,10 @@ STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0, std::si
     if (has_one_place) next = {Budget::set_panels, k_begin, n_blocks};
     for (std::size_t first = 0; first < tiles.count; first += tiles_at_once) {
       const std::size_t last = tiles.count - first < tiles_at_once ? tiles.count : first + tiles_at_once;
-      TokenBlocks<F, MT> blocks[tiles_at_once];
-      if constexpr (Planes == 1 || has_nibble_minimums<F>) {
-        for (std::size_t t = first; t < last; ++t) {
-          const std::size_t m = tiles.begin(t);
-          blocks[t - first].read(a.x, m, tiles.begin(t + 1) - m, first_block, n_blocks);
-        }
+      TokenBlocks<Form, MT> blocks[tiles_at_once];
+      for (std::size_t t = first; t < last; ++t) {
+        const std::size_t m = tiles.begin(t);
+        read_blocks<Form, Planes>(blocks[t - first], a.x, m, tiles.begin(t + 1) - m, first_block, n_blocks, zero_bits<F>);
       }
       for (std::size_t i = 0; i < sets; ++i) {
         const std::size_t p = p0 + i * Budget::set_panels, place = has_one_place ? 0 : i;

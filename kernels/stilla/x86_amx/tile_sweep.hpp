@@ -97,6 +97,12 @@ constexpr TileShapes shapes_of(std::size_t group, std::size_t tokens) {
   return shapes;
 }
 
+// The form of unpacked weights (generic/panel_sweep-inl.hpp). Operands are bf16 numbers without a zero point, whatever the format's codes
+// are, and no packed codes are fetched in advance.
+template <class F>
+using Form = avx512vnni::SweepForm<F::group_weights, F::has_minimum, has_sub_minimums<F>, false, 16, 0>;
+
+// Weights of two panels over a chunk of k. F is their form.
 template <class F>
 struct Unpacked {
   static constexpr std::size_t groups = max_chunk_k / F::group_weights, pairs = F::group_weights / 2;
@@ -139,7 +145,7 @@ STILLA_INLINE Int upper_halves(Int first, Int second) { return _mm512_mask_blend
 // sub-minimums are written to the same half of their own tile. `half` is the number of this half, 0 or 1. The other half becomes zeros.
 // Each sub-minimum is written twice, because a rounded sum is stored as two numbers that add up to it (activation_form.hpp).
 template <class F>
-STILLA_INLINE void unpack_minimums(Unpacked<F>& out, const std::byte* record, std::size_t i, std::size_t p, std::size_t half) {
+STILLA_INLINE void unpack_minimums(Unpacked<Form<F>>& out, const std::byte* record, std::size_t i, std::size_t p, std::size_t half) {
   using namespace avx512vnni;
   store_floats(out.minimums[i][p], load_minimum(record, 0));
   for (std::size_t pair = 0; pair < sum_pairs; ++pair) {
@@ -156,7 +162,7 @@ STILLA_INLINE void unpack_minimums(Unpacked<F>& out, const std::byte* record, st
 }
 
 template <class F>
-STILLA_NOINLINE void unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std::size_t p0, std::size_t p, std::size_t k_begin,
+STILLA_NOINLINE void unpack_panel(Unpacked<Form<F>>& out, const MatmulArgs<F>& a, std::size_t p0, std::size_t p, std::size_t k_begin,
                                   std::size_t k_end) {
   using Layout = PanelLayout<F>;
   constexpr std::size_t groups = avx512vnni::groups_per_block<F>;
@@ -190,7 +196,7 @@ STILLA_NOINLINE void unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std:
         odd = upper_halves(byte_as_float<1>(bytes), byte_as_float<3>(bytes));
       }
       const std::size_t pair = four / 4 * 8 + four % 4;  // the pair's number in the block
-      auto* pairs = out.operands[b * groups + pair / Unpacked<F>::pairs][p] + pair % Unpacked<F>::pairs;
+      auto* pairs = out.operands[b * groups + pair / Unpacked<Form<F>>::pairs][p] + pair % Unpacked<Form<F>>::pairs;
       avx512vnni::store(pairs[0], even);
       avx512vnni::store(pairs[4], odd);
     }
@@ -198,7 +204,7 @@ STILLA_NOINLINE void unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std:
       avx512vnni::store_floats(out.scales[b * groups + g][p], avx512vnni::load_scale<F>(panel, record, k0, g, 0));
     }
     if constexpr (has_sub_minimums<F>) {
-      if (k0 % sums_block == 0) unpack_minimums(out, record, b / RoundedSums::blocks, p, k0 / sums_block % 2);
+      if (k0 % sums_block == 0) unpack_minimums<F>(out, record, b / RoundedSums::blocks, p, k0 / sums_block % 2);
     } else if constexpr (F::has_minimum) {
       avx512vnni::store_floats(out.minimums[b][p], avx512vnni::load_minimum(record, 0));
     }
@@ -458,8 +464,8 @@ STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const Ti
 // Multiplies some tokens by two panels over one chunk of k, by sweep_tokens(). For the first chunk the sums begin at 0; for later
 // chunks this function reads the sums of the chunks before from y. It writes the sums that include this chunk to y.
 template <class F, class Tiles, std::size_t Planes>
-STILLA_NOINLINE void sweep_chunk(const Unpacked<F>& w, const MatmulArgs<F>& a, std::size_t p0, std::size_t m_begin, std::size_t m_end,
-                                 std::size_t tokens, std::size_t k_begin, std::size_t k_end) {
+STILLA_NOINLINE void sweep_chunk(const Unpacked<F>& w, const avx512vnni::SweepArgs& a, std::size_t p0, std::size_t m_begin,
+                                 std::size_t m_end, std::size_t tokens, std::size_t k_begin, std::size_t k_end) {
   using namespace avx512vnni;
   KeptSums kept;
   for (std::size_t m = k_begin == 0 ? m_end : m_begin; m < m_end; ++m) {
@@ -498,7 +504,8 @@ STILLA_INLINE bool scales_are_exact(const MatmulArgs<F>& a, std::size_t p0, std:
 // Multiplies `pairs` pairs of panels from p0 on, at most max_pairs, by all tokens.
 template <class F, class Tiles, std::size_t Planes>
 STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t p0, std::size_t pairs) {
-  Unpacked<F> w[max_pairs];
+  Unpacked<Form<F>> w[max_pairs];
+  const avx512vnni::SweepArgs args{a.K, a.x, a.y, a.bias};
   const std::size_t M = a.x.rows, tiles = (M + max_tokens - 1) / max_tokens;
   const std::size_t tokens = M / tiles, larger = M % tiles * (tokens + 1);  // the first tiles have one token more than the others
   // Chunks of K are made of pieces of `whole` k. K is a multiple of `whole`, and a piece takes a whole number of rounds of products.
@@ -516,7 +523,7 @@ STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t p0, std::si
       for (std::size_t m = m_begin; m < m_end; m += max_tiles * count) {
         const std::size_t end = m_end - m < max_tiles * count ? m_end : m + max_tiles * count;
         for (std::size_t i = 0; i < pairs; ++i) {
-          sweep_chunk<F, Tiles, Planes>(w[i], a, p0 + i * panels, m, end, count, k_begin, k_end);
+          sweep_chunk<Form<F>, Tiles, Planes>(w[i], args, p0 + i * panels, m, end, count, k_begin, k_end);
         }
       }
     };
