@@ -26,6 +26,7 @@ needs llvm-mca of LLVM 19 (Debian: llvm-19) and c++filt (binutils).
 """
 
 import argparse
+import itertools
 import os
 import pathlib
 import re
@@ -93,10 +94,10 @@ def compilers_for(targets, compilers):
             yield compiler, command
 
 
-def assembly(compiler, targets, formats):
-    """Returns the assembly of the tiles of all targets and formats, as lines. `compiler` is a command."""
-    keep = [f"extern const auto {target}_{name} = &stilla::MatmulPanels<stilla::{TARGETS[target][0]}, stilla::{name}>::run;"
-            for target in targets for name in formats]
+def assembly(compiler, targets, weights):
+    """Returns the assembly of the tiles of all targets for one format, as lines. `compiler` is a command."""
+    keep = [f"extern const auto {target}_kernel = &stilla::MatmulPanels<stilla::{TARGETS[target][0]}, stilla::{weights}>::run;"
+            for target in targets]
     source = "\n".join(["#include <stilla/matmul.hpp>", *keep, ""])
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder, "tiles.cpp")
@@ -125,9 +126,10 @@ def functions(lines):
     return found
 
 
-def tile_name(function):
-    """void stilla::v0::avx2::panels_few<stilla::v0::Q4_0, 1ul, 1ul>(...) -> (avx2, panels_few<Q4_0, 1, 1>)"""
-    match = re.search(r"(\w+)::(\w+<.*?>)\(", function)
+def tile_name(function, weights):
+    """void stilla::v0::avx2::panels_few<stilla::v0::Q4_0, 1ul, 1ul>(...) -> (avx2, panels_few<Q4_0, 1, 1>). Tiles of a sweep have the
+    form of unpacked weights in place of the format; they get the name of the format that was compiled."""
+    match = re.search(r"(\w+)::(\w+<.*?>)\(", re.sub(r"[\w:]+::SweepForm<.*?>", weights, function))
     return match[1], re.sub(r"(\d+)ul", r"\1", re.sub(r"[\w:]+::", "", match[2]))
 
 
@@ -219,9 +221,10 @@ def main():
             sys.exit(f"{tool} is not installed (Debian: llvm-19, binutils)")
     loops = {}
     for targets in (sorted({target for _, target in cpus if is_arm(target) == arm}) for arm in (False, True)):
-        for compiler, command in compilers_for(targets, arguments.compilers.split(",")) if targets else ():
-            for function, lines in functions(assembly(command, targets, arguments.formats.split(","))).items():
-                target, tile = tile_name(function)
+        compilers = compilers_for(targets, arguments.compilers.split(",")) if targets else ()
+        for (compiler, command), weights in itertools.product(compilers, arguments.formats.split(",")):
+            for function, lines in functions(assembly(command, targets, weights)).items():
+                target, tile = tile_name(function, weights)
                 loop = target in TARGETS and hot_loop(lines, TARGETS[target][1])
                 if loop and re.search(arguments.tiles, tile):
                     loops[target, tile, compiler] = loop
