@@ -288,7 +288,8 @@ TEST(HuggingFaceVocabulary, SpecialTokens) {
                   {"'add_bos_token': is true, and there is no bos_token", tokenizer_config(R"({"add_bos_token": true})")}});
 }
 
-// transformers adds the tokens of these lists that tokenizer.json lacks, so they must be the same.
+// tokenizer_config.json lists tokens too, under added_tokens_decoder and under keys for special tokens. What these lists say of a token
+// must be what tokenizer.json says of it. A token that only they have is told and not used.
 TEST(HuggingFaceVocabulary, ListsOfSpecialTokensAgree) {
   const Vocabulary same = vocabulary_with(tokenizer_config(R"({"added_tokens_decoder": {"5": {"content": "<s>", "lstrip": false},
       "7": {"content": "word"}}, "additional_special_tokens": ["<s>", {"content": "</s>"}], "extra_special_tokens": {"image": "<s>"}})"));

@@ -67,7 +67,8 @@ inline ::testing::AssertionResult same_bits(std::span<const float> a, std::span<
 
 // Functions that make reproducible data.
 
-// Returns number i of the stream of random numbers `seed`: any 32 bits. The mixing function is lowbias32 by Chris Wellons.
+// Returns the i-th number of the random sequence that `seed` selects. It may be any 32-bit number. The mixing function is lowbias32 by
+// Chris Wellons.
 constexpr std::uint32_t noise_bits(std::uint32_t seed, std::size_t i) {
   std::uint32_t x = static_cast<std::uint32_t>(i) * 0x9e3779b9u + seed * 0x85ebca6bu;
   x ^= x >> 16;

@@ -129,7 +129,7 @@ class Engine {
   // Appends ids to the text without returning logits.
   void append(std::span<const std::uint32_t> ids);
 
-  // Returns the library's object for the text and its keys and values (model/forward.hpp).
+  // Returns the session (model/forward.hpp), which holds the text and its keys and values.
   stilla::Session& session();
 
   // Loads a draft model: a small model with the same vocabulary, which guesses tokens for the engine's model to check

@@ -48,8 +48,8 @@ std::atomic<bool> interrupt_seen{false};
 std::atomic<int> ending_signal{0};  // SIGTERM or SIGHUP, if one came
 static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free, "used in a signal handler");
 
-// Whether a signal such as Ctrl-C must end the program now. While an object of class FinishOnInterrupt lives, some work is to be finished
-// first, and then only the second signal ends the program.
+// Whether a signal such as Ctrl-C must end the program now. While an object of class FinishOnInterrupt lives, the first signal does not
+// end the program, so that it can finish some work; the second signal does.
 bool interrupt_ends_program() { return finishing_scopes.load() == 0 || interrupt_seen.exchange(true); }
 
 bool says(const char* variable, std::string_view value) {

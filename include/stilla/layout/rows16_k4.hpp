@@ -52,8 +52,9 @@
 //     one record per block:
 //                         sub-scales int8[groups][16]
 //
-//   So a packed weight takes, in bits: Q2_K 2 + 0.5 + 0.125 = 2.625; Q3_K and the IQ2 formats 3 + 0.5 + 0.0625 = 3.5625; the IQ3
-//   formats and IQ4_XS 4 + 0.25 + 0.0625 = 4.3125; Q4_K 4 + 0.5 + 0.125 = 4.625.
+//   So a packed weight takes these bits, for its code, its share of the sub-scales and its share of the scales: Q2_K
+//   2 + 0.5 + 0.125 = 2.625; Q3_K and the IQ2 formats 3 + 0.5 + 0.0625 = 3.5625; the IQ3 formats and IQ4_XS
+//   4 + 0.25 + 0.0625 = 4.3125; Q4_K 4 + 0.5 + 0.125 = 4.625.
 //
 // A panel of a float format (F32, F16, BF16) has value(r, k) at index k*16 + r. Other formats that are not quantised are decoded
 // into panels of one of these three (PanelFormat in format/format.hpp): BFP16EBS8 into panels of BF16.

@@ -27,8 +27,9 @@ class ModelBody {
   virtual Status run(Matrix x, std::size_t first) = 0;
 
   virtual std::size_t context() const = 0;
-  // The rotation of the body's weights (rotation.hpp), which may differ from that of the model. If the residual stream is
-  // rotated, the inputs and outputs of run() are rotated too; the session does this.
+  // The rotation of the body's weights (rotation.hpp), which may differ from that of the model. If it rotates the
+  // residual stream, run() takes rotated inputs and gives rotated outputs. The session rotates the inputs before the call, and turns
+  // the outputs back after it; a body does neither.
   virtual Rotation rotation() const { return {}; }
 };
 

@@ -150,8 +150,8 @@ class RotatedWeights : public TensorChange {
   }
 
   // Changes x, a row of inputs of a matrix of the original network, into the row of inputs that this matrix has in the rotated
-  // network. `gain` is the gain of the norm before an input of attention or ffn; the rotated network does not have this gain in its
-  // inputs.
+  // network. If the matrix is one of the first of attention or ffn, `gain` is the gain of the norm before it, by which x is divided:
+  // in the rotated network the weights contain this gain.
   void rotate_input(float* x, LinearInput input, const std::vector<float>& gain) const {
     const auto rotate = [&](const FastRotation& rotation, std::size_t width) {
       for (std::size_t first = 0; first < width; first += rotation.width()) rotation.rotate(x + first);

@@ -93,7 +93,7 @@ inline Result<MergeTable> ByteLevelEncoder::read(const Vocabulary& vocabulary, c
     const char c = static_cast<char>(byte);
     byte_tokens_[static_cast<std::size_t>(byte)] = table.find({&c, 1});
   }
-  // The texts of tokens that are normal in the file, but were given another type because of their text.
+  // The texts of the tokens that are `normal` in the file, and to which this library gave another type because of their text.
   std::vector<std::string> corrected;
   for (std::size_t i = 0; i < types.size(); ++i) {
     const bool was_normal = vocabulary.types.empty() || vocabulary.types[i] == TokenType::normal;

@@ -29,7 +29,7 @@ struct PeakLoops<Target> {
   static constexpr MacLoop int8{}, f32{};
 };
 
-// How many independent sums a loop of multiply-adds has. So many hide a latency of 6 cycles on two ports.
+// How many independent sums a loop of multiply-adds has. Twelve are enough to hide a latency of 6 cycles on two ports.
 inline constexpr std::size_t mac_chains = 12;
 
 }}  // namespace stilla
