@@ -432,12 +432,12 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
         if constexpr (Planes == 2) {
           STILLA_UNROLL
           for (std::size_t m = 0; m < MT; ++m) {
+            Int zeros = set_s32(0);
+            if constexpr (F::has_zero) zeros = load_copies(starts + (g * sweep_tokens<Planes> + m) * most);
             STILLA_UNROLL
             for (std::size_t v = 0; v < vectors; ++v) {
               dot[m][v] = shift_left_s32<8>(dot[m][v]);
-              if constexpr (F::has_zero) {
-                dot[m][v] = sub_s32(dot[m][v], load_copies(starts + (g * sweep_tokens<Planes> + m) * most));
-              }
+              if constexpr (F::has_zero) dot[m][v] = sub_s32(dot[m][v], zeros);
             }
           }
           sweep_group<F, MT, false>(dot, flat(*operands) + 4 * r0, g, low, row);
