@@ -53,11 +53,11 @@ TEST(GgufMetadata, IntegersOfEveryWidthAreRead) {
         EXPECT_EQ(array->find_integers("a").has_value(), values[0] == 0) << "negative numbers are none of those that are asked for";
         if (values[0] == 0) return;
         const Parsed negative(GgufBuilder().number("split.count", static_cast<Number>(-1)));
-        EXPECT_TRUE(negative.message().ends_with(concat("found int", 8 * sizeof one, "; expected an integer, not negative")))
+        EXPECT_TRUE(negative.message().ends_with(concat("found int", 8 * sizeof one, " -1; expected an integer of at least 0")))
             << negative.message();
       });
   EXPECT_EQ(Parsed(GgufBuilder().number<float>("split.count", 1)).message(),
-            "m.gguf: key 'split.count' at byte 24: found float32; expected an integer, not negative");
+            "m.gguf: key 'split.count' at byte 24: found float32; expected an integer of at least 0");
 }
 
 TEST(GgufMetadata, ArraysOfFloats) {

@@ -285,7 +285,7 @@ void add_wrong_places(std::vector<Damage>& out) {
   add("same place", Builder().raw_tensor("a", {8}, 0, 0).raw_tensor("b", {8}, 0, 0).raw_data(std::string(64, 'x')), "overlaps tensor 'a'");
   add("hole", Builder().raw_tensor("a", {8}, 0, 0).raw_tensor("b", {8}, 0, 96).raw_data(std::string(160, 'x')),
       "tensor 'b' at byte 57: its data begins at byte 192, and no tensor holds the 64 bytes before it; the type or the shape of "
-      "tensor 'a', which ends at byte 128, or one of the two offsets is wrong");
+      "tensor 'a', which ends at byte 128, is wrong, or an offset: that of one of these two, or of a tensor between them");
   add("a hole as small as the alignment", Builder().raw_tensor("a", {8}, 0, 0).raw_tensor("b", {8}, 0, 64).raw_data(std::string(160, 'x')),
       "no tensor holds the 32 bytes before it");
   add("hole before the first", Builder().raw_tensor("a", {8}, 0, 32).raw_data(std::string(160, 'x')),
@@ -363,7 +363,8 @@ std::vector<Damage> damages() {
   add("duplicate tensor", Builder().floats("t", {1}, {1}).floats("t", {1}, {1}), "tensor 't' at byte 57: found a second time");
 
   add("split.count type", make([](Builder& b) { b.string("split.count", "3"); }), "found string; expected an integer");
-  add("split.count negative", make([](Builder& b) { b.number<std::int32_t>("split.count", -1); }), "expected an integer, not negative");
+  add("split.count negative", make([](Builder& b) { b.number<std::int32_t>("split.count", -1); }),
+      "found int32 -1; expected an integer of at least 0");
   add_wrong_places(out);
   return out;
 }

@@ -439,7 +439,7 @@ const std::vector<RefusedEdit> refused_edits = {
     {"key 'model.dropout'", tokenizer, set("/model/dropout", 0.1)},
     {"key 'model.continuing_subword_prefix': found '##'; expected none", tokenizer, set("/model/continuing_subword_prefix", "##")},
     {"key 'model.vocab': expected an object", tokenizer, set("/model/vocab", json::array())},
-    {"key 'model.vocab': token 'A': found an integer as its id; expected 0 to", tokenizer, set("/model/vocab/A", -1)},
+    {"key 'model.vocab': token 'A': found -1 as its id; expected 0 to", tokenizer, set("/model/vocab/A", -1)},
     {"key 'model.vocab': token 'A': found 4194304 as its id; expected 0 to 66", tokenizer, set("/model/vocab/A", 4194304)},
     {"have the same id 36", tokenizer, set("/model/vocab/A", 36)},
     {"key 'model.merges': merge 0: expected two texts", tokenizer, set("/model/merges/0", json::array({"a"}))},

@@ -142,9 +142,8 @@ TEST(Imatrix, RefusesNumbersThatTheFileContradicts) {
   const std::string good = matrix("a", 2, {1, 2});
   EXPECT_EQ(refusal(raw(std::int32_t{1}) + good), "accepted");
   for (const std::int32_t count : {0, -1, least, most, 2}) {
-    EXPECT_TRUE(
-        contains(refusal(raw(count) + good), concat("i.dat: number of matrices at byte 0: found ", count,
-                                                    "; expected at least 1, and the 21 bytes behind it can hold 1; the file is truncated")))
+    EXPECT_TRUE(contains(refusal(raw(count) + good), concat("i.dat: number of matrices at byte 0: found ", count,
+                                                            "; expected 1: the 21 bytes behind it hold no more; the file is truncated")))
         << refusal(raw(count) + good);
   }
   EXPECT_EQ(refusal("abc"), "i.dat: has 3 bytes, which are no importance matrix of llama.cpp");
@@ -172,8 +171,7 @@ TEST(Imatrix, RefusesNumbersThatTheFileContradicts) {
                      values, " sums and 8 are left", cut_off));
   }
   for (const std::int32_t calls : {-1, least}) {
-    EXPECT_EQ(refusal(one(1, calls, 2)),
-              concat("i.dat: matrix 1 of 1 at byte 4: found ", calls, " calls; expected a number that is not negative"));
+    EXPECT_EQ(refusal(one(1, calls, 2)), concat("i.dat: matrix 1 of 1 at byte 4: found ", calls, " calls; expected at least 0"));
   }
   for (const std::int32_t length : {-1, least, most, 4}) {
     EXPECT_EQ(refusal(raw(std::int32_t{1}) + good + raw(std::int32_t{1}) + raw(length) + "abc"),
@@ -186,10 +184,10 @@ TEST(Imatrix, RefusesSumsThatAreNone) {
   for (const float bad : {std::nanf(""), HUGE_VALF, -HUGE_VALF, -1.0f, -1e-30f}) {
     EXPECT_TRUE(contains(refusal(raw(std::int32_t{1}) + matrix("a", 1, {0, bad})), "i.dat: 'a': found ")) << bad;
     EXPECT_TRUE(contains(refusal(importance().floats("a.in_sum2", {2, 1}, {0, bad}).floats("a.counts", {1, 1}, {1})),
-                         "as the sum of squares of input 1; expected a number that is not negative"))
+                         " as the sum of squares of input 1, and 1 as the number of summands; expected finite numbers of at least 0"))
         << bad;
     EXPECT_TRUE(contains(refusal(importance().floats("a.in_sum2", {2, 1}, {0, 1}).floats("a.counts", {1, 1}, {bad})),
-                         "inputs; expected a number that is not negative"))
+                         " as the number of summands; expected a finite number of at least 0"))
         << bad;
   }
   // A mean square that is too large for a float is refused.
@@ -200,7 +198,7 @@ TEST(Imatrix, RefusesOtherGgufFiles) {
   EXPECT_TRUE(contains(refusal(GgufBuilder().floats("a.in_sum2", {2, 1}, {1, 2}).floats("a.counts", {1, 1}, {1})),
                        "key 'general.type': found 'none'; expected 'imatrix', an importance matrix"));
   EXPECT_TRUE(contains(refusal(GgufBuilder().string("general.type", "model").floats("a", {2}, {1, 2})), "found 'model'"));
-  EXPECT_EQ(refusal(importance()), "i.gguf: has no matrix that got an input");
+  EXPECT_EQ(refusal(importance()), "i.gguf: has no tensors");
   EXPECT_EQ(refusal(importance().floats("a.in_sum2", {2, 1}, {0, 0}).floats("a.counts", {1, 1}, {0})),
             "i.gguf: has no matrix that got an input");
   EXPECT_TRUE(contains(refusal(importance().floats("a.in_sum2", {2, 1}, {1, 2})), "tensor 'a.counts' is missing"));

@@ -230,6 +230,11 @@ inline std::string_view json_type_text(const nlohmann::json& value) {
   return value.is_object() ? "an object" : "null";
 }
 
+// A value that is no count, for messages: a negative integer itself, otherwise the type.
+inline std::string json_no_count_text(const nlohmann::json& value) {
+  return value.is_number_integer() ? value.dump() : std::string(json_type_text(value));
+}
+
 }}  // namespace stilla
 
 #include <stilla/base/pop_macros-inl.hpp>

@@ -331,7 +331,8 @@ inline Status GgufFile::open_parts(Part named, LoadMode mode) {
   const std::optional<GgufPartName> name = parse_gguf_part_path(path);
   if (!name || name->number != split.number + 1 || name->count != split.count) {
     return refuse(
-        path, gguf_part_text(path, split.number + 1, split.count), ", in one folder, and this file has another name",
+        path, gguf_part_text(path, split.number + 1, split.count), ", in one folder, and this file's name ",
+        name ? concat("says that it is part ", name->number, " of ", name->count) : std::string("is another"),
         is_followed_by_gguf(named) ? "; another GGUF file follows in it: parts that `cat` joined are no model, keep them apart" : "");
   }
   std::optional<Part> given(std::move(named));
@@ -365,7 +366,8 @@ inline Status GgufFile::open_parts(Part named, LoadMode mode) {
     tensors += parts_.back().contents.tensors.size();
   }
   if (tensors == split.tensors) return success();
-  return refuse(path, "the ", split.count, " parts have ", tensors, " tensors together; expected ", split.tensors, ", as they say");
+  return refuse(path, "the ", split.count, " parts have ", tensors, " tensors together; expected ", split.tensors,
+                ", as key 'split.tensors.count' of each says");
 }
 
 // Collects the tensors of all parts of a split model in one table.

@@ -293,9 +293,10 @@ class GgufParser {
     std::uint64_t length = 0;
     if (!cursor_.read(length)) return truncated(anonymous);
     if (length == 0 || length > limit) {
-      const std::string last =
-          before.empty() ? ""
-                         : concat("; '", printable(before.back().name), "' at byte ", before.back().record_offset, " stands before it");
+      const std::string last = before.empty()
+                                   ? ""
+                                   : concat("; '", printable(before.back().name), "' at byte ", before.back().record_offset,
+                                            ", which stands before it, may be wrong, or the file has fewer of these than it says");
       return refuse(anonymous, ": found a name of ", length, " bytes; expected 1 to ", limit, last);
     }
     std::span<const std::byte> view;
@@ -349,6 +350,18 @@ class GgufParser {
     return value;
   }
 
+  // The type of a key whose value is no integer of at least 0, and the value if it is a negative integer: "int32 -1".
+  std::string negative_text(const GgufKey& key) const {
+    const std::byte* const address = file_.bytes().data() + key.value_offset;
+    switch (key.type) {
+      case GgufValueType::int8: return concat(name_of(key.type), " ", int{load_as<std::int8_t>(address)});
+      case GgufValueType::int16: return concat(name_of(key.type), " ", load_as<std::int16_t>(address));
+      case GgufValueType::int32: return concat(name_of(key.type), " ", load_as<std::int32_t>(address));
+      case GgufValueType::int64: return concat(name_of(key.type), " ", load_as<std::int64_t>(address));
+      default: return std::string(name_of(key.type));
+    }
+  }
+
   // Finds out whether this file is a part of a split model, and which part. A part has only some of the model's tensors.
   Status read_split(std::uint64_t n_tensors) {
     const auto number_of = [&](std::string_view name, std::uint64_t most, std::uint64_t& value) -> Status {
@@ -356,7 +369,7 @@ class GgufParser {
       if (!key) return refuse("key '", name, "' is missing, though this is a part of a split model");
       const std::optional<std::uint64_t> found = integer_of(*key);
       if (!found) {
-        return refuse(subject_of("key", *key), ": found ", name_of(key->type), "; expected an integer, not negative");
+        return refuse(subject_of("key", *key), ": found ", negative_text(*key), "; expected an integer of at least 0");
       }
       if (*found > most) return refuse(subject_of("key", *key), ": found ", *found, "; expected 0 to ", most);
       value = *found;
@@ -529,7 +542,8 @@ class GgufParser {
       if (tensor.offset - before_end >= out_.alignment) {
         return refuse(subject_of("tensor", tensor), ": its data begins at byte ", tensor.offset, ", and no tensor holds the ",
                       tensor.offset - before_end, " bytes before it; the type or the shape of tensor '", printable(before.name),
-                      "', which ends at byte ", before_end, ", or one of the two offsets is wrong");
+                      "', which ends at byte ", before_end,
+                      ", is wrong, or an offset: that of one of these two, or of a tensor between them");
       }
     }
     return success();

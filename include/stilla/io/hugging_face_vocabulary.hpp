@@ -167,7 +167,7 @@ class HuggingFaceVocabularyReader {
   Status set(const std::string& token, const Json& value, std::string_view key, TokenType type) {
     const std::optional<std::uint64_t> id = count_of(value);
     if (!id || *id > max_id_) {
-      return refuse(key, "token '", printable(token), "': found ", id ? concat(*id) : std::string(json_type_text(value)),
+      return refuse(key, "token '", printable(token), "': found ", id ? concat(*id) : json_no_count_text(value),
                     " as its id; expected 0 to ", max_id_, " in a vocabulary of this size");
     }
     const auto at = static_cast<std::size_t>(*id);

@@ -147,8 +147,8 @@ class Imatrix {
       const float sum = load_as<float>(sums + k * sizeof(float));
       const auto mean = static_cast<float>(static_cast<double>(sum) / count);
       if (!detail::is_finite(sum) || sum < 0.0f || !detail::is_finite(mean)) {
-        return refuse("'", printable(name), "': found ", sum, " of ", count, " inputs as the sum of squares of input ", k,
-                      "; expected a number that is not negative");
+        return refuse("'", printable(name), "': found ", sum, " as the sum of squares of input ", k, ", and ", count,
+                      " as the number of summands; expected finite numbers of at least 0");
       }
       entry.mean_squares[k] = mean;
     }
@@ -163,6 +163,7 @@ class Imatrix {
     if (!type) return type.error();
     if (*type != "imatrix")
       return file->key_error("general.type", "found '", printable(*type), "'; expected 'imatrix', an importance matrix");
+    if (file->tensors().empty()) return refuse("has no tensors");
     Names unseen, experts, unknown;
     for (const GgufTensor& tensor : file->tensors()) {
       std::string_view name = tensor.name;
@@ -183,7 +184,7 @@ class Imatrix {
       }
       const auto count = load_as<float>(file->tensor_bytes(**counts).data());
       if (!detail::is_finite(count) || count < 0.0f) {
-        return file->tensor_error(**counts, "found ", count, " inputs; expected a number that is not negative");
+        return file->tensor_error(**counts, "found ", count, " as the number of summands; expected a finite number of at least 0");
       }
       if (tensor.rows() != 1) {
         experts.add(name);
@@ -221,9 +222,10 @@ class Imatrix {
     if (count < 1 || static_cast<std::uint64_t>(count) > cursor.remaining() / smallest_entry) {
       const std::string kind = guess_file_kind(bytes);
       if (!kind.starts_with("unknown")) return refuse("is no importance matrix of llama.cpp, but ", kind);
-      return refuse("number of matrices at byte 0: found ", count, "; expected at least 1, and the ", cursor.remaining(),
-                    " bytes behind it can hold ", cursor.remaining() / smallest_entry,
-                    "; the file is truncated, damaged, or no importance matrix of llama.cpp");
+      const std::uint64_t most = cursor.remaining() / smallest_entry;
+      return refuse("number of matrices at byte 0: found ", count, "; expected 1", most < 2 ? "" : concat(" to ", most), ": the ",
+                    cursor.remaining(),
+                    " bytes behind it hold no more; the file is truncated, damaged, or not an importance matrix of llama.cpp");
     }
     for (std::int32_t i = 0; i < count; ++i) {
       const auto wrong = [&, at = cursor.offset()](const auto&... parts) {
@@ -239,7 +241,7 @@ class Imatrix {
       if (length < 1) return wrong("found a name of ", length, " bytes; expected at least 1");
       if (!cursor.take(static_cast<std::uint64_t>(length), name)) return truncated("name", static_cast<std::uint64_t>(length));
       if (!cursor.read(calls) || !cursor.read(values)) return truncated("numbers of calls and inputs", sizeof calls + sizeof values);
-      if (calls < 0) return wrong("found ", calls, " calls; expected a number that is not negative");
+      if (calls < 0) return wrong("found ", calls, " calls; expected at least 0");
       if (values < 1) return wrong("found ", values, " inputs; expected at least 1");
       const std::uint64_t sum_bytes = static_cast<std::uint64_t>(values) * sizeof(float);
       if (!cursor.take(sum_bytes, sums)) return truncated(concat(values, " sums"), sum_bytes);

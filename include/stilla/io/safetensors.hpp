@@ -104,7 +104,9 @@ class SafetensorsFile {
     const std::uint64_t header_bytes = load_as<std::uint64_t>(bytes.data());
     if (bytes[length_bytes] != std::byte{'{'}) {
       const std::string kind = guess_file_kind(bytes);
-      return refuse("is not a safetensors file: expected a header that begins with '{' at byte 8, found ", kind);
+      const std::string_view there{reinterpret_cast<const char*>(&bytes[length_bytes]), 1};
+      return refuse("is not a safetensors file: expected a header that begins with '{' at byte 8, found ",
+                    kind.starts_with("unknown") ? concat("'", printable(there), "' there") : kind);
     }
     if (header_bytes > max_header_bytes) {
       return refuse("length of the header at byte 0: found ", header_bytes, "; expected at most ", max_header_bytes);
@@ -178,8 +180,7 @@ class SafetensorsFile {
     }
     for (const nlohmann::json& item : *value) {
       const std::optional<std::uint64_t> dimension = count_of(item);
-      if (!dimension)
-        return refuse_tensor(name, "shape: found ", json_type_text(item), " that is no size; expected integers, not negative");
+      if (!dimension) return refuse_tensor(name, "shape: found ", json_no_count_text(item), " in it; expected integers of at least 0");
       if (!checked_mul(elements, *dimension, elements)) return refuse_tensor(name, "shape: its size does not fit in 64 bits");
       tensor.shape.push_back(*dimension);
     }

@@ -209,7 +209,9 @@ class Model {
     const Result<const TensorInfo*> embedding = source_->require_tensor("token_embd.weight");
     if (!embedding) return embedding.error();
     if (const auto checked = source_->require_tensor("token_embd.weight", {config_.hidden, config_.vocabulary}); !checked) {
-      return checked.error();
+      Error error = checked.error();
+      error.message += ", which are the embedding's length (hidden_size) and the number of tokens that the metadata say";
+      return error;
     }
     reading.is_tied = source_->find_tensor("output.weight") == nullptr;
     if (!reading.is_tied) embedding_ = *embedding;  // is read row by row, as tokens need it

@@ -108,7 +108,7 @@ class Interpreter {
    public:
     explicit Level(Interpreter& machine) : machine_(machine) {
       if (++machine_.levels_ > machine_.run_.limits().levels) {
-        machine_.run_.fail("more than ", machine_.run_.limits().levels, " levels");
+        machine_.run_.fail("more than ", machine_.run_.limits().levels, " levels of blocks and calls inside each other");
       }
     }
     Level(const Level&) = delete;

@@ -96,6 +96,9 @@ class Parser : private ExpressionParser {
       end_tag();
       return add(std::move(node));
     }
+    if (current().text.starts_with("end") || sees_name({"else", "elif"})) {
+      return fail("the statement ", described(), " stands where no statement is open that it belongs to");
+    }
     return fail("the statement ", described(), " is not supported");
   }
 

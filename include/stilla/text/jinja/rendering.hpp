@@ -132,7 +132,7 @@ class Rendering {
   bool spend(std::size_t steps) {
     if (has_failed_) return false;
     if (steps > limits_.steps - steps_) {
-      fail("more than ", limits_.steps, " steps");
+      fail("the template takes more than ", limits_.steps, " steps");
       return false;
     }
     steps_ += steps;
