@@ -432,6 +432,7 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
         if constexpr (Planes == 2) {
           STILLA_UNROLL
           for (std::size_t m = 0; m < MT; ++m) {
+            loads_stay();
             Int zeros = set_s32(0);
             if constexpr (F::has_zero) zeros = load_copies(starts + (g * sweep_tokens<Planes> + m) * most);
             STILLA_UNROLL
