@@ -38,6 +38,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 // The contents of tokenizer.json. Its two large tables are not in `json`, because an object of 150,000 tokens and as many arrays of two
 // strings take half as long again to read and to release.
+// NOLINTNEXTLINE(bugprone-exception-escape): moving it moves members whose move constructors are noexcept, nlohmann's too
 struct HuggingFaceTokenizer {
   nlohmann::json json;                                         // its model.vocab and model.merges are empty
   std::vector<std::pair<std::string, nlohmann::json>> tokens;  // the names and values of model.vocab, in the order of the file
