@@ -26,8 +26,8 @@ TEST(SiluMulGolden, ScalarIsCloseToPyTorch) {
   for_each_golden("silu_mul", [&](const std::vector<std::string>& parameters, std::span<const double> expected) {
     const std::size_t n = std::stoul(parameters[0]);
     const std::vector<float> y = silu<Scalar>(noise_values(24, n, 32.0f), noise_values(25, n));
-    // The product of SiLU, x / (1 + e^-x), and up has a relative error of at most 5 u, where u is half a unit in the last place (ulp): exp is off by 1
-    // ulp, which is 2 u, and the sum 1 + e^-x, the quotient and the product with up are rounded by one u each.
+    // The product of SiLU, x / (1 + e^-x), and up has a relative error of at most 5 u, where u is half a unit in the last place (ulp):
+    // exp is off by 1 ulp, which is 2 u, and the sum 1 + e^-x, the quotient and the product with up are rounded by one u each.
     for (std::size_t i = 0; i < n; ++i) {
       EXPECT_LE(std::fabs(double{y[i]} - expected[i]), 5.01 * unit_roundoff * std::fabs(expected[i])) << i;
     }

@@ -3,8 +3,8 @@
 // Importance of weights: a factor for the squared error of each weight, for encoders that search for scales (ImportanceFormat).
 //
 // A matrix multiplies inputs x. If mean(x[j] * x[k]) is 0 for all j other than k, errors e[k] in the weights of a row give an
-// output whose mean squared error is sum(e[k]^2 * mean(x[k]^2)). So the mean square of input k is the importance of all weights of column k. llama.cpp's
-// importance matrices have these means (io/imatrix.hpp).
+// output whose mean squared error is sum(e[k]^2 * mean(x[k]^2)). So the mean square of input k is the importance of all weights of
+// column k. llama.cpp's importance matrices have these means (io/imatrix.hpp).
 //
 // The table has the error of the products, as far as sum(e^2 * mean(x^2)) gives it, as a share of the products' own square. Each
 // figure is the mean over the matrices of layers 2, 12 and 20 of Qwen2.5-Coder 0.5B, 128 rows of each. The mean squares come from

@@ -270,28 +270,6 @@ class GgufFile final : public ModelSource {
 
   const std::byte* address_of(const GgufKey& key) const { return file().bytes().data() + key.value_offset; }
 
-  // Calls f with the number that is stored at `address` and has the type `type`. A boolean is passed as its byte. If `type` is not a
-  // type of numbers, returns false without calling f.
-  template <class F>
-  static bool visit_number(GgufValueType type, const std::byte* address, F&& f) {
-    switch (type) {
-      case GgufValueType::uint8:
-      case GgufValueType::boolean: f(load_as<std::uint8_t>(address)); return true;
-      case GgufValueType::int8: f(load_as<std::int8_t>(address)); return true;
-      case GgufValueType::uint16: f(load_as<std::uint16_t>(address)); return true;
-      case GgufValueType::int16: f(load_as<std::int16_t>(address)); return true;
-      case GgufValueType::uint32: f(load_as<std::uint32_t>(address)); return true;
-      case GgufValueType::int32: f(load_as<std::int32_t>(address)); return true;
-      case GgufValueType::uint64: f(load_as<std::uint64_t>(address)); return true;
-      case GgufValueType::int64: f(load_as<std::int64_t>(address)); return true;
-      case GgufValueType::float32: f(load_as<float>(address)); return true;
-      case GgufValueType::float64: f(load_as<double>(address)); return true;
-      case GgufValueType::string:
-      case GgufValueType::array: break;
-    }
-    return false;
-  }
-
   static constexpr bool is_floating(GgufValueType type) { return type == GgufValueType::float32 || type == GgufValueType::float64; }
 
   // Each of the functions from read_strings() to read_sentencepiece() reads one part of the vocabulary.
@@ -401,7 +379,7 @@ inline std::optional<MetadataValue> GgufFile::find_value(std::string_view name) 
   } else if (key->type == GgufValueType::string) {
     found.value = std::string_view(reinterpret_cast<const char*>(address_of(*key)), static_cast<std::size_t>(key->count));
   } else {
-    visit_number(key->type, address_of(*key), [&]<class Number>(Number number) {
+    detail::visit_number(key->type, address_of(*key), [&]<class Number>(Number number) {
       if constexpr (std::is_floating_point_v<Number>) {
         found.value = static_cast<double>(number);
       } else if constexpr (std::is_signed_v<Number>) {
@@ -477,7 +455,7 @@ Result<std::vector<T>> GgufFile::get_array(std::string_view name) const {
   const std::byte* address = address_of(*key);
   for (std::size_t i = 0; i < out.size(); ++i, address += element_bytes) {
     bool fits = true;
-    visit_number(key->element_type, address, [&]<class Number>(Number number) {
+    detail::visit_number(key->element_type, address, [&]<class Number>(Number number) {
       if constexpr (std::is_integral_v<Number> && std::is_integral_v<T>) {
         fits = std::in_range<T>(number);
       }
@@ -485,7 +463,7 @@ Result<std::vector<T>> GgufFile::get_array(std::string_view name) const {
     });
     if (!fits) {
       std::string found;
-      visit_number(key->element_type, address, [&](auto number) { found = concat(number); });
+      detail::visit_number(key->element_type, address, [&](auto number) { found = concat(number); });
       return key_error(name, "found ", found, " as element ", i, " at byte ", key->value_offset + i * element_bytes, "; expected ",
                        std::numeric_limits<T>::min(), " to ", std::numeric_limits<T>::max());
     }
@@ -501,7 +479,7 @@ inline std::string GgufFile::value_text(const GgufKey& key) const {
   }
   if (key.type == GgufValueType::boolean) return load_as<std::uint8_t>(address_of(key)) ? "true" : "false";
   std::string out;
-  visit_number(key.type, address_of(key), [&](auto number) { out = concat(number); });
+  detail::visit_number(key.type, address_of(key), [&](auto number) { out = concat(number); });
   return out;
 }
 

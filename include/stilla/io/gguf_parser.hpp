@@ -32,6 +32,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -315,51 +316,23 @@ class GgufParser {
 
   // The value of an integer key of any width. Nothing if the key is no integer, or is negative.
   std::optional<std::uint64_t> integer_of(const GgufKey& key) const {
-    std::uint64_t value = 0;
-    const std::byte* address = file_.bytes().data() + key.value_offset;
-    const auto accept = [&]<class T>(T number) {
-      if (number < 0) return false;
-      value = static_cast<std::uint64_t>(number);
-      return true;
-    };
-    bool fits = false;
-    switch (key.type) {
-      case GgufValueType::uint8:
-        value = load_as<std::uint8_t>(address);
-        fits = true;
-        break;
-      case GgufValueType::uint16:
-        value = load_as<std::uint16_t>(address);
-        fits = true;
-        break;
-      case GgufValueType::uint32:
-        value = load_as<std::uint32_t>(address);
-        fits = true;
-        break;
-      case GgufValueType::uint64:
-        value = load_as<std::uint64_t>(address);
-        fits = true;
-        break;
-      case GgufValueType::int8: fits = accept(load_as<std::int8_t>(address)); break;
-      case GgufValueType::int16: fits = accept(load_as<std::int16_t>(address)); break;
-      case GgufValueType::int32: fits = accept(load_as<std::int32_t>(address)); break;
-      case GgufValueType::int64: fits = accept(load_as<std::int64_t>(address)); break;
-      default: break;
-    }
-    if (!fits) return std::nullopt;
+    std::optional<std::uint64_t> value;
+    if (key.type == GgufValueType::boolean) return value;
+    visit_number(key.type, file_.bytes().data() + key.value_offset, [&]<class Number>(Number number) {
+      if constexpr (std::is_integral_v<Number>) {
+        if (std::cmp_greater_equal(number, 0)) value = static_cast<std::uint64_t>(number);
+      }
+    });
     return value;
   }
 
   // The type of a key whose value is no integer of at least 0, and the value if it is a negative integer: "int32 -1".
   std::string negative_text(const GgufKey& key) const {
-    const std::byte* const address = file_.bytes().data() + key.value_offset;
-    switch (key.type) {
-      case GgufValueType::int8: return concat(name_of(key.type), " ", int{load_as<std::int8_t>(address)});
-      case GgufValueType::int16: return concat(name_of(key.type), " ", load_as<std::int16_t>(address));
-      case GgufValueType::int32: return concat(name_of(key.type), " ", load_as<std::int32_t>(address));
-      case GgufValueType::int64: return concat(name_of(key.type), " ", load_as<std::int64_t>(address));
-      default: return std::string(name_of(key.type));
-    }
+    std::string text(name_of(key.type));
+    visit_number(key.type, file_.bytes().data() + key.value_offset, [&]<class Number>(Number number) {
+      if constexpr (std::is_integral_v<Number> && std::is_signed_v<Number>) text += concat(" ", number);
+    });
+    return text;
   }
 
   // Finds out whether this file is a part of a split model, and which part. A part has only some of the model's tensors.

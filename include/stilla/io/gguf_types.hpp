@@ -21,6 +21,7 @@
 #include <utility>
 
 #include <stilla/base/error.hpp>
+#include <stilla/base/types.hpp>
 #include <stilla/format/format.hpp>
 #include <stilla/io/checked.hpp>
 
@@ -234,6 +235,32 @@ constexpr ShapeBytes shape_bytes(const GgufTensorType& type, const std::array<st
   if (!checked_mul(weights / type.block_weights, type.block_bytes, bytes)) return {ShapeFault::overflow, 0};
   return {ShapeFault::none, bytes};
 }
+
+namespace detail {
+
+// Calls f with the number that is stored at `address` and has the type `type`. A boolean is passed as its byte. If `type` is not a
+// type of numbers, returns false without calling f.
+template <class F>
+bool visit_number(GgufValueType type, const std::byte* address, F&& f) {
+  switch (type) {
+    case GgufValueType::uint8:
+    case GgufValueType::boolean: f(load_as<std::uint8_t>(address)); return true;
+    case GgufValueType::int8: f(load_as<std::int8_t>(address)); return true;
+    case GgufValueType::uint16: f(load_as<std::uint16_t>(address)); return true;
+    case GgufValueType::int16: f(load_as<std::int16_t>(address)); return true;
+    case GgufValueType::uint32: f(load_as<std::uint32_t>(address)); return true;
+    case GgufValueType::int32: f(load_as<std::int32_t>(address)); return true;
+    case GgufValueType::uint64: f(load_as<std::uint64_t>(address)); return true;
+    case GgufValueType::int64: f(load_as<std::int64_t>(address)); return true;
+    case GgufValueType::float32: f(load_as<float>(address)); return true;
+    case GgufValueType::float64: f(load_as<double>(address)); return true;
+    case GgufValueType::string:
+    case GgufValueType::array: break;
+  }
+  return false;
+}
+
+}  // namespace detail
 
 }}  // namespace stilla
 

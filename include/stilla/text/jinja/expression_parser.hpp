@@ -34,8 +34,7 @@ class ExpressionParser {
   class Nesting {
    public:
     explicit Nesting(ExpressionParser& parser) : parser_(parser) {
-      if (++parser_.nesting_ > parser_.max_depth_)
-        parser_.fail("more than ", parser_.max_depth_, " levels of statements and expressions inside each other");
+      if (++parser_.nesting_ > parser_.max_depth_) parser_.fail_depth();
     }
     Nesting(const Nesting&) = delete;
     Nesting& operator=(const Nesting&) = delete;
@@ -93,10 +92,11 @@ class ExpressionParser {
     node.line = current().line;
     return node;
   }
+  NodeId fail_depth() { return fail("more than ", max_depth_, " levels of statements and expressions inside each other"); }
   NodeId add(Node node) {
     for (const NodeId child : node.children) node.depth = std::max(node.depth, tree_[child].depth + 1);
     for (const auto& [name, child] : node.named) node.depth = std::max(node.depth, tree_[child].depth + 1);
-    if (node.depth > max_depth_) return fail("more than ", max_depth_, " levels of statements and expressions inside each other");
+    if (node.depth > max_depth_) return fail_depth();
     tree_.nodes.push_back(std::move(node));
     return static_cast<NodeId>(tree_.nodes.size() - 1);
   }
