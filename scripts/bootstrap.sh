@@ -26,6 +26,7 @@ g++-aarch64-linux-gnu aarch64-linux-gnu-g++
 qemu-user qemu-aarch64
 g++-mingw-w64-x86-64-posix x86_64-w64-mingw32-g++-posix
 wine64 /usr/lib/wine/wine64
+libxsimd-dev /usr/include/xsimd/xsimd.hpp
 ccache ccache
 clang-format-19 clang-format-19
 shellcheck shellcheck"
@@ -40,7 +41,6 @@ libclang-rt-19-dev /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.fuzzer-x8
 doxygen doxygen
 lintian lintian
 libdnnl-dev /usr/include/oneapi/dnnl/dnnl.hpp
-libxsimd-dev /usr/include/xsimd/xsimd.hpp
 python3-venv /usr/share/doc/python3-venv"
 
 is_there() {
