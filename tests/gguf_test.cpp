@@ -280,6 +280,8 @@ void add_wrong_places(std::vector<Damage>& out) {
   add("no data", Builder().raw_tensor("t", {8}, 0, 0), "needs 32 bytes at byte 64 and 0 are present");
   add("data past the end", Builder().raw_tensor("t", {8}, 0, 1ull << 40).raw_data(std::string(64, 'x')),
       "needs 32 bytes at byte 1099511627840 and 0 are present");
+  add("a tensor larger than the file", Builder().raw_tensor("t", {1 << 20}, 0, 0).raw_data(std::string(64, 'x')),
+      "that its tensors need; it is truncated, or the shape or the type of this tensor is wrong");
   add("overlap", Builder().raw_tensor("a", {16}, 0, 0).raw_tensor("b", {8}, 0, 32).raw_data(std::string(64, 'x')),
       "tensor 'b' at byte 57: its data at byte 128 overlaps tensor 'a'");
   add("same place", Builder().raw_tensor("a", {8}, 0, 0).raw_tensor("b", {8}, 0, 0).raw_data(std::string(64, 'x')), "overlaps tensor 'a'");

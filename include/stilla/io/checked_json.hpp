@@ -235,6 +235,11 @@ inline std::string json_no_count_text(const nlohmann::json& value) {
   return value.is_number_integer() ? value.dump() : std::string(json_type_text(value));
 }
 
+// What stands where a value of another type belongs, for messages. A null pointer means that the member is missing.
+inline std::string json_found_text(const nlohmann::json* value) {
+  return value == nullptr ? "is missing" : concat("found ", json_type_text(*value));
+}
+
 }}  // namespace stilla
 
 #include <stilla/base/pop_macros-inl.hpp>

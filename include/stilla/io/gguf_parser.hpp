@@ -498,8 +498,8 @@ class GgufParser {
       const std::uint64_t present = file_bytes > tensor.offset ? file_bytes - tensor.offset : 0;
       if (present < tensor.size_bytes) {
         return refuse(subject_of("tensor", tensor), ": needs ", tensor.size_bytes, " bytes at byte ", tensor.offset, " and ", present,
-                      " are present: the file has ", file_bytes, " bytes of the ", needed_bytes,
-                      " that its tensors need; it is truncated or damaged");
+                      " are present: the file has ", file_bytes, " bytes of the ", needed_bytes, " that its tensors need; ",
+                      why_beyond_end(tensor.size_bytes, file_bytes));
       }
       if (i == 0) {
         if (tensor.offset == out_.data_offset) continue;

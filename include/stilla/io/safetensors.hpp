@@ -154,7 +154,7 @@ class SafetensorsFile {
     if (Status s = read_offsets(name, find_member(entry, "data_offsets"), tensor); !s) return s;
     if (tensor.size_bytes != bits / 8) {
       return refuse_tensor(name, "data_offsets: found ", tensor.size_bytes, " bytes; expected ", bits / 8, ", which are ", elements,
-                           " elements of ", tensor.dtype);
+                           " elements of ", tensor.dtype, "; the offsets, the shape or the dtype is wrong");
     }
     tensors_.push_back(std::move(tensor));
     return success();
@@ -162,8 +162,7 @@ class SafetensorsFile {
 
   Status read_type(std::string_view name, const nlohmann::json* value, SafetensorsTensor& tensor, std::uint64_t& bits) const {
     const std::string* dtype = text_of(value);
-    if (dtype == nullptr)
-      return refuse_tensor(name, "dtype: ", value ? concat("found ", json_type_text(*value)) : "is missing", "; expected a string");
+    if (dtype == nullptr) return refuse_tensor(name, "dtype: ", json_found_text(value), "; expected a string");
     for (const detail::SafetensorsType& type : detail::safetensors_types) {
       if (type.name != *dtype) continue;
       tensor.dtype = type.name;
@@ -174,7 +173,9 @@ class SafetensorsFile {
   }
 
   Status read_shape(std::string_view name, const nlohmann::json* value, SafetensorsTensor& tensor, std::uint64_t& elements) const {
-    if (value == nullptr || !value->is_array()) return refuse_tensor(name, "shape: expected an array of integers");
+    if (value == nullptr || !value->is_array()) {
+      return refuse_tensor(name, "shape: ", json_found_text(value), "; expected an array of integers");
+    }
     if (value->size() > max_dimensions) {
       return refuse_tensor(name, "shape: found ", value->size(), " dimensions; expected at most ", max_dimensions);
     }
@@ -188,12 +189,17 @@ class SafetensorsFile {
   }
 
   Status read_offsets(std::string_view name, const nlohmann::json* value, SafetensorsTensor& tensor) const {
-    if (value == nullptr || !value->is_array() || value->size() != 2) {
-      return refuse_tensor(name, "data_offsets: expected an array of two integers");
+    if (value == nullptr || !value->is_array()) {
+      return refuse_tensor(name, "data_offsets: ", json_found_text(value), "; expected an array of two integers");
     }
+    if (value->size() != 2) return refuse_tensor(name, "data_offsets: found ", value->size(), " values; expected two integers");
     const std::optional<std::uint64_t> begin = count_of((*value)[0]), end = count_of((*value)[1]);
-    if (!begin || !end || *begin > *end) {
-      return refuse_tensor(name, "data_offsets: expected two integers, not negative, the second not below the first");
+    if (!begin || !end) {
+      return refuse_tensor(name, "data_offsets: found ", json_no_count_text((*value)[begin ? 1 : 0]),
+                           " in it; expected two integers of at least 0");
+    }
+    if (*begin > *end) {
+      return refuse_tensor(name, "data_offsets: found ", *begin, " and ", *end, "; expected the second not below the first");
     }
     if (!checked_add(data_begin_, *begin, tensor.offset) || *end > ~std::uint64_t{0} - data_begin_) {
       return refuse_tensor(name, "data_offsets: found ", *begin, " and ", *end, ", which do not fit in 64 bits behind the header");
@@ -222,7 +228,7 @@ class SafetensorsFile {
       if (end > file_bytes) {
         return refuse_tensor(tensor.name, "needs ", tensor.size_bytes, " bytes at byte ", tensor.offset, " and ",
                              file_bytes > tensor.offset ? file_bytes - tensor.offset : 0, " are present: the file has ", file_bytes,
-                             " bytes of the ", needed, " that its tensors need; it is truncated or damaged");
+                             " bytes of the ", needed, " that its tensors need; ", why_beyond_end(tensor.size_bytes, file_bytes));
       }
     }
     if (end == file_bytes) return success();
