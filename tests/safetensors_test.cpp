@@ -76,14 +76,21 @@ TEST(Safetensors, ReadsWhatIsThere) {
   EXPECT_EQ(refusal(file_of(R"({"f4":{"dtype":"F4","shape":[2,3],"data_offsets":[0,3]}})", 3)), "");
 }
 
+struct HostileCase {
+  std::string expected;  // a part of the message
+  std::string file;
+};
+void expect_refusals(const std::vector<HostileCase>& cases) {
+  for (const HostileCase& c : cases) {
+    const std::string message = refusal(c.file);
+    EXPECT_NE(message.find(c.expected), std::string::npos) << "expected: " << c.expected << "\nfound: " << message;
+  }
+}
+
 TEST(Safetensors, RefusesHostileFiles) {
-  struct Case {
-    std::string expected;
-    std::string file;
-  };
   const auto tensor = [](const std::string& entry) { return R"({"a": )" + entry + "}"; };
   const std::string good = file_of(two_tensors, 34);
-  const std::vector<Case> cases = {
+  expect_refusals({
       {"found an empty file", ""},
       {"has 8 bytes; expected more than 8", with_length(2, "")},
       {"expected a header that begins with '{' at byte 8, found a GGUF file", "GGUF\3___________________"},
@@ -149,11 +156,7 @@ TEST(Safetensors, RefusesHostileFiles) {
       {"; it is truncated, or the shape or the type of this tensor is wrong",
        file_of(tensor(R"({"dtype":"U8","shape":[1000],"data_offsets":[0,1000]})"), 1)},
       {"belong to no tensor of its header", good + "x"},
-  };
-  for (const Case& c : cases) {
-    const std::string message = refusal(c.file);
-    EXPECT_NE(message.find(c.expected), std::string::npos) << "expected: " << c.expected << "\nfound: " << message;
-  }
+  });
   // A file that is cut at any place is refused.
   for (std::size_t size = 0; size < good.size(); ++size) EXPECT_NE(refusal(good.substr(0, size)), "") << size;
 }
