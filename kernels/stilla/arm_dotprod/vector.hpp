@@ -53,16 +53,8 @@ struct Budget {
   // running sums. With 3 activations and 4 operands they take 31 registers. By LLVM's models (bench/port_limits.py, Q4_0, GCC 12),
   // tiles of 12 rows x 4 tokens and of 8 x 6 take the same time with 8 bits and 1 to 6 % longer with 16 bits. 16 x 2 takes 4 to 7 %
   // longer, and 16 x 4 spills registers.
-  //
-  // clang 19 holds loaded values longer, so that 3 tokens spill registers: formats with groups of 16 had 0.27 to 0.38 accesses to the
-  // stack for each sdot, and have 0.03 to 0.16 with 2 tokens (0.06 and none with Q4_K). By the models of Oryon and of Neoverse N1, V1 and
-  // V2, 2 tokens take as long as 3 (Oryon) to 13 % less (Neoverse N1) with 8 bits, and 5 % less to 2 % more with 16 bits.
   static constexpr std::size_t set_panels = 1, sweep_rows = 16;
-#if defined(__clang__)
-  static constexpr std::size_t sweep_tokens(std::size_t) { return 2; }
-#else
   static constexpr std::size_t sweep_tokens(std::size_t) { return 3; }
-#endif
   static constexpr std::size_t minimum_vectors = 1;
   static constexpr std::size_t chunk_k = 2048;
   static constexpr std::size_t sets = small_stacks ? 2 : 6;
@@ -96,6 +88,16 @@ STILLA_INLINE Int keep(Int x) {
 STILLA_INLINE void loads_stay() {
 #if defined(__GNUC__)
   __asm__ volatile("" ::: "memory");
+#endif
+}
+// The vectors of `sums` are computed here. clang would move products and sums behind the loads that follow, past loads_stay(), and hold
+// the operands of both in registers: clang 19 then had up to 0.38 accesses to the stack for each sdot of a sweep (Q2_K), and has at most
+// 0.02. GCC 12 has none without it; with it, it takes 4 % more cycles in Q4_0 by LLVM's model of Oryon.
+template <class Sum, std::size_t Count>
+STILLA_INLINE void sums_stay([[maybe_unused]] Sum (&sums)[Count]) {
+#if defined(__clang__)
+  STILLA_UNROLL
+  for (std::size_t i = 0; i < Count; ++i) __asm__ volatile("" : "+w"(sums[i]));
 #endif
 }
 STILLA_INLINE Int load(const void* from) { return vreinterpretq_s32_u8(vld1q_u8(static_cast<const std::uint8_t*>(from))); }

@@ -203,31 +203,20 @@ STILLA_NOINLINE void arrange_tile(TokenTile<F, Planes>& out, const ActivationQ8&
 using Products = Int[token_pairs][row_pairs];
 using Sums = Float[token_pairs][row_pairs];
 
-// Compilers load values long before they use them. In a tile they begin with so many loads that the values do not fit the registers.
-// These two constants say where add_products() keeps loads from moving up (loads_stay): before the first 8 k of a plane, and before each
-// 8 k that follows. Accesses to the stack for each smmla of Q4_0, with activations of 8 and of 16 bits:
-//
-//     loads stay        nowhere         before the first     before each 8 k     before each pair of tokens
-//     GCC 12            0.17, 0.26      not tried            0, 0                0, 0 (8 bits: 3 % more cycles by llvm-mca)
-//     clang 19          0, 0.29         0.06, 0.03           0.04, 0.05          0.10, 0.08
-#if defined(__clang__)
-template <std::size_t Planes>
-inline constexpr bool first_loads_stay = Planes == 2;
-inline constexpr bool later_loads_stay = false;
-#else
-template <std::size_t Planes>
-inline constexpr bool first_loads_stay = true;
-inline constexpr bool later_loads_stay = true;
-#endif
-
 // Adds to `dot` the products of a tile's rows with one plane of its tokens, over the next `Eights` times 8 k. Each smmla takes two rows,
-// two tokens and 8 k.
+// two tokens and 8 k. Compilers load values long before they use them, and in a tile so many that they do not fit the registers.
+// Accesses to the stack for each smmla of Q4_0, with activations of 8 and of 16 bits, depending on where loads stay:
+//
+//     loads stay                    nowhere         before each 8 k     before each pair of tokens
+//     GCC 12                        0.17, 0.26      0, 0                0, 0 (8 bits: 3 % more cycles by llvm-mca)
+//     clang 19                      not tried       0, 0                not tried
+//     clang 19, sums do not stay    0, 0.29         0.04, 0.05          0.10, 0.08
 template <std::size_t Eights, std::size_t Planes>
 STILLA_INLINE void add_products(Products& dot, const std::uint8_t (*rows)[panel_pairs][16],
                                 const std::int8_t (*tokens)[Planes][token_pairs][16], std::size_t plane) {
   STILLA_UNROLL
   for (std::size_t e = 0; e < Eights; ++e) {
-    if (e == 0 ? first_loads_stay<Planes> : later_loads_stay) dotprod::loads_stay();
+    dotprod::loads_stay();
     Int w[row_pairs];
     STILLA_UNROLL
     for (std::size_t r = 0; r < row_pairs; ++r) w[r] = dotprod::load(rows[e][r]);
@@ -237,6 +226,8 @@ STILLA_INLINE void add_products(Products& dot, const std::uint8_t (*rows)[panel_
       STILLA_UNROLL
       for (std::size_t r = 0; r < row_pairs; ++r) dot[t][r] = multiply(dot[t][r], x, w[r]);
     }
+    STILLA_UNROLL
+    for (std::size_t t = 0; t < token_pairs; ++t) dotprod::sums_stay(dot[t]);
   }
 }
 
@@ -348,7 +339,6 @@ STILLA_NOINLINE void pair_tile(const Unpacked<F>& w, const TokenTile<F, Planes>&
         if constexpr (Planes == 2) {
           STILLA_UNROLL
           for (std::size_t t = 0; t < token_pairs; ++t) {
-            loads_stay();  // without it clang 19 had 0.19 accesses to the stack for each smmla with Q6_K, and has 0.09
             const Int zeros = load(starts[g][t]);
             STILLA_UNROLL
             for (std::size_t r = 0; r < row_pairs; ++r) {
@@ -366,6 +356,7 @@ STILLA_NOINLINE void pair_tile(const Unpacked<F>& w, const TokenTile<F, Planes>&
             const Float scaled = Planes == 2 ? mul(to_floats(dot[t][r]), scale_x) : sub(as_floats(dot[t][r]), scale_x);
             acc[t][r] = fused_multiply_add(load_floats((*w_scales)[r]), scaled, acc[t][r]);
           }
+          sums_stay(acc[t]);
         }
       }
       if constexpr (F::has_minimum && !has_sub_minimums<F>) {

@@ -203,6 +203,8 @@ STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t
         }
       }
     }
+    STILLA_UNROLL
+    for (std::size_t m = 0; m < MT; ++m) sums_stay(dot[m]);
   }
 }
 
@@ -461,6 +463,7 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
               acc[m][v] = fused_multiply_add(minimum, set(*sum), acc[m][v]);
             }
           }
+          sums_stay(acc[m]);
         }
       }
       x += code_block;

@@ -119,6 +119,11 @@ STILLA_INLINE void few_dots(Int (&dot)[MT][few_vectors<Panels>], Int (&dot_low)[
         }
       }
     }
+    STILLA_UNROLL
+    for (std::size_t m = 0; m < MT; ++m) {
+      sums_stay(dot[m]);
+      if constexpr (Planes == 2) sums_stay(dot_low[m]);
+    }
     loads_stay();
   }
 }
@@ -230,6 +235,8 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
           }
           add_few_dots<F, MT, Planes, vectors>(acc, dot, dot_low, scales, scaled_sums, sums, a.x.blocks(), g, v, scale, minimum);
         }
+        STILLA_UNROLL
+        for (std::size_t m = 0; m < MT; ++m) sums_stay(acc[m]);
       }
     }
     if constexpr (has_sub_minimums<F>) {

@@ -43,6 +43,8 @@
 //   keep(x)                    returns x. The compiler must compute x at this place and hold it in a register
 //   loads_stay()               no load moves past this call. It is needed where a compiler would otherwise load more values in advance than
 //                              fit the registers
+//   sums_stay(sums)            the vectors of this array are computed before the loads behind the next loads_stay(). A compiler may
+//                              otherwise compute them later, and until then hold all that they are computed from
 //
 //   For packing (pack_panel-inl.hpp):
 //   load_columns(rows, stride, column)   reads 16 bytes of each of `lanes` rows, which are `stride` bytes apart, and transposes them:

@@ -49,6 +49,8 @@ STILLA_INLINE Int keep(Int x) {
   return x;
 }
 STILLA_INLINE void loads_stay() {}
+template <class Sums>
+STILLA_INLINE void sums_stay(Sums&) {}
 STILLA_INLINE Int load(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
 // Loads bytes for packing: column[i] gets the bytes 4i .. 4i + 3 of each of `lanes` rows, which begin at `rows` and are `stride` bytes
 // apart.

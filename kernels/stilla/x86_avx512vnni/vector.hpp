@@ -79,6 +79,8 @@ STILLA_INLINE Int keep(Int x) {
   return x;
 }
 STILLA_INLINE void loads_stay() {}
+template <class Sums>
+STILLA_INLINE void sums_stay(Sums&) {}
 STILLA_INLINE Int load(const void* from) { return _mm512_loadu_si512(from); }
 // Loads `lanes` pairs of int32 and returns the first number of each pair, or, where of_two is 1, the second.
 template <int of_two>

@@ -63,6 +63,8 @@ STILLA_INLINE Int whole(const From& x) {
 STILLA_INLINE std::int32_t wrapped(std::uint32_t x) { return static_cast<std::int32_t>(x); }
 
 STILLA_INLINE void loads_stay() {}
+template <class Sums>
+STILLA_INLINE void sums_stay(Sums&) {}
 STILLA_INLINE Int load(const void* from) {
   Int r;
   std::memcpy(&r, from, sizeof r);
