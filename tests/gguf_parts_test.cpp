@@ -129,13 +129,13 @@ TEST_F(GgufParts, OtherNamesAreToldTheRightOnes) {
   fs::rename(part(1), in_folder("model.gguf"));
   const std::string message = refusal(in_folder("model.gguf"));
   EXPECT_NE(message.find("part 1 of 3 of a split model; its parts are NAME-00001-of-00003.gguf to NAME-00003-of-00003.gguf, in one "
-                         "folder, and this file's name is another"),
+                         "folder, and by its name another file"),
             std::string::npos)
       << message;
   fs::rename(part(2), part(1));  // the second part has the name of the first
   const std::string swapped = refusal(part(1));
   EXPECT_NE(swapped.find("part 2 of 3 of a split model; its parts are tiny-00001-of-00003.gguf to"), std::string::npos) << swapped;
-  EXPECT_NE(swapped.find(", and this file's name says that it is part 1 of 3"), std::string::npos) << swapped;
+  EXPECT_NE(swapped.find(", and by its name part 1 of 3; it was renamed, or one of these keys is wrong"), std::string::npos) << swapped;
 }
 
 TEST_F(GgufParts, JoinedByCatAreNoModel) {
@@ -152,7 +152,9 @@ TEST_F(GgufParts, AreCheckedAgainstEachOther) {
   says(concat(part(3), ": key 'split.no' at byte "));
   says(concat(": found 1", third));
   change_key(3, "split.count", 1);
-  says(concat(part(3), ": key 'split.count': found 1, which is a whole model; key 'split.tensors.count' at byte "));
+  says(concat(part(3),
+              ": key 'split.count' at byte 46: found 1, which is a whole model; expected the number of parts, because key "
+              "'split.tensors.count' at byte 71 has another value than "));
   change_key(3, "split.count", 4);
   says(concat(": found 4; expected 3, because this is part 3 of ", part(1)));
   change_key(3, "split.count", 3);

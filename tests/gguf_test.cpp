@@ -279,17 +279,23 @@ void add_wrong_places(std::vector<Damage>& out) {
   add("offset unaligned", Builder().raw_tensor("t", {1}, 0, 4), "found data offset 4; expected a multiple of the alignment 32");
   add("no data", Builder().raw_tensor("t", {8}, 0, 0), "needs 32 bytes at byte 64 and 0 are present");
   add("data past the end", Builder().raw_tensor("t", {8}, 0, 1ull << 40).raw_data(std::string(64, 'x')),
-      "needs 32 bytes at byte 1099511627840 and 0 are present");
+      "needs 32 bytes at byte 1099511627840 and 0 are present: the file has 128 bytes of the 1099511627872 that its tensors need; it is "
+      "truncated, or the offset of this tensor is wrong");
+  add("data past the end, and a hole",
+      Builder().raw_tensor("a", {8}, 0, 1ull << 40).raw_tensor("b", {8}, 0, 32).raw_data(std::string(64, 'x')),
+      "tensor 'a' at byte 24: needs 32 bytes at byte 1099511627872 and 0 are present");
   add("a tensor larger than the file", Builder().raw_tensor("t", {1 << 20}, 0, 0).raw_data(std::string(64, 'x')),
       "that its tensors need; it is truncated, or the shape or the type of this tensor is wrong");
   add("overlap", Builder().raw_tensor("a", {16}, 0, 0).raw_tensor("b", {8}, 0, 32).raw_data(std::string(64, 'x')),
-      "tensor 'b' at byte 57: its data at byte 128 overlaps tensor 'a'");
+      "tensor 'b' at byte 57: its data at byte 128 overlaps tensor 'a' at byte 24, which as f32 of shape [16] holds bytes 96 to 160; the "
+      "type or "
+      "the shape of the latter is wrong, or the offset of one of the two");
   add("same place", Builder().raw_tensor("a", {8}, 0, 0).raw_tensor("b", {8}, 0, 0).raw_data(std::string(64, 'x')), "overlaps tensor 'a'");
   add("hole", Builder().raw_tensor("a", {8}, 0, 0).raw_tensor("b", {8}, 0, 96).raw_data(std::string(160, 'x')),
-      "tensor 'b' at byte 57: its data begins at byte 192, and no tensor holds the 64 bytes before it; the type or the shape of "
-      "tensor 'a', which ends at byte 128, is wrong, or an offset: that of one of these two, or of a tensor between them");
+      "tensor 'a' at byte 24: as f32 of shape [8] it ends at byte 128, and no tensor holds the 64 bytes up to tensor 'b' at byte 57; "
+      "the type or the shape of the former is wrong, or an offset: that of one of these two, or of a tensor between them");
   add("a hole as small as the alignment", Builder().raw_tensor("a", {8}, 0, 0).raw_tensor("b", {8}, 0, 64).raw_data(std::string(160, 'x')),
-      "no tensor holds the 32 bytes before it");
+      "no tensor holds the 32 bytes up to tensor 'b' at byte 57");
   add("hole before the first", Builder().raw_tensor("a", {8}, 0, 32).raw_data(std::string(160, 'x')),
       "tensor 'a' at byte 24: its data begins at byte 96, and no tensor holds the 32 bytes before it; expected the first tensor at "
       "byte 64");
@@ -471,13 +477,13 @@ TEST(Gguf, OtherFilesAreNamed) {
       {"\n <!DOCTYPE html><html>"sv, "HTML"},
       {"<HTML>"sv, "HTML"},
       {"\x02\0\0\0\0\0\0\0{}"sv, "safetensors"},
-      {"\xff\xff\0\0\0\0\0\0{}"sv, "unknown: it starts with '\\xff\\xff\\x00\\x00'"},  // its header would be longer than the file
+      {"\xff\xff\0\0\0\0\0\0{}"sv, "unknown bytes: '\\xff\\xff\\x00\\x00'"},  // its header would be longer than the file
       {"{\"error\": 404}"sv, "JSON"},
       {"not\tfound\r\n"sv, "text: 'not\\x09found'"},
       {"Repository not found\n"sv, "text: 'Repository not found'"},
       {"\0\0\0\0\0\0\0\0"sv, "zero bytes"},
       {"tjgg\1\0\0\0"sv, "GGJT file of 2023"},
-      {"\xfe\xed\xfa\xce"sv, "unknown: it starts with '\\xfe\\xed\\xfa\\xce'"},
+      {"\xfe\xed\xfa\xce"sv, "unknown bytes: '\\xfe\\xed\\xfa\\xce'"},
   };
   for (const auto& [bytes, expected] : cases) {
     const std::string found = message(bytes);

@@ -161,9 +161,9 @@ TEST(HuggingFaceVocabulary, IdsWithoutATokenAreUnused) {
 TEST(HuggingFaceVocabulary, TokensThatAreRefused) {
   expect_refused(
       tokenizer_key,
-      {{"'model': found none; expected an object", erase("", "model")},
+      {{"'model': is missing; expected an object", erase("", "model")},
        {"'model': found an array; expected an object", set("/model", "[]")},
-       {"'model': found none in a file of null; expected an object", set("", "null")},
+       {"'model': cannot be there: the file holds null; expected an object", set("", "null")},
        {"'model.type': found 'WordPiece'; expected 'BPE', the only kind that is supported", set("/model/type", json("WordPiece"))},
        {"'model.type': found an integer; expected 'BPE', the only kind that is supported", set("/model/type", "1")},
        {"'model.continuing_subword_prefix': found '##'; expected none", set("/model/continuing_subword_prefix", json("##"))},
@@ -175,9 +175,9 @@ TEST(HuggingFaceVocabulary, TokensThatAreRefused) {
        {"'model.vocab': expected an object of tokens and their ids", erase("/model", "vocab")},
        {"'model.vocab': expected an object of tokens and their ids", set("/model/vocab", R"(["a"])")},
        {"'model.vocab': expected an object of tokens and their ids", set("/model/vocab", "{}")},
-       {"'model.vocab': token 'b': found a float as its id; expected 0 to 65551 in a vocabulary of this size",
+       {"'model.vocab': token 'b': found a float as its id; expected 0 to 65551, which is 65535 and twice the number of tokens in the file",
         set("/model/vocab/b", "1.0")},
-       {"'model.vocab': token 'b': found 65552 as its id; expected 0 to 65551 in a vocabulary of this size",
+       {"'model.vocab': token 'b': found 65552 as its id; expected 0 to 65551, which is 65535 and twice the number of tokens in the file",
         set("/model/vocab/b", "65552")},
        {"'model.vocab': tokens 'ab' and 'b' have the same id 2", set("/model/vocab/b", "2")},
        {"'added_tokens': found an object; expected an array", set("/added_tokens", R"({"<s>": 5})")},
@@ -187,7 +187,8 @@ TEST(HuggingFaceVocabulary, TokensThatAreRefused) {
        {"'added_tokens': tokens 'a' and '<s>' have the same id 0", set("/added_tokens/0/id", "0")},
        {"'added_tokens': token 'ab' has two ids, 2 and 7", set("/added_tokens/2/content", json("ab"))},
        {"'added_tokens': token '<s>' has two ids, 5 and 6", set("/added_tokens/1/content", json("<s>"))},
-       {"'added_tokens': token '<s>': found a string as its id; expected 0 to 65551 in a vocabulary of this size",
+       {"'added_tokens': token '<s>': found a string as its id; expected 0 to 65551, which is 65535 and twice the number of tokens in the "
+        "file",
         set("/added_tokens/0/id", json("5"))},
        {"'added_tokens': token 'word': 'lstrip' is not supported; expected false", set("/added_tokens/2/lstrip", "true")},
        {"'added_tokens': token 'word': 'rstrip' is not supported; expected false", set("/added_tokens/2/rstrip", "true")},
@@ -196,12 +197,14 @@ TEST(HuggingFaceVocabulary, TokensThatAreRefused) {
        {"'added_tokens': token 'word': 'single_word' is not supported; expected false", set("/added_tokens/2/single_word", "true")},
        {"'model.merges': expected an array", erase("/model", "merges")},
        {"'model.merges': expected an array", set("/model/merges", "{}")},
-       {"'model.merges': merge 0: expected two texts without spaces", set("/model/merges/0", "{}")},
-       {"'model.merges': merge 0: expected two texts without spaces", set("/model/merges/0", R"(["a", "b", "x"])")},
-       {"'model.merges': merge 0: expected two texts without spaces", set("/model/merges/0", R"([0, "b"])")},
-       {"'model.merges': merge 0: expected two texts without spaces", set("/model/merges/0", R"(["a", 1])")},
-       {"'model.merges': merge 0: expected two texts without spaces", set("/model/merges/0", R"(["a ", "b"])")},
-       {"'model.merges': merge 1: expected two texts without spaces", set("/model/merges/1", R"(["a", " b"])")}});
+       {"'model.merges': merge 0: found an object; expected two texts without spaces", set("/model/merges/0", "{}")},
+       {"'model.merges': merge 0: found an array of 3 values; expected two texts without spaces",
+        set("/model/merges/0", R"(["a", "b", "x"])")},
+       {"'model.merges': merge 0: found an array of 2 values; expected two texts without spaces", set("/model/merges/0", R"([0, "b"])")},
+       {"'model.merges': merge 0: found an array of 2 values; expected two texts without spaces", set("/model/merges/0", R"(["a", 1])")},
+       {"'model.merges': merge 0: found an array of 2 values; expected two texts without spaces", set("/model/merges/0", R"(["a ", "b"])")},
+       {"'model.merges': merge 1: found an array of 2 values; expected two texts without spaces",
+        set("/model/merges/1", R"(["a", " b"])")}});
 }
 
 TEST(HuggingFaceVocabulary, Normalizers) {
@@ -403,7 +406,7 @@ TEST(HuggingFaceVocabulary, TablesAreReadFromTheText) {
   EXPECT_EQ(message(R"("vocab": [["a", 0]], )" + merges), tokenizer_key + "'model.vocab': expected an object of tokens and their ids");
   EXPECT_EQ(message(vocab + R"(, "merges": {"x": "a b"})"), tokenizer_key + "'model.merges': expected an array");
   EXPECT_EQ(message(vocab + R"(, "merges": ["a a", [["a"], "a"]])"),
-            tokenizer_key + "'model.merges': merge 1: expected two texts without spaces");
+            tokenizer_key + "'model.merges': merge 1: found an array of 2 values; expected two texts without spaces");
 }
 
 TEST(HuggingFaceVocabulary, ChatTemplates) {

@@ -83,18 +83,17 @@ class SavedMessages {
     return true;
   }
   bool number_unsigned(std::uint64_t value) {
-    if (depth_ != in_ids) return wrong_value("a number");
-    if (value > 0xffffffff) return fail(fmt::format("key 'ids': found {}; expected ids of tokens", value));
+    if (depth_ != in_ids || value > 0xffffffff) return wrong_value(fmt::format("{}", value));
     messages.back().ids.push_back(static_cast<std::uint32_t>(value));
     return true;
   }
-  bool number_integer(std::int64_t) { return wrong_value("a negative number"); }
-  bool number_float(double, const std::string&) { return wrong_value("a fraction"); }
+  bool number_integer(std::int64_t value) { return wrong_value(fmt::format("{}", value)); }
+  bool number_float(double, const std::string& value) { return wrong_value(value); }
   bool boolean(bool) { return wrong_value("a boolean"); }
   bool null() { return wrong_value("null"); }
   bool binary(nlohmann::json::binary_t&) { return wrong_value("binary data"); }
   bool parse_error(std::size_t at, const std::string&, const nlohmann::json::exception&) {
-    return fail(fmt::format("is not JSON at byte {}", at));
+    return fail(fmt::format("byte {} of it is no JSON", at == 0 ? 0 : at - 1));  // nlohmann counts from 1
   }
 
  private:
@@ -116,7 +115,8 @@ class SavedMessages {
     if (depth_ == outside) return fail(fmt::format("found {}; expected an object", found));
     if (depth_ == in_note) return fail(fmt::format("key 'messages': found {}; expected an array", found));
     if (depth_ == in_list) return fail(fmt::format("found {} behind message {}; expected a message", found, messages.size()));
-    if (depth_ == in_ids || member_ == ids) return fail(fmt::format("key 'ids': found {}; expected an array of ids", found));
+    if (depth_ == in_ids) return fail(fmt::format("key 'ids': id {} is {}; expected ids of tokens", messages.back().ids.size() + 1, found));
+    if (member_ == ids) return fail(fmt::format("key 'ids': found {}; expected an array of ids", found));
     return fail(fmt::format("key '{}': found {}; expected a string", member_names[member_], found));
   }
 
@@ -180,6 +180,7 @@ std::string Conversation::to_json() const {
 }
 
 stilla::Result<std::vector<stilla::ChatMessage>> Conversation::from_json(std::string_view text) const {
+  if (text.empty()) return stilla::Error{stilla::ErrorKind::refused_file, "the note in it is empty; expected a conversation"};
   SavedMessages saved;
   if (!nlohmann::json::sax_parse(text.begin(), text.end(), &saved)) {
     return stilla::Error{stilla::ErrorKind::refused_file, saved.trouble()};

@@ -70,10 +70,12 @@ constexpr bool checked_align_up(std::uint64_t value, std::uint64_t alignment, st
   return true;
 }
 
-// What may be wrong with a tensor whose bytes go beyond the end of the file, for the end of a message. A tensor that is larger than the
-// whole file may come from a damaged shape, and the file may then be complete.
-constexpr std::string_view why_beyond_end(std::uint64_t tensor_bytes, std::uint64_t file_bytes) {
-  return tensor_bytes > file_bytes ? "it is truncated, or the shape or the type of this tensor is wrong" : "it is truncated or damaged";
+// What may be wrong if the bytes of a tensor go beyond the end of the file, for the end of a message. A tensor that begins behind the end,
+// or that is larger than the whole file, may have a damaged offset or shape, and the file may then be complete.
+constexpr std::string_view why_beyond_end(std::uint64_t offset, std::uint64_t tensor_bytes, std::uint64_t file_bytes) {
+  return offset > file_bytes         ? "it is truncated, or the offset of this tensor is wrong"
+         : tensor_bytes > file_bytes ? "it is truncated, or the shape or the type of this tensor is wrong"
+                                     : "it is truncated or damaged";
 }
 
 // Reads little-endian values from a span, from front to back. A read that goes beyond the span does not move the cursor and

@@ -75,7 +75,7 @@ inline std::string guess_file_kind(std::span<const std::byte> bytes) {
     const std::string_view line = text.substr(0, std::min(text.find_first_of("\r\n"), std::size_t{48}));
     return concat("text: '", printable(line), "'");
   }
-  return concat("unknown: it starts with '", printable(head.substr(0, std::min<std::size_t>(head.size(), 4))), "'");
+  return concat("unknown bytes: '", printable(head.substr(0, std::min<std::size_t>(head.size(), 4))), "'");
 }
 
 }}  // namespace stilla

@@ -219,7 +219,7 @@ class GgufParser {
     GgufKey key{};
     key.record_offset = cursor_.offset();
     const std::string anonymous = concat("key ", i + 1, " of ", n_keys, " at byte ", key.record_offset);
-    if (Status s = read_name(key.name, max_key_bytes, anonymous, out_.keys); !s) return s;
+    if (Status s = read_name(key.name, max_key_bytes, anonymous, out_.keys, 16); !s) return s;
 
     const auto subject = [&] { return subject_of("key", key); };
     std::uint32_t type = 0;
@@ -289,15 +289,17 @@ class GgufParser {
   }
 
   // `before` are the records that have been read so far. If the length of a name is impossible, often the record before it is wrong.
+  // The number of records stands at byte `count_at` of the file.
   template <class Record>
-  Status read_name(std::string_view& name, std::uint64_t limit, const std::string& anonymous, const std::vector<Record>& before) {
+  Status read_name(std::string_view& name, std::uint64_t limit, const std::string& anonymous, const std::vector<Record>& before,
+                   std::uint64_t count_at) {
     std::uint64_t length = 0;
     if (!cursor_.read(length)) return truncated(anonymous);
     if (length == 0 || length > limit) {
       const std::string last = before.empty()
                                    ? ""
                                    : concat("; '", printable(before.back().name), "' at byte ", before.back().record_offset,
-                                            ", which stands before it, may be wrong, or the file has fewer of these than it says");
+                                            ", which stands before it, may be wrong, or the count at byte ", count_at, " is too high");
       return refuse(anonymous, ": found a name of ", length, " bytes; expected 1 to ", limit, last);
     }
     std::span<const std::byte> view;
@@ -348,14 +350,16 @@ class GgufParser {
       value = *found;
       return success();
     };
-    if (!find_by_name(out_.keys, out_.keys_by_name, "split.count")) return success();
+    const GgufKey* count = find_by_name(out_.keys, out_.keys_by_name, "split.count");
+    if (!count) return success();
     if (Status s = number_of("split.count", max_gguf_parts, out_.split.count); !s) return s;
     if (out_.split.count <= 1) {
       // The number of all tensors says whether this is a whole model after all.
       const GgufKey* all = find_by_name(out_.keys, out_.keys_by_name, "split.tensors.count");
       if (!all || integer_of(*all) == n_tensors) return success();
-      return refuse("key 'split.count': found ", out_.split.count, ", which is a whole model; ", subject_of("key", *all),
-                    " says that it has another number of tensors than the ", n_tensors, " of this file");
+      return refuse(subject_of("key", *count), ": found ", out_.split.count,
+                    ", which is a whole model; expected the number of parts, because ", subject_of("key", *all), " has another value than ",
+                    n_tensors, ", the number of tensors in this file");
     }
     if (Status s = number_of("split.no", out_.split.count - 1, out_.split.number); !s) return s;
     return number_of("split.tensors.count", max_tensors, out_.split.tensors);
@@ -416,7 +420,7 @@ class GgufParser {
     GgufTensor tensor{};
     tensor.record_offset = cursor_.offset();
     const std::string anonymous = concat("tensor ", i + 1, " of ", n_tensors, " at byte ", tensor.record_offset);
-    if (Status s = read_name(tensor.name, max_tensor_name_bytes, anonymous, out_.tensors); !s) return s;
+    if (Status s = read_name(tensor.name, max_tensor_name_bytes, anonymous, out_.tensors, 8); !s) return s;
 
     const auto subject = [&] { return subject_of("tensor", tensor); };
     if (!cursor_.read(tensor.n_dims)) return truncated(subject());
@@ -440,7 +444,8 @@ class GgufParser {
     const bool is_removed = type && type->block_weights == 0;
     const bool is_only_packed = type && !is_ggml_type(tensor.type) && !tensor.is_packed;
     if (!type || is_removed || is_only_packed) {
-      return refuse(subject(), ": found ", tensor_type_text(tensor.type),
+      return refuse(subject(), ": found ", tensor.is_packed ? concat("type ", tensor.type | packed_type_flag, ", which means packed ") : "",
+                    tensor_type_text(tensor.type),
                     is_removed       ? ", which was removed from ggml"
                     : is_only_packed ? ", which only packed files have"
                                      : "",
@@ -453,7 +458,7 @@ class GgufParser {
       case ShapeFault::zero_dimension: return refuse(subject(), ": shape ", shape(), "; expected no dimension to be 0");
       case ShapeFault::partial_block:
         return refuse(subject(), ": shape ", shape(), ": ", tensor.dims[0], " columns are not a multiple of the ", type->name, " block of ",
-                      type->block_weights);
+                      type->block_weights, "; the type or the shape is wrong");
       case ShapeFault::overflow: return refuse(subject(), ": shape ", shape(), ": its size does not fit in 64 bits");
     }
     tensor.size_bytes = size.bytes;
@@ -493,14 +498,17 @@ class GgufParser {
     std::sort(by_offset.begin(), by_offset.end(), [&](std::uint32_t a, std::uint32_t b) {
       return std::pair(out_.tensors[a].offset, a) < std::pair(out_.tensors[b].offset, b);
     });
-    for (std::size_t i = 0; i < by_offset.size(); ++i) {
-      const GgufTensor& tensor = out_.tensors[by_offset[i]];
+    for (const std::uint32_t i : by_offset) {
+      const GgufTensor& tensor = out_.tensors[i];
       const std::uint64_t present = file_bytes > tensor.offset ? file_bytes - tensor.offset : 0;
       if (present < tensor.size_bytes) {
         return refuse(subject_of("tensor", tensor), ": needs ", tensor.size_bytes, " bytes at byte ", tensor.offset, " and ", present,
                       " are present: the file has ", file_bytes, " bytes of the ", needed_bytes, " that its tensors need; ",
-                      why_beyond_end(tensor.size_bytes, file_bytes));
+                      why_beyond_end(tensor.offset, tensor.size_bytes, file_bytes));
       }
+    }
+    for (std::size_t i = 0; i < by_offset.size(); ++i) {
+      const GgufTensor& tensor = out_.tensors[by_offset[i]];
       if (i == 0) {
         if (tensor.offset == out_.data_offset) continue;
         return refuse(subject_of("tensor", tensor), ": its data begins at byte ", tensor.offset, ", and no tensor holds the ",
@@ -509,17 +517,23 @@ class GgufParser {
       const GgufTensor& before = out_.tensors[by_offset[i - 1]];
       const std::uint64_t before_end = before.offset + before.size_bytes;  // lies inside the file
       if (tensor.offset < before_end) {
-        return refuse(subject_of("tensor", tensor), ": its data at byte ", tensor.offset, " overlaps tensor '", printable(before.name),
-                      "', which holds bytes ", before.offset, " to ", before_end);
+        return refuse(subject_of("tensor", tensor), ": its data at byte ", tensor.offset, " overlaps ", subject_of("tensor", before),
+                      ", which as ", kind_of(before), " holds bytes ", before.offset, " to ", before_end,
+                      "; the type or the shape of the latter is wrong, or the offset of one of the two");
       }
       if (tensor.offset - before_end >= out_.alignment) {
-        return refuse(subject_of("tensor", tensor), ": its data begins at byte ", tensor.offset, ", and no tensor holds the ",
-                      tensor.offset - before_end, " bytes before it; the type or the shape of tensor '", printable(before.name),
-                      "', which ends at byte ", before_end,
-                      ", is wrong, or an offset: that of one of these two, or of a tensor between them");
+        return refuse(
+            subject_of("tensor", before), ": as ", kind_of(before), " it ends at byte ", before_end, ", and no tensor holds the ",
+            tensor.offset - before_end, " bytes up to ", subject_of("tensor", tensor),
+            "; the type or the shape of the former is wrong, or an offset: that of one of these two, or of a tensor between them");
       }
     }
     return success();
+  }
+
+  // What a tensor's size follows from, for messages: "f32 of shape [16, 32]".
+  static std::string kind_of(const GgufTensor& tensor) {
+    return concat(tensor.is_packed ? "packed " : "", tensor.type_name, " of shape ", shape_text(tensor.dims, tensor.n_dims));
   }
 
   const MappedFile& file_;

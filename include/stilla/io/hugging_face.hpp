@@ -295,7 +295,8 @@ class HuggingFaceFolder final : public ModelSource {
   Status read_shard_names(const nlohmann::json& index, const nlohmann::json*& map, std::vector<std::string>& names) const {
     map = find_member(index, "weight_map");
     const auto refuse_index = [&](const auto&... parts) { return refuse(printable_path(weights_path_), ": key 'weight_map': ", parts...); };
-    if (map == nullptr || !map->is_object() || map->empty()) return refuse_index("expected an object of tensors and their files");
+    if (map == nullptr || !map->is_object()) return refuse_index(json_found_text(map), "; expected an object of tensors and their files");
+    if (map->empty()) return refuse_index("found an empty object; expected tensors and their files");
     names.clear();
     for (const auto& [tensor, file] : map->get_ref<const nlohmann::json::object_t&>()) {
       const std::string* name = text_of(&file);
@@ -364,7 +365,7 @@ class HuggingFaceFolder final : public ModelSource {
     if (tensor.dtype == "F16") info.format = id_of<F16>;
     if (tensor.dtype == "BF16") info.format = id_of<BF16>;
     if (name == "token_embd.weight" && config_->rows && info.dims[1] != *config_->rows) {
-      return refuse_tensor("found ", info.dims[1], " rows; expected ", *config_->rows, ", config.json's vocab_size");
+      return refuse_tensor("has ", info.dims[1], " rows, and config.json's vocab_size is ", *config_->rows, "; expected the same number");
     }
     tensors_.push_back({name, tensor.name, info});
     return success();

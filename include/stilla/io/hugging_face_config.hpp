@@ -271,6 +271,11 @@ class HuggingFaceConfigReader {
     return success();
   }
 
+  Error refuse_no_count(std::string_view key, const nlohmann::json& value) const {
+    return refuse_key(key, "found ", value.is_number() ? value.dump() : std::string(json_type_text(value)),
+                      "; expected an unsigned integer");
+  }
+
   Status add(const HuggingFaceKey& key, const nlohmann::json& value, std::string where) {
     HuggingFaceEntry entry{false, "config.json", std::move(where)};
     if (key.is_float) {
@@ -278,9 +283,7 @@ class HuggingFaceConfigReader {
       entry.value = value.get<double>();
     } else {
       const std::optional<std::uint64_t> count = count_of(value);
-      if (!count)
-        return refuse_key(entry.key, "found ", value.is_number() ? value.dump() : std::string(json_type_text(value)),
-                          "; expected an unsigned integer");
+      if (!count) return refuse_no_count(entry.key, value);
       entry.value = *count;
     }
     out_.entries[concat(out_.architecture, ".", key.gguf)] = std::move(entry);
@@ -470,7 +473,7 @@ class HuggingFaceConfigReader {
     }
     if (const nlohmann::json* value = find_member(json_, "vocab_size")) {
       out_.rows = count_of(*value);
-      if (!out_.rows) return refuse_key("vocab_size", "found ", json_type_text(*value), "; expected an unsigned integer");
+      if (!out_.rows) return refuse_no_count("vocab_size", *value);
     }
     const auto layers = out_.entries.find(concat(out_.architecture, ".block_count"));
     if (layers != out_.entries.end()) out_.layers = std::get<std::uint64_t>(layers->second.value);

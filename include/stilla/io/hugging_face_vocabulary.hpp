@@ -44,6 +44,7 @@ struct HuggingFaceTokenizer {
   std::vector<std::pair<std::string, nlohmann::json>> tokens;  // the names and values of model.vocab, in the order of the file
   std::vector<std::string> merges;                             // the elements of model.merges, as "left right"
   std::optional<std::size_t> bad_merge;                        // the first element of model.merges that is no merge
+  std::string found_merge;                                     // what stands there
 };
 
 // Parses the text of a tokenizer.json. `place` is what messages call it.
@@ -126,8 +127,8 @@ class HuggingFaceVocabularyReader {
     const Json* model = find_in_tokenizer("model");
     if (model == nullptr || !model->is_object()) {
       const Json& json = texts_.tokenizer->json;
-      return refuse("model", "found ", shown(model), json.is_object() ? "" : concat(" in a file of ", json_type_text(json)),
-                    "; expected an object");
+      if (!json.is_object()) return refuse("model", "cannot be there: the file holds ", json_type_text(json), "; expected an object");
+      return refuse("model", json_found_text(model), "; expected an object");
     }
     const std::string* type = text_of(find_member(*model, "type"));
     // In a tokenizer.json of an old version, model.type is missing if the model is BPE.
@@ -169,7 +170,7 @@ class HuggingFaceVocabularyReader {
     const std::optional<std::uint64_t> id = count_of(value);
     if (!id || *id > max_id_) {
       return refuse(key, "token '", printable(token), "': found ", id ? concat(*id) : json_no_count_text(value),
-                    " as its id; expected 0 to ", max_id_, " in a vocabulary of this size");
+                    " as its id; expected 0 to ", max_id_, ", which is 65535 and twice the number of tokens in the file");
     }
     const auto at = static_cast<std::size_t>(*id);
     if (at >= out_.tokens.size()) {
@@ -231,7 +232,7 @@ class HuggingFaceVocabularyReader {
     const Json* merges = find_member(*find_in_tokenizer("model"), "merges");
     if (merges == nullptr || !merges->is_array()) return refuse("model.merges", "expected an array");
     if (const auto& bad = texts_.tokenizer->bad_merge) {
-      return refuse("model.merges", "merge ", *bad, ": expected two texts without spaces");
+      return refuse("model.merges", "merge ", *bad, ": found ", texts_.tokenizer->found_merge, "; expected two texts without spaces");
     }
     out_.merges = texts_.tokenizer->merges;
     return success();
@@ -489,6 +490,10 @@ inline Result<HuggingFaceTokenizer> parse_hugging_face_tokenizer(std::span<const
            out.merges.push_back(std::move(*joined));
          } else {
            out.bad_merge = out.merges.size();
+           const std::string* merge_text = text_of(&merge);
+           out.found_merge = merge_text         ? concat("'", printable(*merge_text), "'")
+                             : merge.is_array() ? concat("an array of ", merge.size(), " values")
+                                                : json_no_count_text(merge);
          }
        }}};
   Result<nlohmann::json> json = parse_json(text, place, {std::uint64_t{1} << 26, std::uint64_t{1} << 22}, tables);

@@ -146,9 +146,13 @@ class Imatrix {
     for (std::size_t k = 0; k < K; ++k) {
       const float sum = load_as<float>(sums + k * sizeof(float));
       const auto mean = static_cast<float>(static_cast<double>(sum) / count);
-      if (!detail::is_finite(sum) || sum < 0.0f || !detail::is_finite(mean)) {
+      if (!detail::is_finite(sum) || sum < 0.0f) {
+        return refuse("'", printable(name), "': found ", sum, " as the sum of squares of input ", k,
+                      "; expected a finite number of at least 0");
+      }
+      if (!detail::is_finite(mean)) {
         return refuse("'", printable(name), "': found ", sum, " as the sum of squares of input ", k, ", and ", count,
-                      " as the number of summands; expected finite numbers of at least 0");
+                      " as the number of summands; expected a finite quotient");
       }
       entry.mean_squares[k] = mean;
     }
@@ -159,7 +163,11 @@ class Imatrix {
   Status read_gguf(MappedFile bytes) {
     const Result<GgufFile> file = GgufFile::parse(std::move(bytes));
     if (!file) return file.error();
-    const Result<std::string_view> type = file->get_string_or("general.type", "none");
+    if (!file->has("general.type")) {
+      return file->key_error("general.type", "is missing; expected 'imatrix', an importance matrix",
+                             file->has("general.architecture") ? "; this file is a model" : "");
+    }
+    const Result<std::string_view> type = file->get_string("general.type");
     if (!type) return type.error();
     if (*type != "imatrix")
       return file->key_error("general.type", "found '", printable(*type), "'; expected 'imatrix', an importance matrix");
@@ -223,9 +231,8 @@ class Imatrix {
       const std::string kind = guess_file_kind(bytes);
       if (!kind.starts_with("unknown")) return refuse("is no importance matrix of llama.cpp, but ", kind);
       const std::uint64_t most = cursor.remaining() / smallest_entry;
-      return refuse("number of matrices at byte 0: found ", count, "; expected 1", most < 2 ? "" : concat(" to ", most), ": the ",
-                    cursor.remaining(),
-                    " bytes behind it hold no more; the file is truncated, damaged, or not an importance matrix of llama.cpp");
+      return refuse("number of matrices at byte 0: found ", count, "; expected at least 1 and, in the ", cursor.remaining(),
+                    " bytes behind it, at most ", most, "; the file is truncated, damaged, or not an importance matrix of llama.cpp");
     }
     for (std::int32_t i = 0; i < count; ++i) {
       const auto wrong = [&, at = cursor.offset()](const auto&... parts) {
@@ -233,28 +240,36 @@ class Imatrix {
       };
       std::span<const std::byte> name, sums;
       std::int32_t length = 0, calls = 0, values = 0;
-      const auto truncated = [&](std::string_view what, std::uint64_t needed) {
-        return wrong("needs ", needed, " bytes for its ", what, " and ", cursor.remaining(),
-                     " are left; the file is truncated or damaged, or the number of matrices at byte 0 is too high");
+      const auto truncated = [&](std::string_view what, std::uint64_t needed, std::string_view suspect) {
+        return wrong("needs ", needed, " bytes for its ", what, " and ", cursor.remaining(), " are left; the file is truncated, or ",
+                     suspect);
       };
-      if (!cursor.read(length)) return truncated("length of the name", sizeof length);
+      constexpr std::string_view count_is_wrong = "the number of matrices at byte 0 is too high";
+      if (!cursor.read(length)) return truncated("length of the name", sizeof length, count_is_wrong);
       if (length < 1) return wrong("found a name of ", length, " bytes; expected at least 1");
-      if (!cursor.take(static_cast<std::uint64_t>(length), name)) return truncated("name", static_cast<std::uint64_t>(length));
-      if (!cursor.read(calls) || !cursor.read(values)) return truncated("numbers of calls and inputs", sizeof calls + sizeof values);
+      if (!cursor.take(static_cast<std::uint64_t>(length), name)) {
+        return truncated("name", static_cast<std::uint64_t>(length), "the length of the name is wrong");
+      }
+      if (!cursor.read(calls) || !cursor.read(values))
+        return truncated("numbers of calls and inputs", sizeof calls + sizeof values, count_is_wrong);
       if (calls < 0) return wrong("found ", calls, " calls; expected at least 0");
       if (values < 1) return wrong("found ", values, " inputs; expected at least 1");
       const std::uint64_t sum_bytes = static_cast<std::uint64_t>(values) * sizeof(float);
-      if (!cursor.take(sum_bytes, sums)) return truncated(concat(values, " sums"), sum_bytes);
+      if (!cursor.take(sum_bytes, sums)) return truncated(concat(values, " sums"), sum_bytes, "the number of inputs is wrong");
       const std::string_view text(reinterpret_cast<const char*>(name.data()), name.size());
       if (Status s = add(text, sums.data(), static_cast<std::size_t>(values), calls == 0 ? 1.0 : calls); !s) return s;
     }
     if (cursor.remaining() == 0) return success();
     std::int32_t calls = 0, length = 0;
-    if (!cursor.read(calls)) return refuse("ends at byte ", bytes.size(), ", before the number of calls");
+    const auto cut_off = [&](std::string_view what) {
+      return refuse(what, " at byte ", cursor.offset(), ": needs 4 bytes and ", cursor.remaining(), " are left; the file is truncated");
+    };
+    if (!cursor.read(calls)) return cut_off("number of calls of the whole run");
     if (cursor.remaining() == 0) return success();
-    if (!cursor.read(length)) return refuse("ends at byte ", bytes.size(), ", before the length of the text's name");
+    if (!cursor.read(length)) return cut_off("length of the name of the text");
     if (length < 0 || !cursor.skip(static_cast<std::uint64_t>(length))) {
-      return refuse("found a name of ", length, " bytes for the text; expected 0 to ", cursor.remaining());
+      return refuse("length of the name of the text at byte ", cursor.offset() - sizeof length, ": found ", length, "; expected 0 to ",
+                    cursor.remaining());
     }
     if (cursor.remaining() != 0) notes_.push_back(concat(printable_path(path_), ": the last ", cursor.remaining(), " bytes are unknown"));
     return success();

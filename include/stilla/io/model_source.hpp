@@ -246,7 +246,9 @@ inline Result<float> ModelSource::get_float(std::string_view key) const {
 inline Result<const TensorInfo*> ModelSource::require_tensor(std::string_view name) const {
   const TensorInfo* tensor = find_tensor(name);
   if (!tensor) {
-    const std::string_view count = tensor_count() == 0 ? "; the file has no tensors" : tensor_count() == 1 ? "; the file has 1 tensor" : "";
+    const std::string_view count = tensor_count() == 0   ? "; by its header the file has no tensors"
+                                   : tensor_count() == 1 ? "; by its header the file has 1 tensor"
+                                                         : "";
     return Error{ErrorKind::refused_file, concat(tensor_place(name), " is missing", count)};
   }
   if (tensor->format == no_format) {

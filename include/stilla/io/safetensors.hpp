@@ -228,7 +228,8 @@ class SafetensorsFile {
       if (end > file_bytes) {
         return refuse_tensor(tensor.name, "needs ", tensor.size_bytes, " bytes at byte ", tensor.offset, " and ",
                              file_bytes > tensor.offset ? file_bytes - tensor.offset : 0, " are present: the file has ", file_bytes,
-                             " bytes of the ", needed, " that its tensors need; ", why_beyond_end(tensor.size_bytes, file_bytes));
+                             " bytes of the ", needed, " that its tensors need; ",
+                             why_beyond_end(tensor.offset, tensor.size_bytes, file_bytes));
       }
     }
     if (end == file_bytes) return success();

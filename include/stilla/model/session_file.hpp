@@ -99,6 +99,27 @@ inline Status check_numbers(const KvShape& shape, std::span<const std::byte> chu
                                                " are not numbers (NaN or infinity)")};
 }
 
+// Compares the numbers of tokens and of the note's bytes, which the header has, with the size of the file and with the context. After
+// success the file has exactly these parts.
+inline Status check_session_size(const SessionKind& kind, std::uint64_t tokens, std::uint64_t note_bytes, std::uint64_t file_bytes) {
+  const auto refuse = [](const auto&... parts) { return Error{ErrorKind::refused_file, concat(parts...)}; };
+  const std::uint64_t behind_header = file_bytes - session_header_bytes;
+  if (tokens > behind_header / sizeof(std::uint32_t)) {
+    return refuse("number of tokens at byte 40: found ", tokens, ", which the ", file_bytes, " bytes of the file cannot hold");
+  }
+  if (note_bytes > behind_header) {
+    return refuse("length of the note at byte 48: found ", note_bytes, ", which the ", file_bytes, " bytes of the file cannot hold");
+  }
+  if (tokens > kind.context) return refuse("holds ", tokens, " tokens; the context of this session holds ", kind.context);
+  const std::uint64_t chunks = (tokens + kv_chunk - 1) / kv_chunk;
+  std::uint64_t expected = session_header_bytes + tokens * sizeof(std::uint32_t) + note_bytes, chunk_bytes = 0;
+  const bool is_countable = checked_mul(chunks, kind.shape.chunk_bytes(), chunk_bytes) && checked_add(expected, chunk_bytes, expected);
+  if (is_countable && expected == file_bytes) return success();
+  return refuse("has ", file_bytes, " bytes; expected ", is_countable ? concat(expected) : "more than can be counted", " with ", tokens,
+                " tokens (byte 40) and a note of ", note_bytes,
+                " bytes (byte 48): one of these numbers is wrong, or the file is cut off or damaged");
+}
+
 }  // namespace detail
 
 // Writes the whole session file, or nothing if there is an error. The cache must hold the keys and values of exactly the tokens
@@ -171,25 +192,18 @@ inline Result<SavedText> read_session_file(const MappedFile& file, const Session
   if (Status s = number("key/value heads", 28, heads, kind.shape.heads); !s) return s.error();
   if (Status s = number("size of a head", 32, head_dim, kind.shape.head_dim); !s) return s.error();
   if (type != static_cast<std::uint32_t>(kind.shape.type)) {
-    const bool known = type < kv_types.size();
-    return refuse("was saved with a key/value cache of ", known ? kv_type_name(kv_types[type]) : "an unknown type",
-                  "; this session has one of ", kv_type_name(kind.shape.type));
+    if (type >= kv_types.size()) {
+      return refuse("type of the key/value cache at byte 12: found ", type, ", which is unknown; expected ",
+                    static_cast<std::uint32_t>(kind.shape.type), ", which is ", kv_type_name(kind.shape.type), ", as this session has");
+    }
+    return refuse("was saved with a key/value cache of ", kv_type_name(kv_types[type]), "; this session has one of ",
+                  kv_type_name(kind.shape.type));
   }
   if (const std::uint32_t expected_bits = detail::bits_in_file(kind.activations); activation_bits != expected_bits) {
     return refuse("was saved with activations of ", detail::activation_bits_text(activation_bits), "; this session has ",
                   detail::activation_bits_text(expected_bits));
   }
-  if (tokens > kind.context) {
-    return refuse("holds ", tokens, " tokens; the context of this session holds ", kind.context);
-  }
-  const std::uint64_t chunks = (tokens + kv_chunk - 1) / kv_chunk;
-  std::uint64_t expected = detail::session_header_bytes + tokens * sizeof(std::uint32_t), chunk_bytes = 0;
-  const bool is_countable = checked_mul(chunks, kind.shape.chunk_bytes(), chunk_bytes) && checked_add(expected, chunk_bytes, expected) &&
-                            checked_add(expected, note_bytes, expected);
-  if (!is_countable || expected != bytes.size()) {
-    return refuse("has ", bytes.size(), " bytes; expected ", is_countable ? concat(expected) : "more than can be counted", " with ", tokens,
-                  " tokens (byte 40) and a note of ", note_bytes, " bytes (byte 48): it is cut off or damaged");
-  }
+  if (Status s = detail::check_session_size(kind, tokens, note_bytes, bytes.size()); !s) return refuse(s.error().message);
   if (sum_of_all != checksum(bytes.subspan(detail::session_header_bytes))) {
     return refuse("the checksum of its contents is wrong: it is damaged");
   }
@@ -207,7 +221,7 @@ inline Result<SavedText> read_session_file(const MappedFile& file, const Session
   if (!cache) return cache.error();
   out.cache = std::move(*cache);
   if (Status s = out.cache.reserve(out.ids.size()); !s) return s.error();
-  for (std::size_t c = 0; c < chunks; ++c) {
+  for (std::size_t c = 0; c * kv_chunk < out.ids.size(); ++c) {
     const std::span<std::byte> chunk = out.cache.writable_chunk(c);
     (void)cursor.take(chunk.size(), rest);
     std::memcpy(chunk.data(), rest.data(), chunk.size());

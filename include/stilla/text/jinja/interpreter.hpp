@@ -433,7 +433,7 @@ class Interpreter {
       return run_.fail("the method '", printable(called.name), "' is not supported");
     }
     if (callee.is_undefined()) return undefined_error(run_, callee);
-    return run_.fail("a ", type_name(callee), " is called");
+    return run_.fail("a value of the type ", type_name(callee), " is called like a function");
   }
 
   Value make_macro(const Node& node, NodeId body) {
