@@ -101,7 +101,8 @@ TEST(HuggingFaceVocabulary, ReadsTokensTypesAndMerges) {
   const Vocabulary vocabulary = vocabulary_with([](Files&) {});
   EXPECT_EQ(vocabulary.tokens, (std::vector<std::string>{"a", "b", "ab", "1", "x", "<s>", "</s>", "word"}));
   const auto normal = TokenType::normal, control = TokenType::control;
-  EXPECT_EQ(vocabulary.types, (std::vector<TokenType>{normal, normal, normal, normal, normal, control, control, TokenType::user_defined}));
+  EXPECT_EQ(vocabulary.types,
+            (std::vector<stilla::TokenType>{normal, normal, normal, normal, normal, control, control, TokenType::user_defined}));
   EXPECT_EQ(vocabulary.merges, std::vector<std::string>{"a b"});
   EXPECT_EQ(vocabulary.pretokenizer, "smollm");
   EXPECT_EQ(vocabulary.nfc, false);
