@@ -181,6 +181,32 @@ TEST_F(GgufParts, KeysOfTheSplitAreChecked) {
   EXPECT_NE(refusal(part(2)).find("key 'split.no' is missing"), std::string::npos) << refusal(part(2));
 }
 
+// The keys of the first part are used. A further part may repeat them; another value is told.
+TEST_F(GgufParts, KeysThatOnlyAFurtherPartHasAreTold) {
+  const auto write_part = [&](std::uint16_t number, float base, std::string_view more) {
+    stilla_test::GgufBuilder builder;
+    builder.string("general.architecture", "qwen2").number<float>("qwen2.rope.freq_base", base);
+    if (!more.empty()) builder.string(more, "x");
+    builder.number<std::uint16_t>("split.no", number)
+        .number<std::uint16_t>("split.count", 2)
+        .number<std::int32_t>("split.tensors.count", 2);
+    const std::vector<std::byte> bytes = builder.floats(concat("t", number), {1}, {1}).build();
+    write_file(in_folder(concat("m-0000", number + 1, "-of-00002.gguf")), {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  };
+  const auto notes = [&] {
+    const Result<GgufFile> file = GgufFile::open(in_folder("m-00001-of-00002.gguf"));
+    return file ? file->notes() : std::vector<std::string>{file.error().message};
+  };
+  write_part(0, 10000.0f, "");
+  write_part(1, 10000.0f, "");
+  EXPECT_EQ(notes(), std::vector<std::string>{});
+  const std::string begin = printable_path(in_folder("m-00002-of-00002.gguf")) + ": the keys of the first part are used, and not '";
+  write_part(1, 5000.0f, "");
+  EXPECT_EQ(notes(), std::vector<std::string>{begin + "qwen2.rope.freq_base' of this part"});
+  write_part(1, 5000.0f, "general.name");
+  EXPECT_EQ(notes(), std::vector<std::string>{begin + "qwen2.rope.freq_base' and others of this part"});
+}
+
 TEST(GgufPartNames, OnlyTheFormIsAPart) {
   const auto name = parse_gguf_part_path("a/b-00012-of-00345.gguf");
   ASSERT_TRUE(name);

@@ -269,6 +269,27 @@ TEST(TokenTypes, AllEndsThatAGgufFileNames) {
   const Result<Tokenizer> tokenizer = tokenizer_of(builder);
   ASSERT_TRUE(tokenizer) << tokenizer.error().message;
   for (std::uint32_t id = 0; id < 7; ++id) EXPECT_EQ(tokenizer->is_end_of_generation(id), id >= 3) << id;
+  for (const std::string_view outside : {"-1", "7"}) {
+    EXPECT_EQ(std::ranges::count(tokenizer->notes(), concat("key 'tokenizer.ggml.eos_token_ids': found ", outside,
+                                                            ", which is outside the vocabulary of 7 tokens and is ignored")),
+              1)
+        << outside;
+  }
+}
+
+TEST(TokenTypes, UnknownKeysOfAGgufVocabularyAreTold) {
+  stilla_test::GgufBuilder builder = small_file();
+  builder.number<std::uint32_t>("tokenizer.ggml.mask_token_id", 3).boolean("tokenizer.ggml.ignore_merges", true);
+  builder.string("tokenizer.ggml.precompiled_charsmap", "x");
+  const Result<Tokenizer> tokenizer = tokenizer_of(builder);
+  ASSERT_TRUE(tokenizer) << tokenizer.error().message;
+  EXPECT_EQ(std::ranges::count_if(tokenizer->notes(),
+                                  [](const std::string& note) {
+                                    return note.ends_with(
+                                        ": keys that are not known here and not used: 'tokenizer.ggml.ignore_merges', "
+                                        "'tokenizer.ggml.precompiled_charsmap'");
+                                  }),
+            1);
 }
 
 TEST(TokenTypes, IdsOutsideTheVocabularyAreIgnoredUnlessNeeded) {

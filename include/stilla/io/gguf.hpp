@@ -37,6 +37,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <iterator>
 #include <limits>
 #include <optional>
@@ -277,6 +278,8 @@ class GgufFile final : public ModelSource {
   Status read_token_types(std::size_t tokens, std::vector<TokenType>& out) const;
   Status read_token_ids(Vocabulary& out) const;
   Status read_token_id(std::string_view key, std::optional<std::uint32_t>& id, Vocabulary& out) const;
+  static void note_id_outside(std::string_view key, std::int64_t id, Vocabulary& out);
+  void note_unknown_keys(Vocabulary& out) const;
   Status read_byte_level(Vocabulary& out) const;
   Status read_sentencepiece(Vocabulary& out) const;
 
@@ -410,10 +413,25 @@ inline std::vector<std::string_view> GgufFile::keys_under(std::string_view prefi
   return out;
 }
 
-// Notes about bytes behind the last tensor of a file. Writers may fill the space from there up to the next multiple of the
+// Notes about what is not used: keys of further parts, and bytes behind the last tensor of a file. A key of a further part is told if the
+// first part does not have it with the same value. Writers may fill the space behind the last tensor up to the next multiple of the
 // alignment with zeros; any other bytes there are not part of the model, and a note reports them.
 inline std::vector<std::string> GgufFile::notes() const {
   std::vector<std::string> out;
+  for (std::size_t i = 1; i < parts_.size(); ++i) {
+    std::vector<std::string> unused;
+    for (const GgufKey& key : parts_[i].contents.keys) {
+      const GgufKey* first = find(key.name);
+      const bool is_same =
+          first != nullptr && first->type == key.type && first->element_type == key.element_type && first->value_bytes == key.value_bytes &&
+          std::memcmp(address_of(*first), parts_[i].file.bytes().data() + key.value_offset, static_cast<std::size_t>(key.value_bytes)) == 0;
+      if (!is_same && !key.name.starts_with("split.")) unused.emplace_back(key.name);
+    }
+    if (!unused.empty()) {
+      out.push_back(concat(printable_path(parts_[i].file.path()), ": the keys of the first part are used, and not '", printable(unused[0]),
+                           unused.size() == 1 ? "'" : "' and others", " of this part"));
+    }
+  }
   if (tensors_.empty()) return out;
   std::vector<std::uint64_t> ends;
   for (const Part& part : parts_) ends.push_back(part.contents.data_offset);

@@ -42,6 +42,53 @@ inline Status GgufFile::read_token_types(std::size_t tokens, std::vector<TokenTy
   return success();
 }
 
+inline void GgufFile::note_id_outside(std::string_view key, std::int64_t id, Vocabulary& out) {
+  out.notes.push_back(
+      concat("key '", key, "': found ", id, ", which is outside the vocabulary of ", out.tokens.size(), " tokens and is ignored"));
+}
+
+// Adds a note that names the keys of the vocabulary that are not known. Keys that only other architectures need are left out.
+inline void GgufFile::note_unknown_keys(Vocabulary& out) const {
+  constexpr std::string_view prefix = "tokenizer.ggml.";
+  constexpr std::string_view known[] = {"model",
+                                        "pre",
+                                        "tokens",
+                                        "token_type",
+                                        "token_type_count",
+                                        "scores",
+                                        "merges",
+                                        "add_bos_token",
+                                        "add_eos_token",
+                                        "add_sep_token",
+                                        "eos_token_ids",
+                                        "bos_token_id",
+                                        "eos_token_id",
+                                        "eot_token_id",
+                                        "eom_token_id",
+                                        "unknown_token_id",
+                                        "padding_token_id",
+                                        "seperator_token_id",
+                                        "cls_token_id",
+                                        "mask_token_id",
+                                        "prefix_token_id",
+                                        "suffix_token_id",
+                                        "middle_token_id",
+                                        "fim_pre_token_id",
+                                        "fim_suf_token_id",
+                                        "fim_mid_token_id",
+                                        "fim_pad_token_id",
+                                        "fim_rep_token_id",
+                                        "fim_sep_token_id",
+                                        "add_space_prefix",
+                                        "remove_extra_whitespaces"};
+  std::vector<std::string> unknown;
+  for (const std::string_view key : keys_under(prefix)) {
+    const bool is_known = std::find(std::begin(known), std::end(known), key.substr(prefix.size())) != std::end(known);
+    if (!is_known) unknown.emplace_back(key);
+  }
+  if (auto note = unknown_keys_note(printable_path(path()), unknown)) out.notes.push_back(std::move(*note));
+}
+
 inline Status GgufFile::read_token_id(std::string_view key, std::optional<std::uint32_t>& id, Vocabulary& out) const {
   if (!has(key)) return success();
   const Result<std::int64_t> found = get_int(key);
@@ -49,8 +96,7 @@ inline Status GgufFile::read_token_id(std::string_view key, std::optional<std::u
   if (*found >= 0 && std::cmp_less(*found, out.tokens.size())) {
     id = static_cast<std::uint32_t>(*found);
   } else {
-    out.notes.push_back(
-        concat("key '", key, "': found ", *found, ", which is outside the vocabulary of ", out.tokens.size(), " tokens and is ignored"));
+    note_id_outside(key, *found, out);
   }
   return success();
 }
@@ -71,7 +117,11 @@ inline Status GgufFile::read_token_ids(Vocabulary& out) const {
     const Result<std::vector<std::int64_t>> ends = get_array<std::int64_t>(key);
     if (!ends) return ends.error();
     for (const std::int64_t end : *ends) {
-      if (end >= 0 && std::cmp_less(end, out.tokens.size())) out.ends.push_back(static_cast<std::uint32_t>(end));
+      if (end >= 0 && std::cmp_less(end, out.tokens.size())) {
+        out.ends.push_back(static_cast<std::uint32_t>(end));
+      } else {
+        note_id_outside(key, end, out);
+      }
     }
   }
   // Older files of Llama 3 do not have the key. llama.cpp, which they were made for, begins a text with BOS for these pre-tokenizers.
@@ -134,6 +184,7 @@ inline Result<Vocabulary> GgufFile::vocabulary() const {
   if (!parts) return parts.error();
   if (Status s = read_token_types(tokens, out.types); !s) return s.error();
   if (Status s = read_token_ids(out); !s) return s.error();
+  note_unknown_keys(out);
   return out;
 }
 
