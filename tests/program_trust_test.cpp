@@ -204,6 +204,7 @@ TEST_F(ProgramTrust, ForeignSessionsAreRefusedBeforeAnythingChanges) {
       {no_conversation + ": found 1 behind message 0; expected a message", with_note(list + "1]}")},
       {no_conversation, with_note(note + " ") /* fine */},
       {no_conversation + ": byte " + std::to_string(note.size()) + " of it is no JSON", with_note(note + "x")},
+      {no_conversation + ": byte " + std::to_string(note.size()) + " of it is no JSON", with_note(note + std::string("\0x", 2))},
       {no_conversation + ": found an array; expected an object", with_note(std::string(100000, '['))},
       {unreadable + ": key 'text' is missing", with_note(list + R"({"ids":[1],"role":"user"}]})")},
       {unreadable + ": key 'name' is unknown; expected ids, role and text", with_note(list + R"({"name":"a"}]})")},

@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -103,6 +104,7 @@ TEST(Safetensors, RefusesHostileFiles) {
       {"header at byte 8: byte 1: is not JSON", file_of("{", 0)},
       {"header at byte 8: byte 3: is not JSON", file_of("{} x", 0)},
       {"; the length of the header at byte 0 is 4", file_of("{} x", 0)},
+      {"header at byte 8: byte 2: is not JSON: found a zero byte", file_of(std::string("{}\0 x", 5), 0)},
       {"is not JSON", file_of("{\"\xff\": 1}", 0)},
       {"nested more than 32 deep", file_of(R"({"a":)" + std::string(100'000, '['), 0)},
       {"the name 'a' stands twice in one object", file_of(R"({"a": {"dtype":"U8","shape":[1],"data_offsets":[0,1]}, "a": {}})", 1)},
@@ -178,6 +180,19 @@ TEST(CheckedJson, HasLimits) {
   EXPECT_EQ(parse(""), "c.json: is not JSON: found an empty file");
   EXPECT_NE(parse("[1e999]").find("is not JSON"), std::string::npos) << parse("[1e999]");
   EXPECT_NE(parse("[\"\x1b\"]").find("is not JSON"), std::string::npos);
+}
+
+// nlohmann's parser takes a zero byte for the end of the text. What stands behind it would be ignored.
+TEST(CheckedJson, HasNoZeroBytes) {
+  using namespace std::string_view_literals;
+  for (const auto& [text, at] :
+       {std::pair{"{\"a\": 1}\0"sv, 8}, {"{\"a\": 1}\0, \"b\": 2}"sv, 8}, {"{\"a\": \"x\0\"}"sv, 8}, {"[1,\0 2]"sv, 3}}) {
+    const Result<nlohmann::json> value = parse_json(std::as_bytes(std::span(text)), "c.json");
+    ASSERT_FALSE(value) << text;
+    EXPECT_EQ(value.error().message, concat("c.json: byte ", at, ": is not JSON: found a zero byte"));
+  }
+  const std::string_view written = R"(["\u0000"])";
+  EXPECT_TRUE(parse_json(std::as_bytes(std::span(written)), "c.json"));
 }
 
 // A stream takes the elements of the table m.t and of nothing else.

@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <stilla/io/checked_json.hpp>
 #include <stilla/text/reasoning.hpp>
 
 namespace program {
@@ -181,6 +182,10 @@ std::string Conversation::to_json() const {
 
 stilla::Result<std::vector<stilla::ChatMessage>> Conversation::from_json(std::string_view text) const {
   if (text.empty()) return stilla::Error{stilla::ErrorKind::refused_file, "the note in it is empty; expected a conversation"};
+  if (const auto zero = stilla::find_zero_byte(text)) {
+    return stilla::Error{stilla::ErrorKind::refused_file,
+                         fmt::format("the note in it is no conversation: byte {} of it is no JSON: found a zero byte", *zero)};
+  }
   SavedMessages saved;
   if (!nlohmann::json::sax_parse(text.begin(), text.end(), &saved)) {
     return stilla::Error{stilla::ErrorKind::refused_file, saved.trouble()};

@@ -175,6 +175,13 @@ class JsonBuilder {
 
 }  // namespace detail
 
+// The place of the first zero byte of a text; nothing if it has none. No JSON has one, and nlohmann's parser takes it for the end of the
+// text and ignores what stands behind it. So whoever uses that parser looks for zero bytes first.
+inline std::optional<std::size_t> find_zero_byte(std::string_view text) {
+  const std::size_t at = text.find('\0');
+  return at == std::string_view::npos ? std::nullopt : std::optional(at);
+}
+
 // Parses JSON text. `place` is what messages call the text.
 inline Result<nlohmann::json> parse_json(std::span<const std::byte> text, std::string_view place, const JsonLimits& limits = {},
                                          std::span<const JsonStream> streams = {}) {
@@ -183,12 +190,14 @@ inline Result<nlohmann::json> parse_json(std::span<const std::byte> text, std::s
   }
   detail::JsonBuilder builder(limits.values, streams);
   const char* const begin = reinterpret_cast<const char*>(text.data());
-  if (!nlohmann::json::sax_parse(begin, begin + text.size(), &builder)) {
+  const std::optional<std::size_t> zero = find_zero_byte({begin, text.size()});
+  if (zero || !nlohmann::json::sax_parse(begin, begin + text.size(), &builder)) {
     const std::string kind = guess_file_kind(text);
     const bool is_text = kind == "JSON text" || kind.starts_with("text: ") || kind.starts_with("unknown: ");
     if (!is_text) {  // a wrong download
       return Error{ErrorKind::refused_file, concat(place, ": is not JSON: found ", kind)};
     }
+    if (zero) return Error{ErrorKind::refused_file, concat(place, ": byte ", *zero, ": is not JSON: found a zero byte")};
     return Error{ErrorKind::refused_file, concat(place, ": ", builder.error())};
   }
   return builder.take();
