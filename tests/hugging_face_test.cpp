@@ -279,6 +279,32 @@ TEST_F(HuggingFaceFiles, BrokenOnesAreNamed) {
   expect_refused(folder, "tokenizer_config.json", "key 'chat_template': found an integer");
 }
 
+// Only a file that is not there counts as missing. A directory in its place, or a link that leads nowhere, is refused.
+TEST_F(HuggingFaceFiles, WhatCannotBeOpenedIsNotMissing) {
+  for (const char* file : {"config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja",
+                           "model.safetensors", "model.safetensors.index.json"}) {
+    const std::string name = file;
+    const fs::path folder = copy(name.ends_with("index.json") ? "qwen2" : "llama"), path = folder / name;
+    const auto expect_refused = [&](const std::string& message) {
+      EXPECT_TRUE(refusal(folder).starts_with(path.string() + message)) << refusal(folder);
+      fs::remove(path);
+    };
+    EXPECT_TRUE(fs::remove(path));
+    EXPECT_TRUE(is_missing(path.string()));
+    fs::create_directory(path);
+    EXPECT_FALSE(is_missing(path.string()));
+    expect_refused(": is a directory; expected a file");
+#if !defined(_WIN32)
+    fs::create_symlink(folder / "none", path);
+    EXPECT_FALSE(is_missing(path.string()));
+    expect_refused(": cannot open the file that this link names: ");
+    fs::create_symlink(path, path);
+    expect_refused(": cannot open: ");
+#endif
+  }
+  EXPECT_TRUE(is_missing((root_ / "none" / "file").string()));
+}
+
 TEST_F(HuggingFaceFiles, TheFolderGivesTheNameOfTheModel) {
   const fs::path before = fs::current_path(), folder = fs::absolute(copy("llama"));
   const auto name = [](const std::string& path) {
@@ -492,7 +518,8 @@ TEST_F(HuggingFaceFiles, WhatCannotBeRepresentedIsRefusedByFileAndKey) {
       EXPECT_EQ(refusal(folder).find((folder / file).string() + ": "), 0u) << refusal(folder);
     }
     write_file(folder / file, "[]");
-    EXPECT_EQ(refusal(folder).empty(), file == special || file == ends);  // these two files may also be missing
+    EXPECT_EQ(refusal(folder).find((folder / file).string() + ": "), 0u) << refusal(folder);
+    EXPECT_NE(refusal(folder).find("found an array; expected an object"), std::string::npos) << refusal(folder);
   }
 }
 

@@ -164,7 +164,6 @@ TEST(HuggingFaceVocabulary, TokensThatAreRefused) {
       tokenizer_key,
       {{"'model': is missing; expected an object", erase("", "model")},
        {"'model': found an array; expected an object", set("/model", "[]")},
-       {"'model': cannot be there: the file holds null; expected an object", set("", "null")},
        {"'model.type': found 'WordPiece'; expected 'BPE', the only kind that is supported", set("/model/type", json("WordPiece"))},
        {"'model.type': found an integer; expected 'BPE', the only kind that is supported", set("/model/type", "1")},
        {"'model.continuing_subword_prefix': found '##'; expected none", set("/model/continuing_subword_prefix", json("##"))},
@@ -206,6 +205,11 @@ TEST(HuggingFaceVocabulary, TokensThatAreRefused) {
        {"'model.merges': merge 0: found an array of 2 values; expected two texts without spaces", set("/model/merges/0", R"(["a ", "b"])")},
        {"'model.merges': merge 1: found an array of 2 values; expected two texts without spaces",
         set("/model/merges/1", R"(["a", " b"])")}});
+}
+
+TEST(HuggingFaceVocabulary, TheFileHoldsAnObject) {
+  expect_refused("F/tokenizer.json: found ",
+                 {{"null; expected an object", set("", "null")}, {"an array; expected an object", set("", "[]")}});
 }
 
 TEST(HuggingFaceVocabulary, Normalizers) {

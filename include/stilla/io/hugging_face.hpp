@@ -157,17 +157,23 @@ class HuggingFaceFolder final : public ModelSource {
     return {ErrorKind::refused_file, concat(parts...)};
   }
 
-  static bool exists(const std::string& path) {
-    const Result<MappedFile> file = MappedFile::open(path);
-    return file || file.error().message.find("is a directory") != std::string::npos;
+  // Opens a file of the folder. The result is empty if there is no such file. It is an error if there is one that cannot be opened.
+  Result<std::optional<MappedFile>> open_if_there(std::string_view file) const {
+    const std::string path = in_folder(file);
+    Result<MappedFile> mapped = MappedFile::open(path);
+    if (mapped) return std::optional<MappedFile>(std::move(*mapped));
+    if (is_missing(path)) return std::optional<MappedFile>();
+    return mapped.error();
   }
-  // Parses a JSON file of the folder into `out`. Leaves `out` null if there is no such file. It is an error if the file cannot be
-  // parsed.
+  // Parses a JSON file of the folder, which holds an object, into `out`. Leaves `out` null if there is no such file. It is an error if
+  // the file cannot be read.
   Status read_json(std::string_view file, const JsonLimits& limits, std::unique_ptr<nlohmann::json>& out) const {
-    const Result<MappedFile> mapped = MappedFile::open(in_folder(file));
-    if (!mapped) return success();
-    Result<nlohmann::json> json = parse_json(mapped->bytes(), file_place(file), limits);
+    const Result<std::optional<MappedFile>> mapped = open_if_there(file);
+    if (!mapped) return mapped.error();
+    if (!*mapped) return success();
+    Result<nlohmann::json> json = parse_json((*mapped)->bytes(), file_place(file), limits);
     if (!json) return json.error();
+    if (!json->is_object()) return refuse(file_place(file), ": found ", json_type_text(*json), "; expected an object");
     out = std::make_unique<nlohmann::json>(std::move(*json));
     return success();
   }
@@ -176,14 +182,13 @@ class HuggingFaceFolder final : public ModelSource {
     constexpr JsonLimits small;
     std::unique_ptr<nlohmann::json> config_json, tokenizer_config, generation_config;
     if (Status s = read_json("config.json", small, config_json); !s) return s;
-    const bool has_adapter = exists(in_folder("adapter_config.json"));
+    const bool has_adapter = !is_missing(in_folder("adapter_config.json"));
     if (!config_json && has_adapter) {
       return refuse(printable_path(path_),
                     ": holds an adapter (LoRA: adapter_config.json) and no model; expected the model with the adapter merged into it");
     }
     if (!config_json) {
-      return refuse(printable_path(path_),
-                    ": is a folder without a config.json that can be read; expected a model as Hugging Face has it, ",
+      return refuse(printable_path(path_), ": is a folder without a config.json; expected a model as Hugging Face has it, ",
                     "or the name of a GGUF file");
     }
     Result<HuggingFaceConfig> config = read_hugging_face_config(*config_json, file_place("config.json"));
@@ -195,8 +200,10 @@ class HuggingFaceFolder final : public ModelSource {
     const std::string name = path_.substr(slash == std::string::npos ? 0 : slash + 1);
     if (!name.empty() && name != "." && name != "..") config_->entries["general.name"] = {name, "config.json", "_name_or_path"};
     std::optional<HuggingFaceTokenizer> tokenizer;
-    if (const Result<MappedFile> file = MappedFile::open(in_folder("tokenizer.json"))) {
-      Result<HuggingFaceTokenizer> parsed = parse_hugging_face_tokenizer(file->bytes(), file_place("tokenizer.json"));
+    const Result<std::optional<MappedFile>> tokenizer_file = open_if_there("tokenizer.json");
+    if (!tokenizer_file) return tokenizer_file.error();
+    if (*tokenizer_file) {
+      Result<HuggingFaceTokenizer> parsed = parse_hugging_face_tokenizer((*tokenizer_file)->bytes(), file_place("tokenizer.json"));
       if (!parsed) return parsed.error();
       tokenizer = std::move(*parsed);
     }
@@ -221,11 +228,14 @@ class HuggingFaceFolder final : public ModelSource {
   // Reads chat_template.jinja, or the template in tokenizer_config.json if there is no such file.
   Status read_chat_template(const HuggingFaceTexts& texts) {
     constexpr std::uint64_t most = JsonLimits{}.bytes;
-    if (const Result<MappedFile> jinja = MappedFile::open(in_folder("chat_template.jinja"))) {
-      if (jinja->bytes().size() > most) {
-        return refuse(file_place("chat_template.jinja"), ": has ", jinja->bytes().size(), " bytes; expected at most ", most);
+    const Result<std::optional<MappedFile>> jinja = open_if_there("chat_template.jinja");
+    if (!jinja) return jinja.error();
+    if (*jinja) {
+      const std::span<const std::byte> bytes = (*jinja)->bytes();
+      if (bytes.size() > most) {
+        return refuse(file_place("chat_template.jinja"), ": has ", bytes.size(), " bytes; expected at most ", most);
       }
-      chat_template_.assign(reinterpret_cast<const char*>(jinja->bytes().data()), jinja->bytes().size());
+      chat_template_.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
       return success();
     }
     Result<std::string> text = read_hugging_face_chat_template(texts);
@@ -240,7 +250,7 @@ class HuggingFaceFolder final : public ModelSource {
     weights_path_ = in_folder("model.safetensors");
     std::vector<std::string> names{"model.safetensors"};
     const nlohmann::json* map = nullptr;
-    if (!exists(weights_path_)) {
+    if (is_missing(weights_path_)) {
       if (Status s = read_json("model.safetensors.index.json", {std::uint64_t{1} << 25, std::uint64_t{1} << 20}, index); !s) return s;
       if (!index) return no_weights();
       weights_path_ = in_folder("model.safetensors.index.json");
@@ -248,7 +258,7 @@ class HuggingFaceFolder final : public ModelSource {
     }
     for (const std::string& name : names) {
       Result<SafetensorsFile> file = SafetensorsFile::open(in_folder(name), mode);
-      if (!file && map != nullptr && !exists(in_folder(name))) {
+      if (!file && map != nullptr && is_missing(in_folder(name))) {
         return refuse(file_place(name), ": cannot be opened; model.safetensors.index.json names this file as a part of the model");
       }
       if (!file) return file.error();
@@ -282,7 +292,7 @@ class HuggingFaceFolder final : public ModelSource {
 
   Error no_weights() const {
     for (const std::string_view other : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
-      if (exists(in_folder(other))) {
+      if (!is_missing(in_folder(other))) {
         return refuse(file_place(other),
                       ": weights in Python's pickle format are not read; expected model.safetensors, as "
                       "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(FOLDER) writes it");

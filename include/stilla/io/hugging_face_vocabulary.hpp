@@ -124,12 +124,12 @@ class HuggingFaceVocabularyReader {
   }
 
   Status read_tokens() {
-    const Json* model = find_in_tokenizer("model");
-    if (model == nullptr || !model->is_object()) {
-      const Json& json = texts_.tokenizer->json;
-      if (!json.is_object()) return refuse("model", "cannot be there: the file holds ", json_type_text(json), "; expected an object");
-      return refuse("model", json_found_text(model), "; expected an object");
+    const Json& json = texts_.tokenizer->json;
+    if (!json.is_object()) {
+      return Error{ErrorKind::refused_file, concat(texts_.folder, "/tokenizer.json: found ", json_type_text(json), "; expected an object")};
     }
+    const Json* model = find_in_tokenizer("model");
+    if (model == nullptr || !model->is_object()) return refuse("model", json_found_text(model), "; expected an object");
     const std::string* type = text_of(find_member(*model, "type"));
     // In a tokenizer.json of an old version, model.type is missing if the model is BPE.
     if (const Json* found = find_member(*model, "type"); found != nullptr && (type == nullptr || *type != "BPE")) {

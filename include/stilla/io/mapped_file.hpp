@@ -60,6 +60,10 @@ inline Error system_error(std::string_view path, std::string_view what, int code
   return {ErrorKind::system, concat(printable_path(path), ": ", what, ": ", printable(std::system_category().message(code)))};
 }
 
+// Whether there is nothing of this name at all. A link that leads nowhere, a folder, and a file that may not be read are something. If
+// the system cannot tell, the result is false.
+inline bool is_missing(const std::string& path);
+
 namespace detail {
 // Functions that are called when a file has been mapped, and when its mapping ends. mapping_guard.hpp sets them if the program
 // asked for its guard.
@@ -214,6 +218,13 @@ inline Result<std::wstring> wide_path(const std::string& path) {
 }
 }  // namespace detail
 
+inline bool is_missing(const std::string& path) {
+  const Result<std::wstring> wide = detail::wide_path(path);
+  if (!wide || ::GetFileAttributesW(wide->c_str()) != INVALID_FILE_ATTRIBUTES) return false;
+  const DWORD reason = ::GetLastError();
+  return reason == ERROR_FILE_NOT_FOUND || reason == ERROR_PATH_NOT_FOUND;
+}
+
 inline Result<MappedFile> MappedFile::open(std::string path, LoadMode mode) {
   const Result<std::wstring> wide = detail::wide_path(path);
   if (!wide) return wide.error();
@@ -272,6 +283,11 @@ inline Status MappedFile::check_length() const { return success(); }  // Windows
 
 #else
 
+inline bool is_missing(const std::string& path) {
+  struct stat status{};
+  return ::lstat(path.c_str(), &status) != 0 && (errno == ENOENT || errno == ENOTDIR);
+}
+
 inline Result<MappedFile> MappedFile::open(std::string path, LoadMode mode) {
   if (path.find('\0') != std::string::npos) {
     return Error{ErrorKind::bad_argument, concat(printable_path(path), ": a path holds no zero byte")};
@@ -284,7 +300,11 @@ inline Result<MappedFile> MappedFile::open(std::string path, LoadMode mode) {
   };
   // O_NONBLOCK: opening a named pipe must not wait for a writer; the pipe is refused later. The flag has no effect for a regular file.
   const Descriptor descriptor{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
-  if (descriptor.value < 0) return system_error(path, "cannot open", errno);
+  if (descriptor.value < 0) {
+    const int reason = errno;
+    const bool leads_nowhere = reason == ENOENT && !is_missing(path);
+    return system_error(path, leads_nowhere ? "cannot open the file that this link names" : "cannot open", reason);
+  }
   struct stat status{};
   if (::fstat(descriptor.value, &status) != 0) return system_error(path, "cannot tell its size", errno);
   if (S_ISDIR(status.st_mode)) {
