@@ -136,6 +136,8 @@ TEST(HuggingFaceConfig, WhatIsRefused) {
       {"'rms_norm_eps': found a boolean; expected a number", R"({"rms_norm_eps": true})"},
       {"'rope_theta': found a string; expected a number", R"({"rope_theta": "10000"})"},
       {"'tie_word_embeddings': found an integer; expected true or false", R"({"tie_word_embeddings": 1})"},
+      {"'attention_bias': found a string; expected true or false", R"({"attention_bias": "yes"})"},
+      {"'mlp_bias': found an integer; expected true or false", R"({"mlp_bias": 1})"},
       {"'vocab_size': found a string; expected an unsigned integer", R"({"vocab_size": "100"})"},
       {"'partial_rotary_factor': is not supported; expected 1", R"({"partial_rotary_factor": 0.5})"},
       {"'partial_rotary_factor': is not supported; expected 1",
@@ -147,7 +149,7 @@ TEST(HuggingFaceConfig, WhatIsRefused) {
 TEST(HuggingFaceConfig, ScalingOfRope) {
   // transformers 5 writes the base into rope_parameters; earlier versions write it beside rope_scaling.
   const json inside =
-      config_with(R"({"rope_theta": 7.0, "rope_parameters": {"rope_type": "linear", "factor": 4, "rope_theta": 500000.0}})");
+      config_with(R"({"rope_theta": null, "rope_parameters": {"rope_type": "linear", "factor": 4, "rope_theta": 500000.0}})");
   EXPECT_EQ(value_of(inside, "llama.rope.freq_base"), "5e+05");
   EXPECT_EQ(value_of(inside, "llama.rope.scaling.type"), "linear");
   EXPECT_EQ(value_of(inside, "llama.rope.scaling.factor"), "4");
@@ -174,7 +176,7 @@ TEST(HuggingFaceConfig, ScalingOfRope) {
 // Files that transformers 5 saved have rope_parameters. Users add rope_scaling to them, because the pages of models say so.
 TEST(HuggingFaceConfig, ScalingBesideParameters) {
   const auto both = [](const char* parameters, const char* scaling) {
-    return config_with(concat(R"({"rope_parameters": )", parameters, R"(, "rope_scaling": )", scaling, "}").c_str());
+    return config_with(concat(R"({"rope_theta": null, "rope_parameters": )", parameters, R"(, "rope_scaling": )", scaling, "}").c_str());
   };
   const char* const yarn = R"({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32})";
   for (const char* plain : {R"({"rope_theta": 5000.0, "rope_type": "default"})", R"({"rope_theta": 5000.0})"}) {
@@ -186,13 +188,70 @@ TEST(HuggingFaceConfig, ScalingBesideParameters) {
   }
   const char* const same = R"({"type": "linear", "factor": 2.0})";
   EXPECT_EQ(value_of(both(R"({"rope_theta": 5000.0, "rope_type": "linear", "factor": 2.0})", same), "llama.rope.scaling.factor"), "2");
-  EXPECT_EQ(value_of(both(same, R"({"type": "default"})"), "llama.rope.scaling.factor"), "2");
   EXPECT_EQ(value_of(both(same, "{}"), "llama.rope.scaling.factor"), "2");
   EXPECT_EQ(value_of(both("{}", same), "llama.rope.scaling.factor"), "2");
   EXPECT_EQ(refusal(both(R"({"rope_type": "linear", "factor": 4.0})", same)),
             "F/config.json: key 'rope_scaling.factor': is not the same in rope_parameters; expected only one of these");
   EXPECT_EQ(refusal(both(yarn, same)),
             "F/config.json: key 'rope_scaling.factor': is not the same in rope_parameters; expected only one of these");
+}
+
+std::vector<std::string> notes_of(const json& config) {
+  const Result<HuggingFaceConfig> read_config = read(config);
+  return read_config ? read_config->notes : std::vector<std::string>{read_config.error().message};
+}
+
+// Where two settings of RoPE contradict each other, it is not known which one was meant. The library transformers takes one of them.
+TEST(HuggingFaceConfig, ContradictionsOfRopeAreRefused) {
+  const std::string once = "is not the same in rope_parameters; expected only one of these";
+  const std::vector<std::pair<std::string, const char*>> cases = {
+      {"'rope_theta': found 10000.0, and 'rope_parameters.rope_theta' is 5000; expected the same",
+       R"({"rope_parameters": {"rope_type": "default", "rope_theta": 5000}})"},
+      {"'rope_theta': found 10000.0, and 'rope_scaling.rope_theta' is 99.0; expected the same",
+       R"({"rope_scaling": {"rope_type": "linear", "factor": 2.0, "rope_theta": 99.0}})"},
+      {"'rope_parameters.rope_theta': found 5.0, and 'rope_scaling.rope_theta' is 9.0; expected the same",
+       R"({"rope_theta": null, "rope_parameters": {"rope_theta": 5.0},
+           "rope_scaling": {"rope_type": "linear", "factor": 2.0, "rope_theta": 9.0}})"},
+      {"'rope_theta': found a string; expected a number", R"({"rope_theta": "5", "rope_parameters": {"rope_theta": 5.0}})"},
+      {"'rope_parameters.type': is not the same as rope_type; expected only one of these",
+       R"({"rope_parameters": {"rope_type": "default", "type": "yarn", "factor": 4.0}})"},
+      {"'rope_scaling.type': expected a string: default, linear, yarn or llama3",
+       R"({"rope_parameters": {"rope_type": "default"}, "rope_scaling": {"factor": 4.0}})"},
+      {"'rope_scaling.type': " + once,
+       R"({"rope_parameters": {"rope_type": "linear", "factor": 2.0}, "rope_scaling": {"type": "default"}})"},
+      {"'rope_scaling.beta_fast': " + once,
+       R"({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}, "rope_scaling": {"type": "yarn", "beta_fast": 16}})"},
+      {"'rope_parameters.full_attention': found an object; expected the same settings for all layers",
+       R"({"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 5.0}}})"},
+      {"'original_max_position_embeddings': found 32, and 'rope_scaling.original_max_position_embeddings' is 64; expected the same",
+       R"({"original_max_position_embeddings": 32,
+           "rope_scaling": {"type": "yarn", "factor": 2, "original_max_position_embeddings": 64}})"},
+  };
+  for (const auto& [message, changes] : cases) EXPECT_EQ(refusal(config_with(changes)), "F/config.json: key " + message) << changes;
+  EXPECT_EQ(value_of(config_with(R"({"rope_parameters": {"type": "default", "rope_type": "default", "rope_theta": 10000}})"),
+                     "llama.rope.freq_base"),
+            "10000");
+}
+
+TEST(HuggingFaceConfig, SettingsOfRopeThatAreNotUsedAreTold) {
+  for (const auto& [changes, note] : std::vector<std::pair<const char*, std::string>>{
+           {R"({"rope_scaling": {"rope_type": "default", "factor": 4.0}})", "the rope_type 'default' does not use 'rope_scaling.factor'"},
+           {R"({"rope_parameters": {"rope_type": "default", "factor": 4.0, "beta_slow": 1}})",
+            "the rope_type 'default' does not use 'rope_parameters.beta_slow', 'rope_parameters.factor'"},
+           {R"({"rope_parameters": {"factor": 4.0}})", "the rope_type 'default' does not use 'rope_parameters.factor'"},
+           {R"({"rope_parameters": {"rope_type": "default"}, "rope_scaling": {"type": "default", "factor": 4.0}})",
+            "the rope_type 'default' does not use 'rope_scaling.factor'"},
+           {R"({"rope_scaling": {"type": "linear", "factor": 2, "attention_factor": 2}})",
+            "the rope_type 'linear' does not use 'rope_scaling.attention_factor'"},
+           {R"({"rope_parameters": {"rope_type": "default"}, "rope_scaling": {"type": "default", "mrope_section": [2, 3, 3]}})",
+            "a key that is not known here and not used: 'rope_scaling.mrope_section'"},
+           {R"({"rope_theta": null, "rope_parameters": {"rope_theta": 5.0}, "rope_scaling": {"type": "linear", "factor": 2}})",
+            "key 'rope_parameters.rope_theta' is used beside rope_scaling; the library transformers ignores it there"}}) {
+    EXPECT_EQ(notes_of(config_with(changes)), std::vector<std::string>{"F/config.json: " + note}) << changes;
+  }
+  EXPECT_TRUE(notes_of(config_with(R"({"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32,
+      "attention_factor": 1.0, "beta_fast": 32, "beta_slow": 1, "truncate": true}})"))
+                  .empty());
 }
 
 TEST(HuggingFaceConfig, TheOriginalContextMayStandBesideTheScaling) {
@@ -220,10 +279,7 @@ TEST(HuggingFaceConfig, AttnFactorMultipliesTheFormula) {
 }
 
 TEST(HuggingFaceConfig, UnknownKeysAreNoted) {
-  const auto notes = [](const char* changes) {
-    const Result<HuggingFaceConfig> read_config = read(config_with(changes));
-    return read_config ? read_config->notes : std::vector<std::string>{read_config.error().message};
-  };
+  const auto notes = [](const char* changes) { return notes_of(config_with(changes)); };
   EXPECT_TRUE(notes(R"({"torch_dtype": "bfloat16", "transformers_version": "5.1.0", "quantization": null})").empty());
   EXPECT_TRUE(notes(R"({"is_llama_config": true, "rope_interleaved": false, "transformers.js_config": {}})").empty());  // SmolLM2 has these
   EXPECT_EQ(notes(R"({"quantization": {"bits": 4}})"),

@@ -13,6 +13,7 @@
 // by one, so that they need not become values of the document first.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -218,6 +219,18 @@ inline const nlohmann::json* find_member(const nlohmann::json& object, std::stri
   if (members == nullptr) return nullptr;
   const auto found = members->find(std::string(name));
   return found != members->end() && !found->second.is_null() ? &found->second : nullptr;
+}
+
+// The names, behind `prefix`, of the members of a JSON object that `known` does not list. Members that are null count as missing.
+inline std::vector<std::string> unknown_members(const nlohmann::json& object, std::string_view prefix,
+                                                std::span<const std::string_view> known) {
+  std::vector<std::string> out;
+  const auto* members = object.get_ptr<const nlohmann::json::object_t*>();
+  if (members == nullptr) return out;
+  for (const auto& [name, value] : *members) {
+    if (!value.is_null() && std::find(known.begin(), known.end(), name) == known.end()) out.push_back(concat(prefix, name));
+  }
+  return out;
 }
 
 // The text of a JSON string; null for any other value.

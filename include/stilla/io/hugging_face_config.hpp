@@ -27,6 +27,7 @@
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <span>
@@ -204,7 +205,7 @@ class HuggingFaceConfigReader {
     }
     if (Status s = read_rope(); !s) return s.error();
     if (Status s = read_others(); !s) return s.error();
-    note_unknown_keys(json_, "", known_config_keys);
+    if (auto note = unknown_keys_note(place_, unknown_members(json_, "", known_config_keys))) out_.notes.push_back(std::move(*note));
     return std::move(out_);
   }
 
@@ -299,47 +300,128 @@ class HuggingFaceConfigReader {
     return std::get<double>(found->second.value);
   }
 
-  // Adds a note that names the members of `object` that `known` does not list, with `prefix` before their names.
-  void note_unknown_keys(const nlohmann::json& object, std::string_view prefix, std::span<const std::string_view> known) {
-    std::vector<std::string> unknown;
-    for (const auto& member : object.get_ref<const nlohmann::json::object_t&>()) {
-      if (member.second.is_null() || std::find(known.begin(), known.end(), member.first) != known.end()) continue;
-      unknown.push_back(concat(prefix, member.first));
-    }
-    if (auto note = unknown_keys_note(place_, unknown)) out_.notes.push_back(std::move(*note));
+  // The member of an object with the settings of RoPE that says how it is scaled. Null if there is none.
+  static const nlohmann::json* rope_type_of(const nlohmann::json& settings) {
+    const nlohmann::json* type = find_member(settings, "rope_type");
+    return type != nullptr ? type : find_member(settings, "type");
   }
-
   // Whether an object with the settings of RoPE asks for a scaling.
   static bool scales(const nlohmann::json& settings) {
-    const nlohmann::json* type = find_member(settings, "rope_type");
-    if (type == nullptr) type = find_member(settings, "type");
+    const nlohmann::json* type = rope_type_of(settings);
     return type != nullptr && *type != "default";
+  }
+
+  // Reads one of the two objects with the settings of RoPE. `found` is null if it is missing or empty.
+  Status read_rope_object(std::string_view key, const nlohmann::json*& found) const {
+    found = find_member(json_, key);
+    if (found == nullptr) return success();
+    if (!found->is_object()) return refuse_key(key, "found ", json_type_text(*found), "; expected an object");
+    if (found->empty()) {
+      found = nullptr;
+      return success();
+    }
+    for (const auto& [name, value] : found->get_ref<const nlohmann::json::object_t&>()) {
+      if (value.is_object())
+        return refuse_key(concat(key, ".", printable(name)), "found an object; expected the same settings for all layers");
+    }
+    const nlohmann::json *type = find_member(*found, "rope_type"), *old_type = find_member(*found, "type");
+    if (type != nullptr && old_type != nullptr && *type != *old_type) {
+      return refuse_key(concat(key, ".type"), "is not the same as rope_type; expected only one of these");
+    }
+    if (rope_type_of(*found) == nullptr && key == "rope_parameters") return success();
+    if (text_of(rope_type_of(*found)) == nullptr) {
+      return refuse_key(concat(key, type ? ".rope_type" : ".type"), "expected a string: default, linear, yarn or llama3");
+    }
+    return success();
   }
 
   // Finds the object with the settings of RoPE, and its key. The library transformers writes all settings into rope_parameters since
   // version 5. Earlier versions write the scaling into rope_scaling and the base, rope_theta, beside this object. Users who are told to
   // add rope_scaling do so to new files too. Then rope_parameters has no scaling of its own, or the same one. `settings` is null if
   // there is neither object.
-  Status find_rope_settings(const nlohmann::json*& settings, std::string& key) const {
-    const nlohmann::json* found[2] = {};
-    constexpr std::string_view keys[] = {"rope_parameters", "rope_scaling"};
-    for (std::size_t i = 0; i < 2; ++i) {
-      found[i] = find_member(json_, keys[i]);
-      if (found[i] == nullptr) continue;
-      if (!found[i]->is_object()) return refuse_key(keys[i], "found ", json_type_text(*found[i]), "; expected an object");
-      if (found[i]->empty()) found[i] = nullptr;
+  Status find_rope_settings(const nlohmann::json*& settings, std::string& key) {
+    const nlohmann::json *parameters = nullptr, *scaling = nullptr;
+    if (Status s = read_rope_object("rope_parameters", parameters); !s) return s;
+    if (Status s = read_rope_object("rope_scaling", scaling); !s) return s;
+    const bool takes_scaling = scaling != nullptr && (parameters == nullptr || (scales(*scaling) && !scales(*parameters)));
+    settings = takes_scaling ? scaling : parameters;
+    key = takes_scaling ? "rope_scaling" : "rope_parameters";
+    std::vector<std::string> unknown;
+    for (const auto& [object, prefix] : {std::pair{parameters, "rope_parameters."}, std::pair{scaling, "rope_scaling."}}) {
+      if (object == nullptr) continue;
+      for (std::string& name : unknown_members(*object, prefix, known_rope_keys)) unknown.push_back(std::move(name));
     }
-    const bool takes_scaling = found[1] != nullptr && (found[0] == nullptr || (scales(*found[1]) && !scales(*found[0])));
-    settings = found[takes_scaling ? 1 : 0];
-    key = keys[takes_scaling ? 1 : 0];
-    if (takes_scaling || found[1] == nullptr || !scales(*found[1])) return success();
-    for (const auto& member : found[1]->get_ref<const nlohmann::json::object_t&>()) {
-      const nlohmann::json* same = find_member(*found[0], member.first == "type" ? "rope_type" : member.first);
-      if (same == nullptr || *same != member.second) {
-        return refuse_key(concat("rope_scaling.", printable(member.first)),
-                          "is not the same in rope_parameters; expected only one of these");
+    if (auto note = unknown_keys_note(place_, unknown)) out_.notes.push_back(std::move(*note));
+    if (parameters == nullptr || scaling == nullptr || !scales(*parameters)) return success();
+    for (const auto& [name, value] : scaling->get_ref<const nlohmann::json::object_t&>()) {
+      if (value.is_null()) continue;
+      const bool is_type = name == "type" || name == "rope_type";
+      const nlohmann::json* same = is_type ? rope_type_of(*parameters) : find_member(*parameters, name);
+      if (same == nullptr || *same != value) {
+        return refuse_key(concat("rope_scaling.", printable(name)), "is not the same in rope_parameters; expected only one of these");
       }
     }
+    return success();
+  }
+
+  // Reads the base of RoPE's angles, rope_theta, which may stand in each of the two objects and beside them. Where it stands twice, it
+  // must be the same.
+  Status read_rope_base(std::string_view settings_key) {
+    const std::string_view other = settings_key == "rope_scaling" ? "rope_parameters" : "rope_scaling";
+    const nlohmann::json* base = nullptr;
+    std::string base_key;
+    for (const std::string_view object : {settings_key, other, std::string_view()}) {
+      const nlohmann::json* place = object.empty() ? &json_ : find_member(json_, object);
+      const nlohmann::json* value = place ? find_member(*place, "rope_theta") : nullptr;
+      if (value == nullptr) continue;
+      std::string key = concat(object, object.empty() ? "" : ".", "rope_theta");
+      if (!value->is_number()) return refuse_key(key, "found ", json_type_text(*value), "; expected a number");
+      if (base != nullptr && *base != *value) {
+        return refuse_key(key, "found ", value->dump(), ", and '", base_key, "' is ", base->dump(), "; expected the same");
+      }
+      if (base != nullptr) continue;
+      base = value;
+      base_key = std::move(key);
+    }
+    if (base == nullptr) return success();
+    if (settings_key == "rope_scaling" && base_key == "rope_parameters.rope_theta" && find_member(json_, "rope_theta") == nullptr) {
+      out_.notes.push_back(
+          concat(place_, ": key 'rope_parameters.rope_theta' is used beside rope_scaling; ", "the library transformers ignores it there"));
+    }
+    return add({"rope.freq_base", "", true}, *base, base_key);
+  }
+
+  // Adds a note that names the settings of RoPE that its type does not use.
+  void note_unused_rope_settings(const nlohmann::json& settings, std::string_view key, std::string_view type) {
+    constexpr std::string_view of_all[] = {"rope_type", "type", "rope_theta", "partial_rotary_factor", "mscale", "mscale_all_dim"};
+    constexpr std::string_view of_llama3[] = {"factor", "low_freq_factor", "high_freq_factor", original_context_key};
+    constexpr std::string_view of_yarn[] = {"factor",    original_context_key, "attention_factor", "attn_factor",
+                                            "beta_fast", "beta_slow",          "truncate"};
+    std::vector<std::string_view> used(std::begin(of_all), std::end(of_all));
+    if (type == "linear") used.push_back("factor");
+    if (type == "llama3") used.insert(used.end(), std::begin(of_llama3), std::end(of_llama3));
+    if (type == "yarn") used.insert(used.end(), std::begin(of_yarn), std::end(of_yarn));
+    std::string names;
+    for (const std::string& name : unknown_members(settings, "", used)) {
+      if (std::find(std::begin(known_rope_keys), std::end(known_rope_keys), name) == std::end(known_rope_keys)) continue;
+      names += concat(names.empty() ? "'" : ", '", key, ".", name, "'");
+    }
+    if (!names.empty()) out_.notes.push_back(concat(place_, ": the rope_type '", type, "' does not use ", names));
+  }
+
+  // The number of positions that the model was trained with. It may stand in the object with the settings of RoPE, `settings`, and beside
+  // it. `found` is null if it is missing, and `where` is its key.
+  Status read_original_context(const nlohmann::json& settings, const std::string& object, const nlohmann::json*& found,
+                               std::string& where) const {
+    const nlohmann::json* beside = find_member(json_, original_context_key);
+    found = find_member(settings, original_context_key);
+    where = concat(object, ".", original_context_key);
+    if (found != nullptr && beside != nullptr && *found != *beside) {
+      return refuse_key(original_context_key, "found ", beside->dump(), ", and '", where, "' is ", found->dump(), "; expected the same");
+    }
+    if (found != nullptr || beside == nullptr) return success();
+    found = beside;
+    where = original_context_key;
     return success();
   }
 
@@ -348,32 +430,19 @@ class HuggingFaceConfigReader {
     std::string object;
     if (Status s = find_rope_settings(parameters, object); !s) return s;
     const auto where = [&](std::string_view key) { return concat(object, ".", key); };
-    const nlohmann::json* base = parameters ? find_member(*parameters, "rope_theta") : nullptr;
-    std::string base_key = where("rope_theta");
-    if (const nlohmann::json* other = find_member(json_, "rope_parameters"); base == nullptr && other != nullptr) {
-      base = find_member(*other, "rope_theta");
-      base_key = "rope_parameters.rope_theta";
-    }
-    if (base == nullptr) {
-      base = find_member(json_, "rope_theta");
-      base_key = "rope_theta";
-    }
-    if (base != nullptr) {
-      if (Status s = add({"rope.freq_base", "", true}, *base, base_key); !s) return s;
-    }
-    for (const nlohmann::json* place : {parameters, &json_}) {
+    if (Status s = read_rope_base(object); !s) return s;
+    for (const nlohmann::json* place : {find_member(json_, "rope_parameters"), find_member(json_, "rope_scaling"), &json_}) {
       const nlohmann::json* part = place ? find_member(*place, "partial_rotary_factor") : nullptr;
       if (part != nullptr && *part != 1.0) return refuse_key("partial_rotary_factor", "is not supported; expected 1");
     }
-    if (parameters == nullptr) return success();
-    note_unknown_keys(*parameters, object + ".", known_rope_keys);
-    const nlohmann::json* type = find_member(*parameters, "rope_type");
-    const std::string type_key = where(type ? "rope_type" : "type");
-    if (type == nullptr) type = find_member(*parameters, "type");
-    if (type == nullptr && object == "rope_parameters") return success();
-    const std::string* name = text_of(type);
-    if (name == nullptr) return refuse_key(type_key, "expected a string: default, linear, yarn or llama3");
-    if (*name == "default") return success();
+    for (const auto& [settings, key] : {std::pair{find_member(json_, "rope_parameters"), "rope_parameters"},
+                                        std::pair{find_member(json_, "rope_scaling"), "rope_scaling"}}) {
+      const std::string* type = settings ? text_of(rope_type_of(*settings)) : nullptr;
+      if (settings != nullptr) note_unused_rope_settings(*settings, key, type ? std::string_view(*type) : "default");
+    }
+    const std::string* name = parameters ? text_of(rope_type_of(*parameters)) : nullptr;
+    if (name == nullptr || *name == "default") return success();
+    const std::string type_key = where(find_member(*parameters, "rope_type") ? "rope_type" : "type");
     if (*name == "llama3") return read_llama3(*parameters, object);
     if (*name != "linear" && *name != "yarn") {
       return refuse_key(type_key, "'", printable(*name), "' is not supported; supported: default, linear, yarn, llama3");
@@ -388,9 +457,8 @@ class HuggingFaceConfigReader {
     for (const HuggingFaceKey& key : yarn) {
       const nlohmann::json* value = find_member(*parameters, key.json);
       std::string value_key = where(key.json);
-      if (value == nullptr && key.json == original_context_key) {  // some files have it beside the object
-        value = find_member(json_, key.json);
-        value_key = key.json;
+      if (key.json == original_context_key) {
+        if (Status s = read_original_context(*parameters, object, value, value_key); !s) return s;
       }
       if (value == nullptr || (*name == "linear" && key.json != "factor")) continue;
       if (Status s = add(key, *value, std::move(value_key)); !s) return s;
@@ -437,7 +505,9 @@ class HuggingFaceConfigReader {
         {"factor", factor}, {"low_freq_factor", low}, {"high_freq_factor", high}, {"original_max_position_embeddings", context}};
     for (const auto& [key, number] : numbers) {
       const nlohmann::json* value = find_member(parameters, key);
-      if (value == nullptr && key == original_context_key) value = find_member(json_, key);
+      if (std::string where; key == original_context_key) {
+        if (Status s = read_original_context(parameters, object, value, where); !s) return s;
+      }
       if (value == nullptr || !value->is_number()) return refuse_key(concat(object, ".", key), "expected a number");
       number = value->get<double>();
       if (!(number >= 1e-3 && number <= 1e9)) return refuse_key(concat(object, ".", key), "found ", number, "; expected 0.001 to 1e9");
@@ -481,6 +551,7 @@ class HuggingFaceConfigReader {
     for (const auto& [key, has_biases] :
          {std::pair<const char*, bool&>{"attention_bias", out_.attention_bias}, std::pair<const char*, bool&>{"mlp_bias", out_.mlp_bias}}) {
       const nlohmann::json* value = find_member(json_, key);
+      if (value != nullptr && !value->is_boolean()) return refuse_key(key, "found ", json_type_text(*value), "; expected true or false");
       has_biases = value != nullptr && *value == true;
     }
     return success();
