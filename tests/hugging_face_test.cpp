@@ -437,6 +437,13 @@ const std::vector<RefusedEdit> refused_edits = {
     {"key 'rms_norm_eps': found a string; expected a number", config, set("/rms_norm_eps", "1e-6")},
     {"config.json: key 'rms_norm_eps' is missing; expected a float", config, [](json& j) { j.erase("rms_norm_eps"); }},
     {"config.json: key 'hidden_size' is missing", config, [](json& j) { j.erase("hidden_size"); }},
+    {"config.json: key 'num_hidden_layers' is missing; expected an unsigned integer", config,
+     [](json& j) { j.erase("num_hidden_layers"); }},
+    {"config.json: key 'num_hidden_layers' is missing; expected an unsigned integer. What stands in 'text_config' is not read", config,
+     [](json& j) {
+       const json all = j;
+       j = {{"model_type", "llama"}, {"text_config", all}};
+     }},
     {"key 'hidden_act': found gelu; expected silu", config, set("/hidden_act", "gelu")},
     {"key 'quantization_config': the weights are quantised by awq", config, set("/quantization_config", {{"quant_method", "awq"}})},
     {"key 'use_sliding_window': is not supported; expected false", config, set("/use_sliding_window", true)},
@@ -657,8 +664,37 @@ TEST_F(HuggingFaceFiles, BiasesThatNobodyAskedForAreTold) {
   const Result<HuggingFaceFolder> opened = HuggingFaceFolder::open(folder.string());
   ASSERT_TRUE(opened && opened->notes().size() == 1);
   EXPECT_NE(opened->notes()[0].find("has biases that config.json does not ask for"), std::string::npos);
-  change(folder / "config.json", [](json& j) { j["attention_bias"] = true; });
-  EXPECT_TRUE(HuggingFaceFolder::open(folder.string())->notes().empty());
+}
+
+// With attention_bias or mlp_bias in config.json, transformers makes a model with biases. One without them is another model.
+TEST_F(HuggingFaceFiles, BiasesThatAreAskedForMustBeThere) {
+  const auto missing = [](const std::string& tensor, const std::string& key) {
+    return ": tensor 'model.layers." + tensor + ".bias' is missing, and config.json's " + key + " is true";
+  };
+  for (const std::string name : {"llama", "qwen3"}) {
+    const fs::path folder = copy(name), weights = folder / "model.safetensors";
+    change(folder / "config.json", [](json& j) { j["attention_bias"] = true; });
+    EXPECT_EQ(refusal(folder), weights.string() + missing("0.self_attn.q_proj", "attention_bias"));
+    for (const std::string layer : {"0", "1"}) {
+      for (const auto& [part, rows] : {std::pair{"q", 32u}, {"k", 16u}, {"v", 16u}, {"o", 32u}}) {
+        add_tensor(weights, "model.layers." + layer + ".self_attn." + part + "_proj.bias", "F32", {rows}, 4 * rows);
+      }
+      if (layer == "0") {
+        EXPECT_EQ(refusal(folder), weights.string() + missing("1.self_attn.q_proj", "attention_bias"));
+      }
+    }
+    const Result<HuggingFaceFolder> opened = HuggingFaceFolder::open(folder.string());
+    ASSERT_TRUE(opened) << opened.error().message;
+    EXPECT_TRUE(opened->notes().empty());
+    change(folder / "config.json", [](json& j) { j["attention_bias"] = false; });
+    EXPECT_EQ(HuggingFaceFolder::open(folder.string())->notes().size(), 1u);
+  }
+  const fs::path folder = copy("llama");
+  change(folder / "config.json", [](json& j) { j["mlp_bias"] = true; });
+  EXPECT_EQ(refusal(folder), (folder / "model.safetensors").string() + missing("0.mlp.gate_proj", "mlp_bias"));
+  const fs::path qwen2 = copy("qwen2");  // neither key means anything to Qwen2
+  change(qwen2 / "config.json", [](json& j) { j["attention_bias"] = true; });
+  EXPECT_EQ(refusal(qwen2), "");
 }
 
 // Configurations as transformers before version 5 wrote them give the same model as new ones.

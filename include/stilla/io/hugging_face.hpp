@@ -194,6 +194,10 @@ class HuggingFaceFolder final : public ModelSource {
     Result<HuggingFaceConfig> config = read_hugging_face_config(*config_json, file_place("config.json"));
     if (!config) return config.error();
     config_ = std::make_unique<HuggingFaceConfig>(std::move(*config));
+    if (config_->layers == 0) {
+      return refuse(file_place("config.json"), ": key 'num_hidden_layers' is missing; expected an unsigned integer",
+                    find_member(*config_json, "text_config") ? ". What stands in 'text_config' is not read" : "");
+    }
     notes_ = config_->notes;
     if (has_adapter) notes_.push_back(concat(file_place("adapter_config.json"), ": an adapter beside a model is not used"));
     const std::size_t slash = path_.find_last_of("/\\");
@@ -287,6 +291,7 @@ class HuggingFaceFolder final : public ModelSource {
                               "they are used, as in a GGUF file of this model; the library transformers ignores them"));
     }
     if (Status s = index_tensors(); !s) return s;
+    if (Status s = check_biases(); !s) return s;
     return check_head();
   }
 
@@ -354,7 +359,7 @@ class HuggingFaceFolder final : public ModelSource {
     if (name.empty() || (layer && layer->layer >= config_->layers)) {
       return refuse_tensor("a ", config_->architecture, " model of ", config_->layers, " layers has no tensor of this name");
     }
-    if (name.ends_with(".bias") && config_->architecture == "llama" &&
+    if (name.ends_with(".bias") && config_->architecture != "qwen2" &&
         !(name.find(".ffn_") != std::string::npos ? config_->mlp_bias : config_->attention_bias)) {
       has_unasked_biases_ = true;
     }
@@ -423,6 +428,27 @@ class HuggingFaceFolder final : public ModelSource {
     const Tensor &first = tensors_[twice->first], &second = tensors_[twice->second];
     return refuse(printable_path(files_[second.info.file].path()), ": tensor '", printable(second.original),
                   "': found a second time; the first is in ", printable_path(files_[first.info.file].path()));
+  }
+
+  // Checks that all biases are there that config.json asks for. Qwen2 has the same biases whatever config.json says.
+  Status check_biases() const {
+    constexpr std::string_view attention[] = {"attn_q", "attn_k", "attn_v", "attn_output"}, mlp[] = {"ffn_gate", "ffn_up", "ffn_down"};
+    struct Asked {
+      bool is_set;
+      std::string_view key;
+      std::span<const std::string_view> parts;
+    };
+    const Asked both[] = {{config_->attention_bias && config_->architecture != "qwen2", "attention_bias", attention},
+                          {config_->mlp_bias && config_->architecture == "llama", "mlp_bias", mlp}};
+    for (const Asked& asked : both) {
+      for (std::uint64_t layer = 0; asked.is_set && layer < config_->layers; ++layer) {
+        for (const std::string_view part : asked.parts) {
+          const std::string name = concat("blk.", layer, ".", part, ".bias");
+          if (find(name) == nullptr) return refuse(tensor_place(name), " is missing, and config.json's ", asked.key, " is true");
+        }
+      }
+    }
+    return success();
   }
 
   Status check_head() const {
