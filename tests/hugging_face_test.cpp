@@ -666,6 +666,18 @@ TEST_F(HuggingFaceFiles, BiasesThatNobodyAskedForAreTold) {
   EXPECT_NE(opened->notes()[0].find("has biases that config.json does not ask for"), std::string::npos);
 }
 
+TEST_F(HuggingFaceFiles, SettingsOfGenerationThatAreNotUsedAreTold) {
+  const fs::path folder = copy("llama");
+  change(folder / "generation_config.json", [](json& j) {
+    j["suppress_tokens"] = {5};
+    j["temperature"] = 0.5;
+  });
+  const Result<HuggingFaceFolder> opened = HuggingFaceFolder::open(folder.string());
+  ASSERT_TRUE(opened) << opened.error().message;
+  EXPECT_EQ(opened->notes(), std::vector<std::string>{(folder / "generation_config.json").string() +
+                                                      ": a key that is not known here and not used: 'suppress_tokens'"});
+}
+
 // With attention_bias or mlp_bias in config.json, transformers makes a model with biases. One without them is another model.
 TEST_F(HuggingFaceFiles, BiasesThatAreAskedForMustBeThere) {
   const auto missing = [](const std::string& tensor, const std::string& key) {

@@ -10,6 +10,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 // Other test files have helpers with the same names, and all files of this program are compiled as one (a unity build). So the helpers
@@ -28,6 +29,7 @@ struct Files {
     "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
       {"type": "Digits", "individual_digits": true}, {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true}]},
     "post_processor": null,
+    "decoder": {"type": "ByteLevel"},
     "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,
               "byte_fallback": false, "ignore_merges": false, "vocab": {"a": 0, "b": 1, "ab": 2, "1": 3, "x": 4}, "merges": ["a b"]}})");
   std::optional<json> tokenizer_config, generation_config, config;
@@ -126,8 +128,7 @@ TEST(HuggingFaceVocabulary, OtherFormsOfTheSameSetting) {
       set("/post_processor", R"({"type": "ByteLevel"})"),
       set("/post_processor", R"({"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}]})"),
       tokenizer_config("{}"),
-      tokenizer_config(
-          R"({"bos_token": null, "eos_token": {"lstrip": false}, "pad_token": 3, "unk_token": "none", "add_bos_token": null})"),
+      tokenizer_config(R"({"bos_token": null, "eos_token": null, "pad_token": null, "unk_token": "none", "add_bos_token": null})"),
       generation_config("{}"),
       config("{}"),
       config(R"({"bos_token_id": 8})"),
@@ -289,9 +290,16 @@ TEST(HuggingFaceVocabulary, SpecialTokens) {
   EXPECT_EQ(vocabulary_with(config(R"({"bos_token_id": 4})")).bos, 4u);
   const Edit other_in_config = both(tokenizer_config(R"({"bos_token": "<s>"})"), config(R"({"bos_token_id": 4})"));
   EXPECT_EQ(vocabulary_with(other_in_config).bos, 5u);
+  const std::string text = "; expected a string, or an object with the string 'content'";
   expect_refused("F/tokenizer_config.json: key ",
                  {{"'bos_token': found 'y', which is no token", tokenizer_config(R"({"bos_token": "y"})")},
                   {"'eos_token': found 'y', which is no token", tokenizer_config(R"({"eos_token": {"content": "y"}})")},
+                  {"'bos_token': found an integer" + text, tokenizer_config(R"({"bos_token": 5})")},
+                  {"'bos_token': found an array" + text, tokenizer_config(R"({"bos_token": ["<s>"]})")},
+                  {"'bos_token': found an object" + text, tokenizer_config(R"({"bos_token": {"content": 5}})")},
+                  {"'eos_token': found an object" + text, tokenizer_config(R"({"eos_token": {"lstrip": false}})")},
+                  {"'pad_token': found an integer" + text, tokenizer_config(R"({"pad_token": 3})")},
+                  {"'unk_token': found a boolean" + text, tokenizer_config(R"({"unk_token": true})")},
                   {"'add_bos_token': found an integer; expected true or false", tokenizer_config(R"({"add_bos_token": 1})")},
                   {"'add_bos_token': is true, and there is no bos_token", tokenizer_config(R"({"add_bos_token": true})")}});
 }
@@ -306,7 +314,7 @@ TEST(HuggingFaceVocabulary, ListsOfSpecialTokensAgree) {
   EXPECT_EQ(vocabulary_with(tokenizer_config(R"({"add_prefix_space": true})")).notes,
             std::vector<std::string>{
                 "key 'add_prefix_space' of tokenizer_config.json is true and not used: only tokenizer.json says how texts begin"});
-  EXPECT_EQ(vocabulary_with(tokenizer_config(R"({"added_tokens_decoder": [], "additional_special_tokens": null})")).tokens.size(), 8u);
+  EXPECT_EQ(vocabulary_with(tokenizer_config(R"({"added_tokens_decoder": null, "additional_special_tokens": null})")).tokens.size(), 8u);
   EXPECT_EQ(
       vocabulary_with(tokenizer_config(R"({"additional_special_tokens": ["<s>", "new"], "extra_special_tokens": {"image": "x1"}})")).notes,
       (std::vector<std::string>{
@@ -321,6 +329,8 @@ TEST(HuggingFaceVocabulary, ListsOfSpecialTokensAgree) {
        {"'added_tokens_decoder': token '<s>': 'lstrip' is not supported; expected false",
         tokenizer_config(R"({"added_tokens_decoder": {"5": {"content": "<s>", "lstrip": true}}})")},
        {"'added_tokens_decoder': id 5: expected an object with a content", tokenizer_config(R"({"added_tokens_decoder": {"5": "<s>"}})")},
+       {"'added_tokens_decoder': found an array; expected an object", tokenizer_config(R"({"added_tokens_decoder": [1]})")},
+       {"'extra_special_tokens': found a string; expected texts of tokens", tokenizer_config(R"({"extra_special_tokens": "<s>"})")},
        {"'additional_special_tokens': found an integer; expected texts of tokens",
         tokenizer_config(R"({"additional_special_tokens": [5]})")}});
 }
@@ -332,7 +342,8 @@ Edit adds(const std::string& before, const std::string& after = {}) {
   for (const char c : before) single.push_back({{"SpecialToken", {{"id", c == 's' ? "<s>" : c == 'e' ? "</s>" : "y"}}}});
   single.push_back({{"Sequence", {{"id", "A"}}}});
   if (!after.empty()) single.push_back({{"SpecialToken", {{"id", after}}}});
-  const json part = {{"type", "TemplateProcessing"}, {"single", single}};
+  const json tokens = {{"<s>", {{"id", "<s>"}, {"ids", {5}}, {"tokens", {"<s>"}}}}};
+  const json part = {{"type", "TemplateProcessing"}, {"single", single}, {"special_tokens", tokens}};
   return set("/post_processor", {{"type", "Sequence"}, {"processors", {{{"type", "ByteLevel"}}, part}}});
 }
 
@@ -345,6 +356,33 @@ TEST(HuggingFaceVocabulary, PostProcessors) {
   EXPECT_FALSE(vocabulary_with(named).add_bos);
   const Edit off = tokenizer_config(R"({"bos_token": "<s>", "add_bos_token": false})");
   EXPECT_FALSE(vocabulary_with(both(adds("s"), off)).add_bos);
+  const std::string single = R"({"type": "TemplateProcessing", "single": )";
+  const auto with_single = [&](const std::string& items) { return set("/post_processor", json::parse(single + items + "}")); };
+  const std::string objects = "; expected objects with a Sequence or a SpecialToken, which has an id", once = "; expected 'A', once";
+  const std::string text = R"({"Sequence": {"id": "A", "type_id": 0}})";
+  expect_refused(
+      tokenizer_key,
+      {{"'post_processor.single': found a string" + objects, with_single(R"(["<s>", "$A"])")},
+       {"'post_processor.single': found an object" + objects, with_single(R"([{"Other": 1}, )" + text + "]")},
+       {"'post_processor.single': found an object" + objects, with_single(R"([{"Sequence": {"type_id": 0}}])")},
+       {"'post_processor.single': found an object" + objects, with_single(R"([{"Sequence": {"id": "A"}, "SpecialToken": {"id": "<s>"}}])")},
+       {"'post_processor.single': found the sequence 'A' after the text" + once, with_single("[" + text + ", " + text + "]")},
+       {"'post_processor.single': found the sequence 'B'" + once, with_single(R"([{"Sequence": {"id": "B"}}])")},
+       {"'post_processor.single': found the sequence 'B' after the text" + once,
+        with_single("[" + text + R"(, {"Sequence": {"id": "B"}}])")},
+       {"'post_processor.single': has no place for the text; expected the sequence 'A', once", with_single("[]")},
+       {"'post_processor.single': has no place for the text; expected the sequence 'A', once",
+        both(adds("s"), [](Files& files) { files.tokenizer["post_processor"]["processors"][1]["single"].erase(1); })}});
+  const std::string ids_of_s = "'post_processor.special_tokens': token '<s>': found ", is_5 = "; expected its id, 5";
+  const auto with_ids = [&](const char* ids) { return both(adds("s"), set("/post_processor/processors/1/special_tokens/<s>/ids", ids)); };
+  expect_refused(tokenizer_key, {{ids_of_s + "4" + is_5, with_ids("[4]")},
+                                 {ids_of_s + "-5" + is_5, with_ids("[-5]")},
+                                 {ids_of_s + "2 ids" + is_5, with_ids("[5, 5]")},
+                                 {ids_of_s + "0 ids" + is_5, with_ids("[]")},
+                                 {ids_of_s + "an integer" + is_5, with_ids("5")},
+                                 {ids_of_s + "a string" + is_5, with_ids(R"(["<s>"])")},
+                                 {ids_of_s + "no ids" + is_5, with_ids("null")},
+                                 {ids_of_s + "no ids" + is_5, both(adds("s"), erase("/post_processor/processors/1", "special_tokens"))}});
   const std::string supported = "; supported: BOS once before it", bos_is_s = "; supported: BOS ('<s>') once before it";
   expect_refused(
       tokenizer_key,
@@ -356,6 +394,64 @@ TEST(HuggingFaceVocabulary, PostProcessors) {
        {"'post_processor.single': adds the token '<s>' before a text" + bos_is_s, adds("ss")},
        {"'post_processor.single': adds the token 'y' before a text" + supported, adds("y")},
        {"'post_processor.single': adds the token '</s>' before a text" + bos_is_s, both(adds("e"), named)}});
+}
+
+TEST(HuggingFaceVocabulary, BosIdsThatAreNoneAreTold) {
+  for (const auto& [value, found] : std::vector<std::pair<const char*, std::string>>{
+           {"8", "8"}, {"-1", "-1"}, {R"("x")", "a string"}, {"[5]", "an array"}, {"5.0", "a float"}}) {
+    const std::string text = std::string(R"({"bos_token_id": )") + value + "}";
+    const std::string end = ": found " + found + ", which is none of the 8 tokens and is ignored";
+    const Vocabulary from_config = vocabulary_with(config(text.c_str())),
+                     from_generation = vocabulary_with(generation_config(text.c_str()));
+    EXPECT_FALSE(from_config.bos || from_generation.bos);
+    EXPECT_EQ(from_config.notes, std::vector<std::string>{"key 'bos_token_id' of config.json" + end});
+    EXPECT_EQ(from_generation.notes, std::vector<std::string>{"key 'bos_token_id' of generation_config.json" + end});
+  }
+  for (const char* fine : {R"({"bos_token_id": null})", R"({"bos_token_id": 5})"}) {
+    EXPECT_TRUE(vocabulary_with(both(config(fine), generation_config(fine))).notes.empty());
+  }
+}
+
+TEST(HuggingFaceVocabulary, ADecoderThatIsNotUsedIsTold) {
+  const std::string end = "; tokens become text as 'ByteLevel' makes it";
+  for (const auto& [value, found] : std::vector<std::pair<const char*, std::string>>{
+           {"null", "none"},
+           {R"({"type": "Sequence", "decoders": []})", "none"},
+           {R"({"type": "Metaspace", "replacement": "_"})", "'Metaspace'"},
+           {R"({"type": "Sequence", "decoders": [{"type": "ByteLevel"}, {"type": "Strip"}]})", "'ByteLevel', 'Strip'"},
+           {R"("ByteLevel")", "none"}}) {
+    EXPECT_EQ(vocabulary_with(set("/decoder", value)).notes,
+              std::vector<std::string>{"key 'decoder' of tokenizer.json: found " + found + end});
+  }
+  EXPECT_EQ(vocabulary_with(erase("", "decoder")).notes.size(), 1u);
+  EXPECT_TRUE(vocabulary_with(set("/decoder", R"({"type": "Sequence", "decoders": [{"type": "ByteLevel"}]})")).notes.empty());
+}
+
+TEST(HuggingFaceVocabulary, KeysThatAreNotUsedAreTold) {
+  const auto notes = [](const Edit& edit) { return vocabulary_with(edit).notes; };
+  const auto unknown = [](const std::string& file, const std::string& keys, bool many = false) {
+    return std::vector<std::string>{file + (many ? ": keys that are" : ": a key that is") + " not known here and not used: " + keys};
+  };
+  EXPECT_TRUE(notes(both(set("/version", json("1.0")), both(set("/truncation", "null"), set("/padding", "null")))).empty());
+  EXPECT_EQ(notes(set("/truncation", R"({"max_length": 2})")), unknown("tokenizer.json", "'truncation'"));
+  EXPECT_EQ(notes(both(set("/padding", "{}"), both(set("/other", "1"), set("/model/new", "1")))),
+            unknown("tokenizer.json", "'other', 'padding', 'model.new'", true));
+  EXPECT_EQ(notes(set("/version", json("9.9"))), unknown("tokenizer.json", "'version'"));
+  EXPECT_EQ(notes(tokenizer_config(R"({"do_lower_case": true, "split_special_tokens": true, "add_eos_token": true, "new": 1})")),
+            unknown("tokenizer_config.json", "'add_eos_token', 'do_lower_case', 'new', 'split_special_tokens'", true));
+  // As in the published folders of Qwen2.5, Llama 3 and DeepSeek-R1.
+  EXPECT_TRUE(notes(tokenizer_config(R"({"add_bos_token": false, "add_eos_token": false, "add_prefix_space": false,
+      "added_tokens_decoder": {}, "additional_special_tokens": ["<s>"], "bos_token": {"__type": "AddedToken", "content": "<s>"},
+      "clean_up_tokenization_spaces": false, "eos_token": "</s>", "errors": "replace", "legacy": true, "model_max_length": 131072,
+      "model_input_names": ["input_ids", "attention_mask"], "pad_token": "</s>", "padding_side": "left", "sp_model_kwargs": {},
+      "split_special_tokens": false, "tokenizer_class": "Qwen2Tokenizer", "unk_token": null, "use_default_system_prompt": false})"))
+                  .empty());
+  const auto generation = [](const char* text) { return unused_generation_keys(json::parse(text), "F/generation_config.json"); };
+  EXPECT_FALSE(generation(R"({"bos_token_id": 1, "do_sample": true, "eos_token_id": [1, 2], "pad_token_id": 1, "repetition_penalty": 1.1,
+      "temperature": 0.7, "top_k": 20, "top_p": 0.8, "transformers_version": "4.37.0", "_from_model_config": true, "max_new_tokens": 9,
+      "suppress_tokens": [], "bad_words_ids": null})"));
+  EXPECT_EQ(generation(R"({"suppress_tokens": [5], "forced_eos_token_id": 5, "forced_bos_token_id": null, "stop_strings": ["x"]})"),
+            unknown("F/generation_config.json", "'forced_eos_token_id', 'stop_strings', 'suppress_tokens'", true)[0]);
 }
 
 TEST(HuggingFaceVocabulary, Ends) {

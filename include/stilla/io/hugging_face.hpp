@@ -44,6 +44,7 @@
 #include <stilla/io/gguf_parser.hpp>
 #include <stilla/io/gguf_records.hpp>
 #include <stilla/io/hugging_face_config.hpp>
+#include <stilla/io/hugging_face_keys.hpp>
 #include <stilla/io/hugging_face_vocabulary.hpp>
 #include <stilla/io/mapped_file.hpp>
 #include <stilla/io/model_source.hpp>
@@ -213,6 +214,9 @@ class HuggingFaceFolder final : public ModelSource {
     }
     if (Status s = read_json("tokenizer_config.json", {std::uint64_t{1} << 24, std::uint64_t{1} << 20}, tokenizer_config); !s) return s;
     if (Status s = read_json("generation_config.json", small, generation_config); !s) return s;
+    if (generation_config) {
+      if (auto note = unused_generation_keys(*generation_config, file_place("generation_config.json"))) notes_.push_back(std::move(*note));
+    }
     const HuggingFaceTexts texts{printable_path(path_), tokenizer ? &*tokenizer : nullptr, tokenizer_config.get(), generation_config.get(),
                                  config_json.get()};
     vocabulary_ = std::make_unique<Result<Vocabulary>>(read_vocabulary(texts));

@@ -41,6 +41,7 @@
 #include <stilla/base/math.hpp>
 #include <stilla/io/checked_json.hpp>
 #include <stilla/io/gguf_records.hpp>
+#include <stilla/io/hugging_face_keys.hpp>
 #include <stilla/io/model_source.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
@@ -86,30 +87,6 @@ inline constexpr HuggingFaceKey hugging_face_keys[] = {
     {"attention.layer_norm_rms_epsilon", "rms_norm_eps", true},
     {"rope.freq_base", "rope_theta", true},
 };
-
-inline constexpr std::string_view original_context_key = "original_max_position_embeddings";
-
-// The keys of config.json that are read, and those that change nothing in the arithmetic of the supported architectures: they describe
-// the file, its training, or how other programs run it. Other keys are named in a note.
-inline constexpr std::string_view known_config_keys[] = {
-    // read or checked
-    "model_type", "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim",
-    "max_position_embeddings", "rms_norm_eps", "rope_theta", "rope_parameters", "rope_scaling", "partial_rotary_factor",
-    original_context_key, "tie_word_embeddings", "vocab_size", "eos_token_id", "bos_token_id", "attention_bias", "mlp_bias", "hidden_act",
-    "use_sliding_window", "use_mrope", "clip_qkv", "rope_interleaved", "is_causal", "layer_types",
-    // change nothing
-    "architectures", "attention_dropout", "pad_token_id", "initializer_range", "max_window_layers", "sliding_window", "pretraining_tp",
-    "torch_dtype", "dtype", "transformers_version", "transformers.js_config", "is_llama_config", "use_cache", "_name_or_path",
-    "_model_name_or_path", "_attn_implementation_autoset", "attn_implementation", "_attn_implementation", "_commit_hash", "auto_map",
-    "tokenizer_class", "id2label", "label2id", "return_dict", "output_attentions", "output_hidden_states", "torchscript", "is_decoder",
-    "is_encoder_decoder", "chunk_size_feed_forward", "problem_type", "task_specific_params", "unsloth_fixed", "unsloth_version",
-    "model_name", "hidden_dropout", "resid_pdrop", "embd_pdrop", "max_length", "min_length", "do_sample", "temperature", "top_k", "top_p",
-    "repetition_penalty"};
-// The same of the members of rope_parameters and rope_scaling.
-inline constexpr std::string_view known_rope_keys[] = {
-    "rope_type",   "type",           "rope_theta", "factor",          original_context_key, "attention_factor",
-    "attn_factor", "beta_fast",      "beta_slow",  "low_freq_factor", "high_freq_factor",   "partial_rotary_factor",
-    "mscale",      "mscale_all_dim", "truncate"};
 
 // The middle of a tensor's name in GGUF and in Hugging Face's form: the part behind "blk.7." or "model.layers.7." and before
 // ".weight" or ".bias".

@@ -10,6 +10,7 @@
 //                             pre_tokenizer                a known regular expression; gives the name that GGUF files use
 //                             normalizer                   none or NFC
 //                             post_processor               whether BOS comes first
+//                             decoder                      ByteLevel; any other is told and not used
 //     tokenizer_config.json   add_bos_token, {bos,eos,pad,unk}_token
 //     generation_config.json  eos_token_id: all tokens after which a model ends; if it is missing, the key of config.json
 //
@@ -30,6 +31,7 @@
 
 #include <stilla/base/error.hpp>
 #include <stilla/io/checked_json.hpp>
+#include <stilla/io/hugging_face_keys.hpp>
 #include <stilla/io/vocabulary.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
@@ -99,7 +101,8 @@ class HuggingFaceVocabularyReader {
                             &HuggingFaceVocabularyReader::fill_holes, &HuggingFaceVocabularyReader::read_merges,
                             &HuggingFaceVocabularyReader::read_normalizer, &HuggingFaceVocabularyReader::read_pretokenizer,
                             &HuggingFaceVocabularyReader::read_special_tokens, &HuggingFaceVocabularyReader::read_post_processor,
-                            &HuggingFaceVocabularyReader::read_ends}) {
+                            &HuggingFaceVocabularyReader::read_ends, &HuggingFaceVocabularyReader::check_decoder,
+                            &HuggingFaceVocabularyReader::note_unknown_keys}) {
       if (Status s = (this->*step)(); !s) return s.error();
     }
     return std::move(out_);
@@ -269,6 +272,32 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
+  // The types of such parts, for messages. Empty if there are none.
+  static std::string types_text(const std::vector<const Json*>& parts) {
+    std::string out;
+    for (const Json* part : parts) out += concat(out.empty() ? "" : ", ", shown(find_member(*part, "type")));
+    return out;
+  }
+
+  Status note_unknown_keys() {
+    if (auto note = unused_tokenizer_keys(texts_.tokenizer->json, "tokenizer.json")) out_.notes.push_back(std::move(*note));
+    if (texts_.tokenizer_config == nullptr) return success();
+    auto note = unused_tokenizer_config_keys(*texts_.tokenizer_config, "tokenizer_config.json");
+    if (note) out_.notes.push_back(std::move(*note));
+    return success();
+  }
+
+  // The decoder of tokenizer.json is not used: a byte-level vocabulary says by itself which bytes a token is.
+  Status check_decoder() {
+    const std::vector<const Json*> parts = parts_of(find_in_tokenizer("decoder"), "decoders");
+    const bool is_byte_level = std::all_of(parts.begin(), parts.end(), [](const Json* part) { return is_type(*part, "ByteLevel"); });
+    if (parts.empty() || !is_byte_level) {
+      out_.notes.push_back(concat("key 'decoder' of tokenizer.json: found ", parts.empty() ? "none" : types_text(parts),
+                                  "; tokens become text as 'ByteLevel' makes it"));
+    }
+    return success();
+  }
+
   Status read_pretokenizer() {
     const std::vector<const Json*> parts = parts_of(find_in_tokenizer("pre_tokenizer"), "pretokenizers");
     const auto is_byte_level = [](const Json& part, bool splits) {
@@ -293,8 +322,7 @@ class HuggingFaceVocabularyReader {
       out_.pretokenizer = "gpt-2";
     }
     if (out_.pretokenizer.empty()) {
-      std::string found;
-      for (const Json* part : parts) found += concat(found.empty() ? "" : ", ", shown(find_member(*part, "type")));
+      const std::string found = types_text(parts);
       out_.unknown_pretokenizer =
           concat(pattern ? concat("the regular expression '", printable(*pattern), "'")
                          : concat("the sequence ", found.empty() ? "of nothing" : found),
@@ -312,12 +340,26 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // The text of a special token of tokenizer_config.json, for example "<s>" of "bos_token": "<s>" or of
-  // "bos_token": {"content": "<s>", ...}.
-  const std::string* special_token(std::string_view key) const {
+  // Reads the text of a special token of tokenizer_config.json, for example "<s>" of "bos_token": "<s>" or of
+  // "bos_token": {"content": "<s>", ...}. Leaves `text` null if the file does not have the key.
+  Status read_special_token(std::string_view key, const std::string*& text) const {
     const Json* value = texts_.tokenizer_config ? find_member(*texts_.tokenizer_config, key) : nullptr;
-    if (value == nullptr) return nullptr;
-    return value->is_object() ? text_of(find_member(*value, "content")) : text_of(value);
+    if (value == nullptr) return success();
+    text = value->is_object() ? text_of(find_member(*value, "content")) : text_of(value);
+    if (text != nullptr) return success();
+    return refuse_in("tokenizer_config.json", key, "found ", json_type_text(*value),
+                     "; expected a string, or an object with the string 'content'");
+  }
+
+  // The id of BOS that config.json or generation_config.json has. A value that is no id is ignored and told, as in a GGUF file.
+  std::optional<std::uint32_t> read_bos_id(const Json* file_json, std::string_view file) {
+    const Json* value = file_json ? find_member(*file_json, "bos_token_id") : nullptr;
+    if (value == nullptr) return std::nullopt;
+    const std::optional<std::uint64_t> id = count_of(*value);
+    if (id && *id < out_.tokens.size()) return static_cast<std::uint32_t>(*id);
+    out_.notes.push_back(concat("key 'bos_token_id' of ", file, ": found ", id ? concat(*id) : json_no_count_text(*value),
+                                ", which is none of the ", out_.tokens.size(), " tokens and is ignored"));
+    return std::nullopt;
   }
 
   Status read_special_tokens() {
@@ -331,7 +373,8 @@ class HuggingFaceVocabularyReader {
                             {"pad_token", out_.padding, false},
                             {"unk_token", out_.unknown, false}};
     for (const Token& token : tokens) {
-      const std::string* text = special_token(token.key);
+      const std::string* text = nullptr;
+      if (Status s = read_special_token(token.key, text); !s) return s;
       if (text == nullptr) continue;
       const std::optional<std::uint32_t> found = id_of_token(*text);
       if (found) {
@@ -341,11 +384,9 @@ class HuggingFaceVocabularyReader {
       }
     }
     if (Status s = check_added_tokens(); !s) return s;
-    if (!out_.bos && texts_.config != nullptr) {
-      const Json* bos = find_member(*texts_.config, "bos_token_id");
-      const std::optional<std::uint64_t> id = bos ? count_of(*bos) : std::nullopt;
-      if (id && *id < out_.tokens.size()) out_.bos = static_cast<std::uint32_t>(*id);
-    }
+    const std::optional<std::uint32_t> bos = read_bos_id(texts_.config, "config.json");
+    (void)read_bos_id(texts_.generation_config, "generation_config.json");  // only checked
+    if (!out_.bos) out_.bos = bos;
     return success();
   }
 
@@ -358,7 +399,8 @@ class HuggingFaceVocabularyReader {
           "key 'add_prefix_space' of tokenizer_config.json is true and not used: only tokenizer.json says how texts begin");
     }
     constexpr std::string_view file = "tokenizer_config.json", table = "added_tokens_decoder";
-    if (const Json* decoder = find_member(*texts_.tokenizer_config, table); decoder != nullptr && decoder->is_object()) {
+    if (const Json* decoder = find_member(*texts_.tokenizer_config, table)) {
+      if (!decoder->is_object()) return refuse_in(file, table, "found ", json_type_text(*decoder), "; expected an object");
       for (const auto& member : decoder->get_ref<const Json::object_t&>()) {
         const std::string* text = text_of(find_member(member.second, "content"));
         if (text == nullptr) return refuse_in(file, table, "id ", printable(member.first), ": expected an object with a content");
@@ -376,7 +418,10 @@ class HuggingFaceVocabularyReader {
     }
     for (const std::string_view key : {"additional_special_tokens", "extra_special_tokens"}) {
       const Json* tokens = find_member(*texts_.tokenizer_config, key);
-      if (tokens == nullptr || !(tokens->is_array() || tokens->is_object())) continue;
+      if (tokens == nullptr) continue;
+      if (!tokens->is_array() && !tokens->is_object()) {
+        return refuse_in(file, key, "found ", json_type_text(*tokens), "; expected texts of tokens");
+      }
       for (const Json& token : *tokens) {
         const std::string* text = token.is_object() ? text_of(find_member(token, "content")) : text_of(&token);
         if (text == nullptr) return refuse_in(file, key, "found ", json_type_text(token), "; expected texts of tokens");
@@ -389,6 +434,52 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
+  // Reads which special tokens the template of a post-processor puts before a text. It must have the text once, and nothing after it.
+  Status read_template(const Json& part) {
+    constexpr std::string_view key = "post_processor.single";
+    const Json* single = find_member(part, "single");
+    if (single == nullptr || !single->is_array()) return refuse(key, "expected an array");
+    bool has_text = false;
+    for (const Json& item : *single) {
+      const Json *text = find_member(item, "Sequence"), *special = find_member(item, "SpecialToken");
+      const std::string* id = text || special ? text_of(find_member(text ? *text : *special, "id")) : nullptr;
+      if (id == nullptr || item.size() != 1) {
+        return refuse(key, "found ", json_type_text(item), "; expected objects with a Sequence or a SpecialToken, which has an id");
+      }
+      if (text != nullptr) {
+        if (*id != "A" || has_text) {
+          return refuse(key, "found the sequence '", printable(*id), "'", has_text ? " after the text" : "", "; expected 'A', once");
+        }
+        has_text = true;
+        continue;
+      }
+      const std::optional<std::uint32_t> found = id_of_token(*id);
+      const bool is_bos = !has_text && !out_.add_bos && found && (!out_.bos || *out_.bos == *found);
+      if (!is_bos) {
+        return refuse(key, "adds the token '", printable(*id), "' ", has_text ? "after" : "before", " a text; supported: BOS",
+                      out_.bos ? concat(" ('", printable(out_.tokens[*out_.bos]), "')") : "", " once before it");
+      }
+      if (Status s = check_template_ids(part, *id, *found); !s) return s;
+      out_.bos = *found;
+      out_.add_bos = true;
+    }
+    if (!has_text) return refuse(key, "has no place for the text; expected the sequence 'A', once");
+    return success();
+  }
+
+  // A template has a table of the ids that it writes for each of its special tokens. Checks that it writes `id` for `token`.
+  Status check_template_ids(const Json& part, const std::string& token, std::uint32_t id) const {
+    const Json* tokens = find_member(part, "special_tokens");
+    const Json* entry = tokens ? find_member(*tokens, token) : nullptr;
+    const Json* ids = entry ? find_member(*entry, "ids") : nullptr;
+    const bool is_one = ids != nullptr && ids->is_array() && ids->size() == 1;
+    const std::optional<std::uint64_t> found = is_one ? count_of((*ids)[0]) : std::nullopt;
+    if (found == id) return success();
+    std::string text = ids == nullptr ? "no ids" : ids->is_array() ? concat(ids->size(), " ids") : std::string(json_type_text(*ids));
+    if (is_one) text = found ? concat(*found) : json_no_count_text((*ids)[0]);
+    return refuse("post_processor.special_tokens", "token '", printable(token), "': found ", text, "; expected its id, ", id);
+  }
+
   // Reads which special tokens come before a text, and checks that none come after it.
   Status read_post_processor() {
     for (const Json* part : parts_of(find_in_tokenizer("post_processor"), "processors")) {
@@ -396,26 +487,7 @@ class HuggingFaceVocabularyReader {
       if (!is_type(*part, "TemplateProcessing")) {
         return refuse("post_processor", "found ", shown(find_member(*part, "type")), "; supported: ByteLevel, TemplateProcessing");
       }
-      const Json* single = find_member(*part, "single");
-      if (single == nullptr || !single->is_array()) return refuse("post_processor.single", "expected an array");
-      bool has_text = false;
-      for (const Json& item : *single) {
-        const Json* special = find_member(item, "SpecialToken");
-        const std::string* id = special ? text_of(find_member(*special, "id")) : nullptr;
-        if (id == nullptr) {
-          has_text = true;
-          continue;
-        }
-        const std::optional<std::uint32_t> found = id_of_token(*id);
-        const bool is_bos = !has_text && !out_.add_bos && found && (!out_.bos || *out_.bos == *found);
-        if (!is_bos) {
-          return refuse("post_processor.single", "adds the token '", printable(*id), "' ", has_text ? "after" : "before",
-                        " a text; supported: BOS", out_.bos ? concat(" ('", printable(out_.tokens[*out_.bos]), "')") : "",
-                        " once before it");
-        }
-        out_.bos = *found;
-        out_.add_bos = true;
-      }
+      if (Status s = read_template(*part); !s) return s;
     }
     const Json* adds = texts_.tokenizer_config ? find_member(*texts_.tokenizer_config, "add_bos_token") : nullptr;
     if (adds != nullptr) {
