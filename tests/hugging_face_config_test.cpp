@@ -223,7 +223,7 @@ TEST(HuggingFaceConfig, ContradictionsOfRopeAreRefused) {
        R"({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}, "rope_scaling": {"type": "yarn", "beta_fast": 16}})"},
       {"'rope_parameters.full_attention': found an object; expected the same settings for all layers",
        R"({"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 5.0}}})"},
-      {"'original_max_position_embeddings': found 32, and 'rope_scaling.original_max_position_embeddings' is 64; expected the same",
+      {"'original_max_position_embeddings': is not the same as 'rope_scaling.original_max_position_embeddings'; expected only one of these",
        R"({"original_max_position_embeddings": 32,
            "rope_scaling": {"type": "yarn", "factor": 2, "original_max_position_embeddings": 64}})"},
   };

@@ -394,7 +394,7 @@ class HuggingFaceConfigReader {
     found = find_member(settings, original_context_key);
     where = concat(object, ".", original_context_key);
     if (found != nullptr && beside != nullptr && *found != *beside) {
-      return refuse_key(original_context_key, "found ", beside->dump(), ", and '", where, "' is ", found->dump(), "; expected the same");
+      return refuse_key(original_context_key, "is not the same as '", where, "'; expected only one of these");
     }
     if (found != nullptr || beside == nullptr) return success();
     found = beside;
