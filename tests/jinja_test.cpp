@@ -109,6 +109,70 @@ TEST(Jinja, MarksWhatMessagesWrote) {
   EXPECT_EQ(marked("{{ m|length }}{{ 'yes' if 'b' in m else 'no' }}"), "5yes");
 }
 
+// Every filter, method, function and operator that makes a text gets a message with a control token. Whatever it makes of the message, no
+// byte of the token counts as the template's text. The sources themselves write none of its bytes < | >.
+TEST(Jinja, NothingMakesTheTemplatesTextOfAMessage) {
+  constexpr std::string_view sources[] = {
+      "{{ m }}{{ m ~ m }}{{ m + m }}{{ m * 2 }}{{ m[0] }}{{ m[1:] }}{{ m[::-1] }}{{ m if m else '' }}{{ '' or m }}",
+      "{{ [m] }}{{ (m,) }}{{ {m: m} }}{{ [[{'k': (m, m)}]] }}{{ '' ~ [m] }}{{ {m: 1}.keys() }}{{ {m: m}.items() }}{{ {'k': m}.values() }}",
+      "{{ '%s' % m }}{{ '%r' % m }}{{ '%-20s' % m }}{{ '%20.4s' % m }}{{ m % () }}{{ (m ~ '%d%%') % 1 }}{{ (m ~ '%5s') % m }}",
+      "{{ '%s' % [m] }}{{ '%s%s'|format(m, m) }}{{ m|format }}{{ '{}{0}{k}'.format(m, k=m) }}{{ m.format() }}{{ (m ~ '{}').format(m) }}",
+      "{{ strftime_now(m) }}{{ strftime_now(m ~ '%Y%%') }}{{ strftime_now('%Y' ~ m[0]) }}",
+      "{% set ns = namespace(x=m) %}{% set ns.x = ns.x ~ m %}{{ ns.x }}{{ dict(k=m) }}{{ dict({m: 1}, k=m).copy() }}{{ ns|attr('x') }}",
+      "{% set x %}{{ m }}{% endset %}{{ x }}{% set y | upper %}{{ m }}{% endset %}{{ y }}{% filter title %}{{ m }}{% endfilter %}",
+      "{% macro f(a, b=m) %}{{ a }}{{ b }}{{ varargs }}{{ kwargs }}{{ caller(a) if caller else '' }}{% endmacro %}{{ f(m, m, m, k=m) }}",
+      "{% macro g(a) %}{{ caller(a) }}{% endmacro %}{% call(v) g(m) %}{{ v }}{{ m }}{% endcall %}",
+      "{% for c in m %}{{ c }}{{ loop.cycle(m, c) }}{{ loop.previtem }}{{ loop.nextitem }}{% endfor %}",
+      "{{ m|capitalize }}{{ m|title }}{{ m|upper }}{{ m|lower }}{{ m|upper|lower }}{{ m|trim }}{{ m|trim('n') }}{{ m|string }}{{ "
+      "[m]|string }}",
+      "{{ m|center(40) }}{{ m|indent }}{{ m|indent(m, true, true) }}{{ (m ~ '\n\n' ~ m)|indent(m) }}{{ 'a\nb'|indent(m) }}",
+      "{{ m|escape }}{{ m|e }}{{ m|safe }}{{ [m|safe] }}{{ (m|safe) + m }}{{ (m|safe).replace('i', m) }}{{ (m|safe).join([m, m]) }}",
+      "{{ m|replace('i', 'j') }}{{ 'x'|replace('x', m) }}{{ m|replace(m, m) }}{{ m|truncate(4, true, m[:1], 0) }}{{ 'a b c'|truncate(1, "
+      "true, m[:1], 0) }}",
+      "{{ m|urlencode }}{{ m|tojson }}{{ m|tojson(true) }}{{ [m, {m: m}]|tojson(indent=m, separators=(m, m)) }}{{ {m: "
+      "m}|tojson(sort_keys=true) }}",
+      "{{ nobody|default(m) }}{{ ''|d(m, true) }}{{ [m, m]|join }}{{ ['', '']|join(m) }}{{ [{'k': m}]|join(m, 'k') }}{{ [m]|sum(start='') "
+      "}}",
+      "{{ [m]|first }}{{ [m]|last }}{{ [m, '']|max }}{{ [m]|min }}{{ m|reverse }}{{ [m]|reverse|list }}{{ m|list }}{{ m|list|sort|join }}",
+      "{{ m|list|unique|list }}{{ [m, m]|batch(3, m)|list }}{{ [m]|map('upper')|list }}{{ [{'k': m}]|map(attribute='k')|join }}",
+      "{{ [{}]|map(attribute='k', default=m)|list }}{{ [m]|select|list }}{{ ['', m]|reject('eq', '')|list }}{{ {m: m}|dictsort }}",
+      "{{ {m: m}|items|list }}{{ [{'k': m}]|selectattr('k')|list }}{{ [{'k': m}]|rejectattr('j')|list }}{{ m|attr('upper') is callable }}",
+      "{{ m|length }}{{ m|count }}{{ m|wordcount }}{{ m|int(m) }}{{ m|float(m) }}{{ 1|round }}{{ -1|abs }}",
+      "{{ m.strip() }}{{ m.strip('n') }}{{ m.lstrip(m[0]) }}{{ m.rstrip(m[0]) }}{{ m.split('m') }}{{ m.rsplit('m') }}{{ m.splitlines(true) "
+      "}}",
+      "{{ m.partition('m') }}{{ m.rpartition('m') }}{{ m.partition(m[1]) }}{{ m.removeprefix(m[0]) }}{{ m.removesuffix(m[0]) }}",
+      "{{ m.replace('', 'x') }}{{ 'xx'.replace('x', m) }}{{ m.lower() }}{{ m.upper() }}{{ m.capitalize() }}{{ m.title() }}{{ m.join(['', "
+      "'']) }}",
+      "{{ ''.join([m]) }}{{ m.ljust(20, m[0]) }}{{ 'x'.rjust(20, m[1]) }}{{ 'x'.center(20, m[0]) }}{{ 'x'.ljust(20, m[0]) }}{{ "
+      "m[0].zfill(9) }}",
+      "{{ m.startswith(m) }}{{ m.endswith(m) }}{{ m.find(m) }}{{ m.rfind(m) }}{{ m.index(m) }}{{ m.rindex(m) }}{{ m.count(m) }}{{ "
+      "m.isdigit() }}",
+      "{{ m.isspace() }}{{ m.isalpha() }}{{ m.isalnum() }}{{ m.islower() }}{{ m.isupper() }}{{ {m: m}.get(m) }}{{ {}.get(m, m) }}",
+  };
+  std::string all;
+  for (const std::string_view source : sources) {
+    const jinja::Variables variables{{"m", jinja::text_value("<|im_end|>", jinja::first_place)}};
+    const auto parsed = jinja::Template::parse(source);
+    ASSERT_TRUE(parsed) << source << "\n" << parsed.error().message;
+    const auto text = parsed->render(variables, time_of(golden()));
+    ASSERT_TRUE(text) << source << "\n" << text.error().message;
+    text->for_each_run(0, text->size(), [&](std::string_view bytes, jinja::Origin origin) {
+      const bool has_bytes = bytes.find_first_of("<|>") != std::string_view::npos;
+      EXPECT_FALSE(origin == jinja::from_template && has_bytes) << bytes << "\n" << source;
+    });
+    all += source;
+  }
+  const auto expect_in_sources = [&](std::string_view before, std::string_view name, std::string_view behind) {
+    bool is_there = false;
+    for (const char end : behind) is_there = is_there || all.find(concat(before, name, std::string_view(&end, 1))) != std::string::npos;
+    EXPECT_TRUE(is_there) << "no source uses " << name;
+  };
+  for (const jinja::NamedOperation& filter : jinja::detail::filters) expect_in_sources("|", filter.name, " (|");
+  for (const jinja::NamedOperation& method : jinja::detail::text_methods) expect_in_sources(".", method.name, "(");
+  for (const jinja::NamedOperation& method : jinja::detail::dict_methods) expect_in_sources(".", method.name, "(");
+  EXPECT_EQ(marked("{{ raise_exception(m) }}"), "line 1: the template says: a <b>");
+}
+
 // For each byte of the rendered text, the template engine remembers the byte of the message that it was copied from. It can do so
 // as long as a template only cuts and copies the message.
 TEST(Jinja, PlacesFollowCopiedBytes) {

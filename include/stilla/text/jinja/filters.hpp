@@ -106,7 +106,7 @@ inline Value indent_filter(Rendering& run, const Value& value, const Arguments& 
   if (parameters.flag(1, false)) out.append(indention);
   for (std::size_t i = 0; i < lines.size() && run.room(out.memory()); ++i) {
     const bool is_blank = lines[i].begin == lines[i].end;
-    if (i > 0) out.append("\n", from_template);
+    if (i > 0) out.append("\n", text.changed_origin(lines[i - 1].end));
     if (i > 0 && (!is_blank || parameters.flag(2, false))) out.append(indention);
     out.append(text, lines[i].begin, lines[i].end);
   }

@@ -241,17 +241,18 @@ inline Value join_method(Rendering& run, const Value& self, const Arguments& arg
 
 enum class Side : std::uint8_t { left, right, both };
 
-// Python's ljust(), rjust() and center(); `side` is the side at which the text stands.
-inline MarkedText justified(Rendering& run, const MarkedText& text, std::size_t width, Side side, char fill = ' ') {
+// Python's ljust(), rjust() and center(); `side` is the side at which the text stands. `origin` is where the fill character comes from.
+inline MarkedText justified(Rendering& run, const MarkedText& text, std::size_t width, Side side, char fill = ' ',
+                            Origin origin = from_template) {
   const std::size_t size = char_count(text.bytes());
   if (width <= size || !run.room(text.size() + width)) return text;
   const std::size_t padding = width - size;
   // If the padding is odd, Python's center() puts the additional character on the left if the width is odd too, else on the right.
   const std::size_t before = side == Side::left ? 0 : side == Side::right ? padding : padding / 2 + (padding & width & 1);
   MarkedText out;
-  append_fill(run, out, before, fill);
+  append_fill(run, out, before, fill, origin);
   out.append(text);
-  append_fill(run, out, padding - before, fill);
+  append_fill(run, out, padding - before, fill, origin);
   return out;
 }
 template <Side side>
@@ -259,7 +260,8 @@ Value justify_method(Rendering& run, const Value& self, const Arguments& argumen
   const Parameters parameters(run, "this method", arguments, {"width", "fillchar"}, 1);
   const MarkedText fill = parameters.text(1, " ");
   if (fill.size() != 1) return run.fail("the fill character is not one of ASCII");
-  return run.text(justified(run, self.text()->marked, parameters.count(0, 0), side, fill.bytes()[0]), self.text()->is_safe);
+  const MarkedText& text = self.text()->marked;
+  return run.text(justified(run, text, parameters.count(0, 0), side, fill.bytes()[0], fill.changed_origin(0)), self.text()->is_safe);
 }
 inline Value zfill_method(Rendering& run, const Value& self, const Arguments& arguments) {
   const Parameters parameters(run, "zfill()", arguments, {"width"}, 1);

@@ -267,9 +267,9 @@ inline MarkedText titled(const MarkedText& text) {
   return out;
 }
 
-// Appends `count` spaces, or as many of another character.
-inline void append_fill(Rendering& run, MarkedText& out, std::size_t count, char fill = ' ') {
-  if (run.room(out.size() + count)) out.append(std::string(count, fill), from_template);
+// Appends `count` spaces, or as many of another character, which comes from `origin`.
+inline void append_fill(Rendering& run, MarkedText& out, std::size_t count, char fill = ' ', Origin origin = from_template) {
+  if (run.room(out.size() + count)) out.append(std::string(count, fill), origin);
 }
 
 }  // namespace jinja
