@@ -4,12 +4,14 @@
 // absent have defaults. Unknown keys are reported.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <limits>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "model_refusals.hpp"
@@ -182,6 +184,50 @@ TEST(ModelMetadata, LinearScalingOfRope) {
   const LoadedModel by_1(file);
   ASSERT_TRUE(by_1) << by_1.error();
   EXPECT_EQ(by_1->identity(), plain->identity());
+}
+
+// A saved session goes on with the model that saved it, and with no other. So everything that changes what a model says of a text's ids,
+// or which text the ids are, changes its identity.
+TEST(ModelMetadata, WhatChangesResultsChangesTheIdentity) {
+  for (const std::string& tiny : tiny_models) {
+    SCOPED_TRACE(tiny);
+    const std::string epsilon = concat(tiny.substr(5), ".attention.layer_norm_rms_epsilon"), tokens = "tokenizer.ggml.tokens";
+    ModelFile file = ModelFile::tiny(tiny);
+    file.remove_tensor("output.weight");
+    const ModelFile::Tensor head = file.tensor("token_embd.weight");
+    file.tensors.push_back(head);  // the head is a tensor of its own, and each change is one of the embedding
+    file.tensors.back().name = "output.weight";
+    const LoadedModel plain(file);
+    ASSERT_TRUE(plain) << plain.error();
+    const auto expect_other = [&](std::string_view what, const std::function<void(ModelFile&)>& change) {
+      ModelFile changed = file;
+      change(changed);
+      const LoadedModel other(changed);
+      ASSERT_TRUE(other) << what << ": " << other.error();
+      EXPECT_NE(other->identity(), plain->identity()) << what;
+    };
+    expect_other("the norm's epsilon", [&](ModelFile& f) { f.set(epsilon, 0.25f); });
+    expect_other("a weight of the embedding", [](ModelFile& f) { f.tensor("token_embd.weight").bytes[1] ^= std::byte{0x10}; });
+    expect_other("a rotation", [](ModelFile& f) { f.set(packed_rotation_key, "heads"); });
+    const auto found = std::find_if(file.keys.begin(), file.keys.end(), [&](const ModelFile::Key& k) { return k.name == tokens; });
+    ASSERT_NE(found, file.keys.end());
+    const std::string a("\1\0\0\0\0\0\0\0a", 9), b("\1\0\0\0\0\0\0\0b", 9);  // two tokens in the file: their lengths and texts
+    const std::size_t at_a = found->value.find(a), at_b = found->value.find(b);
+    ASSERT_TRUE(at_a != std::string::npos && at_b != std::string::npos);
+    expect_other("two tokens that change places", [&](ModelFile& f) {
+      std::string& value = f.keys[static_cast<std::size_t>(found - file.keys.begin())].value;
+      std::swap(value[at_a + 8], value[at_b + 8]);
+    });
+    ModelFile renamed = file;
+    renamed.set("general.name", "another name");
+    EXPECT_EQ(LoadedModel(renamed)->identity(), plain->identity());
+  }
+  ModelFile llama = ModelFile::tiny("tiny-llama");
+  const LoadedModel plain(llama);
+  llama.set(half_split_key, true);
+  const LoadedModel half_split(llama);
+  ASSERT_TRUE(plain && half_split) << half_split.error();
+  EXPECT_NE(half_split->identity(), plain->identity()) << "the layout of RoPE";
 }
 
 // Keys that are not under the architecture's name.

@@ -320,6 +320,11 @@ TEST_P(SessionOf, OtherSessionsFilesAreRefused) {
     ASSERT_TRUE(changed) << changed.error();
     EXPECT_EQ(refusal_of(*changed, options_), "some.session: was saved with another model") << tensor;
   }
+  ModelFile file = ModelFile::tiny(std::get<0>(GetParam()));
+  file.set(concat(std::get<0>(GetParam()).substr(5), ".attention.layer_norm_rms_epsilon"), 0.25f);
+  const LoadedModel changed(file);
+  ASSERT_TRUE(changed) << changed.error();
+  EXPECT_EQ(refusal_of(*changed, options_), "some.session: was saved with another model") << "the norm's epsilon";
   Session missing = session();
   const Result<std::string> found = missing.restore(path_ + ".none");
   ASSERT_FALSE(found);

@@ -219,6 +219,10 @@ class GgufFile final : public ModelSource {
     const Result<GgufStrings> tokens = get_strings("tokenizer.ggml.tokens");
     return tokens ? tokens->size() : 0;
   }
+  std::uint64_t token_checksum() const override {
+    const Result<GgufStrings> tokens = get_strings("tokenizer.ggml.tokens");
+    return tokens ? detail::texts_checksum(*tokens) : 0;
+  }
   Result<std::string_view> chat_template() const override { return get_string_or("tokenizer.chat_template", ""); }
 
   // The value of a key as text for people: "28", "'qwen2'", "[151936 string]".

@@ -114,6 +114,7 @@ class HuggingFaceFolder final : public ModelSource {
 
   Result<Vocabulary> vocabulary() const override { return *vocabulary_; }
   std::size_t token_count() const override { return *vocabulary_ ? (*vocabulary_)->tokens.size() : 0; }
+  std::uint64_t token_checksum() const override { return *vocabulary_ ? detail::texts_checksum((*vocabulary_)->tokens) : 0; }
   Result<std::string_view> chat_template() const override { return std::string_view(chat_template_); }
   std::vector<std::string> notes() const override { return notes_; }
 

@@ -35,6 +35,7 @@
 #include <stilla/base/math.hpp>
 #include <stilla/format/format.hpp>
 #include <stilla/format/q8_0.hpp>
+#include <stilla/io/checksum.hpp>
 #include <stilla/io/vocabulary.hpp>
 #include <stilla/layout/pack.hpp>
 
@@ -84,6 +85,18 @@ inline std::string shape_text(const std::array<std::uint64_t, 4>& dims, std::uin
   return out + "]";
 }
 
+// A checksum of texts in their order. The length of each text is part of it, so that no byte can move from one text to the next.
+template <class Texts>
+std::uint64_t texts_checksum(const Texts& texts) {
+  std::string all;
+  for (const std::string_view text : texts) {
+    const std::uint64_t size = text.size();
+    all.append(reinterpret_cast<const char*>(&size), sizeof size);
+    all.append(text);
+  }
+  return checksum(std::as_bytes(std::span(all)));
+}
+
 }  // namespace detail
 
 class GgufRecords;  // gguf_records.hpp
@@ -131,6 +144,12 @@ class ModelSource {
   virtual std::size_t token_count() const {
     const Result<Vocabulary> all = vocabulary();
     return all ? all->tokens.size() : 0;
+  }
+  // A number that tells whether two vocabularies have the same texts of tokens with the same ids: a checksum of these texts. 0 if there
+  // is no vocabulary or if it cannot be read.
+  virtual std::uint64_t token_checksum() const {
+    const Result<Vocabulary> all = vocabulary();
+    return all ? detail::texts_checksum(all->tokens) : 0;
   }
   virtual Result<std::string_view> chat_template() const = 0;
 

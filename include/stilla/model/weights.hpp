@@ -120,8 +120,9 @@ class Model {
   // The number of bytes of all packed weights.
   std::size_t packed_weight_bytes() const { return packed_bytes_; }
 
-  // A number that tells whether two models have the same weights in the same formats: a checksum of the dimensions, of all
-  // vectors, and of the beginning of every packed matrix. A packed file and its original have the same number.
+  // A number that tells whether two models give the same text for the same ids: a checksum of everything in the config that changes
+  // what is computed, of all vectors, of the beginning of every matrix, and of the texts of all tokens. A packed file and its original
+  // have the same number.
   std::uint64_t identity() const {
     constexpr std::size_t some_bytes = 4096;
     Checksum sum;
@@ -135,9 +136,15 @@ class Model {
       if (w.data != nullptr) sum.add({w.data, std::min(linear.weight.bytes(), some_bytes)});
       add_vector(linear.bias);
     };
-    for (const std::size_t number : {config_.n_layers, config_.n_heads, config_.n_kv_heads, config_.head_dim}) {
+    const Rotation& rotation = config_.rotation;
+    for (const std::size_t number :
+         {config_.n_layers, config_.hidden, config_.ffn, config_.n_heads, config_.n_kv_heads, config_.head_dim, config_.vocabulary,
+          config_.rotary_dim, static_cast<std::size_t>(config_.rope_layout), static_cast<std::size_t>(rotation.residual),
+          static_cast<std::size_t>(rotation.heads), static_cast<std::size_t>(rotation.down)}) {
       add_number(number);
     }
+    add_number(std::bit_cast<std::uint32_t>(config_.rms_epsilon));
+    add_number(source_->token_checksum());
     add_number(std::bit_cast<std::uint64_t>(rope_frequencies_.magnitude()));
     for (std::size_t i = 0; i < rope_frequencies_.pairs(); ++i) {
       add_number(std::bit_cast<std::uint64_t>(rope_frequencies_.radians(i)));
@@ -148,6 +155,11 @@ class Model {
     }
     add_vector(output_norm_);
     add_linear(head_);
+    if (embedding_ != nullptr) {  // otherwise the head is the embedding
+      add_number(gguf_type_of(embedding_->format).value_or(0));
+      const std::span<const std::byte> rows = source_->tensor_bytes(*embedding_);
+      sum.add(rows.first(std::min(rows.size(), some_bytes)));
+    }
     if (!device_.empty()) sum.add(std::as_bytes(std::span(device_)));
     return sum.value();
   }
