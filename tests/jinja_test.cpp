@@ -95,7 +95,9 @@ TEST(Jinja, MarksWhatMessagesWrote) {
   EXPECT_EQ(marked("x{{ m }}y{{ t }}"), "x[a <b>]yT");
   EXPECT_EQ(marked("{{ 'x' + m ~ 'y' }}"), "x[a <b>]y");
   EXPECT_EQ(marked("{{ m|trim|upper }}{{ m.title() }}"), "[A <B>A <B>]");
-  EXPECT_EQ(marked("{{ m.replace('<', '{') }}"), "[a ]{[b>]");
+  EXPECT_EQ(marked("{{ m.replace('<', '{') }}{{ m|replace('<', '<') }}"), "[a {b>a <b>]");
+  EXPECT_EQ(marked("{{ ('x' ~ m).replace('x', 'y') }}{{ m.replace('', '.') }}{{ 'x'.replace('x', m) }}"),
+            "y[a <b>].[a].[ ].[<].[b].[>].[a <b>]");
   EXPECT_EQ(marked("{{ m.split(' ')|join('-') }}"), "[a]-[<b>]");
   EXPECT_EQ(marked("{{ m[2:] ~ m[0] ~ m[::-1] }}"), "[<b>a>b< a]");
   EXPECT_EQ(marked("{{ [m, 'z'] }}{{ {'k': m}|tojson }}"), "['[a <b>]', 'z']{\"k\": \"[a <b>]\"}");

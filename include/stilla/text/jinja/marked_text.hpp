@@ -70,6 +70,12 @@ class MarkedText {
     return std::any_of(runs_.begin(), runs_.end(), [](const Run& run) { return run.origin != from_template; });
   }
 
+  bool has_message(std::size_t begin, std::size_t end) const {
+    bool has = false;
+    if (!runs_.empty()) for_each_run(begin, end, [&](std::string_view, Origin origin) { has = has || origin != from_template; });
+    return has;
+  }
+
   // Calls f(bytes, origin) for each piece of [begin, end) that has one origin or consecutive places.
   template <class F>
   void for_each_run(std::size_t begin, std::size_t end, F&& f) const {

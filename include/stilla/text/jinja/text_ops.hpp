@@ -143,7 +143,9 @@ inline std::vector<ByteRange> split_lines(std::string_view text, bool keep_ends)
   return out;
 }
 
-// Python's replace(). An empty `old` is found before each character and at the end.
+// Python's replace(). An empty `old` is found before each character and at the end. What takes the place of a message's bytes counts as
+// text of a message, as every changed byte does: otherwise a template that replaces single characters could spell out a control token that
+// a message names.
 inline MarkedText replaced(Rendering& run, const MarkedText& text, std::string_view old, const MarkedText& by, std::size_t most) {
   MarkedText out;
   std::size_t done = 0;
@@ -151,7 +153,11 @@ inline MarkedText replaced(Rendering& run, const MarkedText& text, std::string_v
     if (!old.empty()) at = text.bytes().find(old, at);
     if (at > text.size()) break;
     out.append(text, done, at);
-    out.append(by);
+    if (text.has_message(at, at + old.size())) {
+      by.for_each_run(0, by.size(), [&](std::string_view bytes, Origin origin) { out.append(bytes, std::max(origin, from_message)); });
+    } else {
+      out.append(by);
+    }
     done = at + old.size();
     if (!old.empty()) {
       at = done;
