@@ -596,6 +596,24 @@ TEST_F(HuggingFaceFiles, MoreTensors) {
   EXPECT_EQ(folder->find_tensor("blk.0.attn_q.bias")->format, id_of<F32>);
 }
 
+// Editors of Windows write UTF-16, or a byte order mark in front of UTF-8. Neither may become a part of a prompt.
+TEST_F(HuggingFaceFiles, ATemplateIsTheTextThatItsEditorMeant) {
+  using namespace std::string_view_literals;
+  const fs::path folder = copy("llama");
+  for (const std::string_view bytes : {"a\xff"sv, "a\0"sv}) {
+    write_file(folder / "chat_template.jinja", std::string(bytes));
+    const auto read = HuggingFaceFolder::open(folder.string());
+    ASSERT_FALSE(read);
+    EXPECT_NE(read.error().message.find("chat_template.jinja: is not UTF-8: found byte "), std::string::npos) << read.error().message;
+  }
+  for (const std::string_view bytes : {"\xef\xbb\xbf\xc3\xa9"sv, "\xff\xfe\xe9\0"sv, "\xfe\xff\0\xe9"sv}) {
+    write_file(folder / "chat_template.jinja", std::string(bytes));
+    const auto read = HuggingFaceFolder::open(folder.string());
+    ASSERT_TRUE(read) << read.error().message;
+    EXPECT_EQ(*read->chat_template(), "\xc3\xa9");
+  }
+}
+
 // A head in the file beside tie_word_embeddings: the same numbers are dropped, and others are used and told.
 TEST_F(HuggingFaceFiles, AHeadOfItsOwnIsUsed) {
   const fs::path tied = golden_folder() / "qwen2";

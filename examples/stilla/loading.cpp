@@ -66,7 +66,7 @@ stilla::ChatTemplate chosen_template(const std::string& name_or_file) {
   if (!std::filesystem::is_regular_file(file_path(name_or_file), error)) {
     fail(exit_usage, fmt::format("{}; nor is it a file", known.error().message));
   }
-  return value_of(stilla::read_chat_template(read_file(name_or_file), name_or_file));
+  return value_of(stilla::read_chat_template(read_program_text(name_or_file), name_or_file));
 }
 
 }  // namespace

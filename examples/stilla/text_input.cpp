@@ -2,7 +2,6 @@
 #include "text_input.hpp"
 
 #include <cerrno>
-#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -12,7 +11,7 @@
 #include <fmt/format.h>
 
 #include <stilla/io/mapped_file.hpp>
-#include <stilla/text/unicode.hpp>
+#include <stilla/io/text_encoding.hpp>
 
 #include "output.hpp"
 #include "platform.hpp"
@@ -32,36 +31,10 @@ std::string read_all(std::FILE* stream, const std::string& name) {
   return text;
 }
 
-// Converts UTF-16, without its byte order mark, to UTF-8. A half of a surrogate pair that stands alone becomes U+FFFD.
-std::string from_utf16(std::string_view bytes, bool is_big_endian, const std::string& name) {
-  if (bytes.size() % 2 != 0) fail(exit_failed, fmt::format("{}: is UTF-16 with an odd number of bytes: the file is cut", name));
-  const auto unit = [&](std::size_t i) {
-    const auto first = static_cast<std::uint8_t>(bytes[i]), second = static_cast<std::uint8_t>(bytes[i + 1]);
-    return static_cast<std::uint32_t>(is_big_endian ? first << 8 | second : second << 8 | first);
-  };
-  std::string out;
-  for (std::size_t i = 0; i < bytes.size(); i += 2) {
-    std::uint32_t point = unit(i);
-    const bool is_high = point >= 0xd800 && point < 0xdc00;
-    if (is_high && i + 2 < bytes.size() && unit(i + 2) >= 0xdc00 && unit(i + 2) < 0xe000) {
-      point = 0x10000 + ((point - 0xd800) << 10) + (unit(i + 2) - 0xdc00);
-      i += 2;
-    } else if (point >= 0xd800 && point < 0xe000) {
-      point = 0xfffd;
-    }
-    stilla::append_utf8(out, point);
-  }
-  return out;
-}
-
 std::string as_meant(const std::string& bytes, const std::string& name) {
-  std::string_view text = bytes;
-  std::string converted;
-  if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff")) {
-    text = converted = from_utf16(text.substr(2), text.starts_with("\xfe\xff"), name);
-  } else if (text.starts_with("\xef\xbb\xbf")) {
-    text.remove_prefix(3);
-  }
+  const stilla::Result<std::string> decoded = stilla::text_without_mark(bytes, name);
+  if (!decoded) fail(exit_failed, decoded.error().message);
+  const std::string& text = *decoded;
   std::string out;
   out.reserve(text.size());
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -77,6 +50,10 @@ std::string read_file(const std::string& path) {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(open_file(path, "rb"), std::fclose);
   if (!file) fail(exit_failed, fmt::format("{}: cannot open: {}", name, std::strerror(errno)));
   return read_all(file.get(), name);
+}
+
+std::string read_program_text(const std::string& path) {
+  return value_of(stilla::utf8_text(read_file(path), stilla::printable_path(path)));
 }
 
 std::string read_standard_input() { return read_all(stdin, "standard input"); }

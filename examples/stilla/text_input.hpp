@@ -11,6 +11,8 @@ namespace program {
 // Returns all bytes of the file, unchanged. More than 1 GiB is refused, so that a device that never ends is refused.
 std::string read_file(const std::string& path);
 std::string read_standard_input();
+// Returns the text of a file that this program is to understand, as UTF-8 and without a byte order mark (stilla/io/text_encoding.hpp).
+std::string read_program_text(const std::string& path);
 
 // Returns the argument if there is one that is not "-", otherwise the content of the file, otherwise standard input. Returns
 // nothing if the program would have to wait for somebody to type.

@@ -49,6 +49,7 @@
 #include <stilla/io/mapped_file.hpp>
 #include <stilla/io/model_source.hpp>
 #include <stilla/io/safetensors.hpp>
+#include <stilla/io/text_encoding.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
 
@@ -244,7 +245,9 @@ class HuggingFaceFolder final : public ModelSource {
       if (bytes.size() > most) {
         return refuse(file_place("chat_template.jinja"), ": has ", bytes.size(), " bytes; expected at most ", most);
       }
-      chat_template_.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+      Result<std::string> text = utf8_text({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, file_place("chat_template.jinja"));
+      if (!text) return text.error();
+      chat_template_ = std::move(*text);
       return success();
     }
     Result<std::string> text = read_hugging_face_chat_template(texts);
