@@ -234,6 +234,36 @@ TEST(ChatTemplate, NoControlTokenFromMessages) {
   EXPECT_GT(with_control, 3000u);  // otherwise the attempts tested nothing
 }
 
+// A template may write markup that is no token of the vocabulary. The model reads it as ordinary text, and this is told.
+TEST(ChatTemplate, MarkupThatIsNoTokenIsTold) {
+  const Tokenizer qwen = *read_tokenizer(open_golden("qwen2")), r1 = *read_tokenizer(open_golden("deepseek-r1-qwen"));
+  const Tokenizer llama = *read_tokenizer(open_golden("llama-bpe")), pieces = *read_tokenizer(open_golden("sentencepiece"));
+  const auto told = [](const Tokenizer& tokenizer, const ChatTemplate& chat_template) {
+    return unknown_markup_note(tokenizer, chat_template).value_or("");
+  };
+  EXPECT_EQ(told(qwen, by_name("chatml")), "");
+  EXPECT_EQ(told(r1, by_name("deepseek-r1")), "");
+  EXPECT_EQ(told(llama, by_name("llama3")), "");
+  EXPECT_EQ(told(qwen, by_name("vicuna")), "");
+  EXPECT_EQ(told(qwen, by_name("llama3")),
+            "the chat template writes '<|start_header_id|>', '<|end_header_id|>', '<|eot_id|>', which are no tokens of this vocabulary, "
+            "so they are read as ordinary text");
+  EXPECT_EQ(told(llama, by_name("chatml")),
+            "the chat template writes '<|im_start|>', '<|im_end|>', which are no tokens of this vocabulary, "
+            "so they are read as ordinary text");
+  EXPECT_TRUE(told(llama, by_name("deepseek-r1")).starts_with("the chat template writes '<｜User｜>', '<｜Assistant｜>', "));
+  EXPECT_TRUE(told(qwen, by_name("zephyr")).starts_with("the chat template writes '<|system|>', '<|user|>', '<|assistant|>', "));
+  EXPECT_TRUE(told(qwen, by_name("mistral")).starts_with("the chat template writes '[INST]', '[/INST]', "));
+  EXPECT_EQ(told(pieces, by_name("mistral")), "") << "vocabularies of SentencePiece have no [INST]";
+  const auto one = read_chat_template("{{ raise_exception('no') if messages[0].role == 'system' }}<|im_start|><start_of_turn>", "m.gguf");
+  EXPECT_EQ(told(qwen, *one),
+            "m.gguf: the chat template writes '<start_of_turn>', which is no token of this vocabulary, so it is read as ordinary text");
+  EXPECT_EQ(told(qwen, *read_chat_template("{{ messages[1].content }}<|im_start|> a<b <> [a] <|a b|> <think> <|")), "");
+  EXPECT_EQ(told(qwen, *read_chat_template("{{ raise_exception('never') }}<|a|>")), "");
+  EXPECT_TRUE(told(qwen, *read_chat_template("{% for i in range(20) %}<|{{ i }}|>{% endfor %}")).find("'<|7|>', ..., which") !=
+              std::string::npos);
+}
+
 TEST(ChatTemplate, BosOnce) {
   const Tokenizer qwen = *read_tokenizer(open_golden("qwen2"));
   const Tokenizer r1 = *read_tokenizer(open_golden("deepseek-r1-qwen"));

@@ -85,6 +85,7 @@ stilla::ChatTemplate chat_template_of(const stilla::ModelSource& source, const s
   const std::tm now = local_time();
   out.now = {now.tm_year + 1900, now.tm_mon + 1, now.tm_mday, now.tm_hour, now.tm_min, now.tm_sec};
   set_thinking(out, tokenizer, think);
+  if (const std::optional<std::string> note = stilla::unknown_markup_note(tokenizer, out)) message(*note);
   return out;
 }
 

@@ -24,6 +24,7 @@
 // which they were written wherever their text is unchanged in the prompt, so that as much of the cache as possible is kept.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -38,6 +39,7 @@
 #include <stilla/text/builtin_templates.hpp>
 #include <stilla/text/jinja/template.hpp>
 #include <stilla/text/reasoning.hpp>
+#include <stilla/text/token_types.hpp>
 #include <stilla/text/tokenizer.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
@@ -127,6 +129,14 @@ inline std::vector<std::uint32_t> ids_at(const Tokenizer& tokenizer, std::span<c
   const std::size_t last = advance(first, at, place + size);
   if (!begins || at != place + size) return {};
   return {ids.begin() + static_cast<std::ptrdiff_t>(first), ids.begin() + static_cast<std::ptrdiff_t>(last)};
+}
+
+// BOS and EOS as the vocabulary spells them, each if it has one.
+inline std::pair<std::optional<std::string_view>, std::optional<std::string_view>> spelled_ends(const Tokenizer& tokenizer) {
+  const auto spelled = [&](std::optional<std::uint32_t> id) {
+    return id ? std::optional(tokenizer.piece(*id, ControlText::show)) : std::nullopt;
+  };
+  return {spelled(tokenizer.bos()), spelled(tokenizer.eos())};
 }
 
 inline bool opens_thought(std::string_view text) { return text.ends_with(ReasoningSplitter::open_tag) || text.ends_with("<think>\n"); }
@@ -230,11 +240,8 @@ inline void begin_with_bos(const Tokenizer& tokenizer, std::vector<std::uint32_t
 // Renders a conversation with the template and encodes it. The result is the ids of the whole prompt.
 inline Result<ChatPrompt> encode_chat(const Tokenizer& tokenizer, const ChatTemplate& chat_template, std::span<const ChatMessage> messages,
                                       bool add_generation_prompt = true) {
-  const auto spelled = [&](std::optional<std::uint32_t> id) {
-    return id ? std::optional(tokenizer.piece(*id, ControlText::show)) : std::nullopt;
-  };
-  Result<RenderedChat> chat =
-      render_chat(chat_template, messages, spelled(tokenizer.bos()), spelled(tokenizer.eos()), add_generation_prompt);
+  const auto [bos, eos] = detail::spelled_ends(tokenizer);
+  Result<RenderedChat> chat = render_chat(chat_template, messages, bos, eos, add_generation_prompt);
   if (!chat) return std::move(chat).error();
   std::vector<TextSegment> segments;
   for (RenderedChat::Part& part : chat->parts) {
@@ -244,6 +251,71 @@ inline Result<ChatPrompt> encode_chat(const Tokenizer& tokenizer, const ChatTemp
   ChatPrompt out{tokenizer.encode(segments), chat->opens_thought};
   if (tokenizer.add_bos()) begin_with_bos(tokenizer, out.ids);
   return out;
+}
+
+namespace detail {
+
+// The length of the markup that begins at text[at], as only chat templates write it: <|NAME|> and its like, and the names in
+// `control_names`. 0 if there is none. [INST] and its like are markup only in a byte-level vocabulary: Llama 2 and Mistral 7B, whose
+// vocabularies are SentencePiece's, were trained to read them as ordinary text.
+inline std::size_t markup_length(std::string_view text, std::size_t at, VocabularyKind kind) {
+  constexpr std::size_t most = 256;
+  const std::string_view rest = text.substr(at, most);
+  for (const std::string_view end : {"|>", "｜>", "|]"}) {
+    const std::size_t found = rest.find(end, 2);
+    if (found != std::string_view::npos && is_barred(rest.substr(0, found + end.size()))) return found + end.size();
+  }
+  for (const std::string_view name : control_names) {
+    if (rest.starts_with(name) && (name[0] != '[' || kind == VocabularyKind::byte_level)) return name.size();
+  }
+  return 0;
+}
+
+inline constexpr std::size_t markup_named = 8;  // so many pieces of unknown markup are named
+
+// Appends the markup in a text to `out`, each once, until it has more than are named.
+inline void collect_markup(std::vector<std::string>& out, std::string_view text, VocabularyKind kind) {
+  for (std::size_t at = text.find_first_of("<["); at < text.size() && out.size() <= markup_named; at = text.find_first_of("<[", at)) {
+    const std::size_t length = markup_length(text, at, kind);
+    const std::string_view markup = text.substr(at, length);
+    if (length != 0 && std::find(out.begin(), out.end(), markup) == out.end()) out.emplace_back(markup);
+    at += length != 0 ? length : 1;
+  }
+}
+
+}  // namespace detail
+
+// A line for the user if the template writes markup for which the vocabulary has no control token, as a template of Llama 3 does
+// for a vocabulary of Qwen. The model then reads the markup as ordinary text, which messages may hold too. Nothing if each markup is a
+// token. What the template writes is found out by rendering a short conversation with it.
+inline std::optional<std::string> unknown_markup_note(const Tokenizer& tokenizer, const ChatTemplate& chat_template) {
+  const ChatMessage chat[] = {{ChatRole::system, "a"}, {ChatRole::user, "b"}, {ChatRole::assistant, "c"}, {ChatRole::user, "d"}};
+  const std::span<const ChatMessage> all = chat;
+  const auto [bos, eos] = detail::spelled_ends(tokenizer);
+  Result<RenderedChat> text = render_chat(chat_template, all, bos, eos);
+  if (!text) text = render_chat(chat_template, all.subspan(1), bos, eos);  // the template may refuse system messages
+  if (!text) return std::nullopt;
+  std::vector<std::string> unknown;
+  for (const RenderedChat::Part& part : text->parts) {
+    if (!part.segment.is_template) continue;
+    std::string_view rest = part.segment.text;
+    for (const std::uint32_t id : tokenizer.encode(rest, SpecialTokens::parse)) {
+      const std::size_t at = tokenizer.is_control(id) ? rest.find(tokenizer.piece(id, ControlText::show)) : std::string_view::npos;
+      if (at == std::string_view::npos) continue;
+      detail::collect_markup(unknown, rest.substr(0, at), tokenizer.kind());
+      rest.remove_prefix(at + tokenizer.piece(id, ControlText::show).size());
+    }
+    detail::collect_markup(unknown, rest, tokenizer.kind());
+  }
+  if (unknown.empty()) return std::nullopt;
+  std::string names;
+  for (std::size_t i = 0; i < unknown.size() && i < detail::markup_named; ++i)
+    names += concat(i == 0 ? "'" : ", '", printable(unknown[i]), "'");
+  if (unknown.size() > detail::markup_named) names += ", ...";
+  const bool is_one = unknown.size() == 1;
+  return concat(chat_template.origin.empty() ? "" : concat(printable_path(chat_template.origin), ": "), "the chat template writes ", names,
+                is_one ? ", which is no token of this vocabulary, so it is read as ordinary text"
+                       : ", which are no tokens of this vocabulary, so they are read as ordinary text");
 }
 
 // The ids of a text that is to be continued without a template: BOS if the vocabulary wants it, then the text.
