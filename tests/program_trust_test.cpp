@@ -81,6 +81,20 @@ TEST_F(ProgramTrust, NothingReplacesAFileOfAnotherKind) {
   EXPECT_EQ(logits("twice.npy").status, 0);
 }
 
+// A pipe that nobody reads would keep a program waiting that opens it, and a signal would not end it.
+TEST_F(ProgramTrust, PipesAreNoOutputFiles) {
+  ASSERT_EQ(mkfifo(path("pipe").c_str(), 0600), 0);
+  const Finished written = logits("pipe");
+  EXPECT_EQ(written.status, 1);
+  EXPECT_TRUE(is_message(written.err) && contains(written.err, "pipe: cannot write: it is no regular file")) << written.err;
+  const Finished packed = run_program({"pack", "-m", path("yes.gguf"), "-o", path("pipe")});
+  EXPECT_EQ(packed.status, 1);
+  EXPECT_TRUE(is_message(packed.err) && contains(packed.err, "pipe: is a pipe or a device")) << packed.err;
+  const Finished saved = chat("hi\n/save " + path("pipe") + "\n");
+  EXPECT_TRUE(contains(saved.err, "pipe: cannot write: it is no regular file")) << saved.err;
+  fs::remove(path("pipe"));
+}
+
 TEST_F(ProgramTrust, ATerminalIsAskedBeforeAFileIsReplaced) {
   write_file("asked.txt", "mine");
   Process chat({"chat", "-m", path("yes.gguf"), "-t", "1"}, Process::Streams::terminal);

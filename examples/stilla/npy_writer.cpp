@@ -1,19 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "npy_writer.hpp"
 
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
 #include <string_view>
-#include <system_error>
-#include <utility>
 
 #include <fmt/format.h>
 
-#include <stilla/io/mapped_file.hpp>
-
 #include "output.hpp"
-#include "platform.hpp"
 #include "replacing.hpp"
 
 namespace program {
@@ -37,41 +29,26 @@ std::string npy_header(std::size_t rows, std::size_t cols) {
   return header + dictionary;
 }
 
+stilla::AtomicFile created(const std::string& path) {
+  constexpr std::string_view kind = "a NumPy file";
+  if (!may_replace(path, npy_magic, kind)) fail(exit_usage, fmt::format("-o {}", not_replaced_text(path, kind)));
+  return value_of(stilla::AtomicFile::create(path));
+}
+
 }  // namespace
 
-NpyWriter::NpyWriter(std::string path, std::size_t rows, std::size_t cols) : path_(std::move(path)), device_(nullptr, std::fclose) {
-  constexpr std::string_view kind = "a NumPy file";
-  if (!may_replace(path_, npy_magic, kind)) fail(exit_usage, fmt::format("-o {}", not_replaced_text(path_, kind)));
-  std::error_code ignored;
-  const std::filesystem::file_status status = std::filesystem::status(file_path(path_), ignored);
-  if (!std::filesystem::exists(status) || std::filesystem::is_regular_file(status)) {
-    whole_ = value_of(stilla::AtomicFile::create(path_));
-  } else {
-    device_.reset(open_file(path_, "wb"));
-    if (!device_) fail_to_write();
-  }
+NpyWriter::NpyWriter(const std::string& path, std::size_t rows, std::size_t cols) : file_(created(path)) {
   const std::string header = npy_header(rows, cols);
   write(std::as_bytes(std::span(header.data(), header.size())));
 }
 
 void NpyWriter::write(std::span<const std::byte> bytes) {
-  if (whole_) {
-    check(whole_->write(offset_, bytes));
-    offset_ += bytes.size();
-  } else if (std::fwrite(bytes.data(), 1, bytes.size(), device_.get()) != bytes.size()) {
-    fail_to_write();
-  }
+  check(file_.write(offset_, bytes));
+  offset_ += bytes.size();
 }
 
 void NpyWriter::add_row(std::span<const float> row) { write(std::as_bytes(row)); }
 
-void NpyWriter::finish() {
-  if (whole_) return check(whole_->commit());
-  if (std::fclose(device_.release()) != 0) fail_to_write();
-}
-
-void NpyWriter::fail_to_write() const {
-  fail(exit_failed, fmt::format("{}: cannot write: {}", stilla::printable_path(path_), std::strerror(errno)));
-}
+void NpyWriter::finish() { check(file_.commit()); }
 
 }  // namespace program
