@@ -222,6 +222,9 @@ inline Status apply_rope_choice(ModelConfig& c, const RopeChoice& choice) {
     if (choice.type) return refuse("a scale of ", *choice.factor, " and no scaling contradict each other");
     scaling.type = Type::linear;
   }
+  if (choice.original_context && scaling.type == Type::none) {
+    return refuse("an original context of ", *choice.original_context, " is used only with scaling, and neither you nor the file has one");
+  }
   if (choice.original_context) scaling.original_context = static_cast<double>(*choice.original_context);
   if (scaling.type == Type::none) {
     scaling.factor = 1.0;
