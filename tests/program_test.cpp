@@ -14,6 +14,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -96,6 +97,34 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
       {2, "token id 288 is outside", {"logits", "-m", model, "--ids", "1,288", "-o", path("x.npy")}},
       {1, "cannot write", {"logits", "-m", model, "--ids", "1,2", "-o", path("no-folder/x.npy")}},
       {1, "cannot write", {"logits", "-m", model, "--ids", "1,2", "-o", folder_.string()}},
+      {1, "/dev/null: cannot write: it is no regular file", {"logits", "-m", model, "--ids", "1,2", "-o", "/dev/null"}},
+      {2, "--model: the path is empty", {"run", "-m", "", "-p", "hi"}},
+      {2, "--model: the path is empty", {"tokenize", "-m", "", "hi"}},
+      {2, "--model: the path is empty", {"inspect", ""}},
+      {2, "--model: the path is empty", {"pack", "-m", ""}},
+      {2, "--model: the path is empty", {"npu", "check", ""}},
+      {2, "--model: the path is empty", {"export", "--to", "onnx", "-m", "", "-o", path("x.npy")}},
+      {2, "--output: the path is empty", {"export", "--to", "onnx", "-m", model, "-o", ""}},
+      {2, "--output: the path is empty", {"pack", "-m", model, "-o", ""}},
+      {2, "--output: the path is empty", {"logits", "-m", model, "--ids", "1,2", "-o", ""}},
+      {2, "--file: the path is empty", {"run", "-m", model, "-f", ""}},
+      {2, "--file: the path is empty", {"tokenize", "-m", model, "-f", ""}},
+      {2, "--chat-template: the path is empty", {"run", "-m", model, "-p", "hi", "--chat-template", ""}},
+      {2, "--draft: the path is empty", {"chat", "-m", model, "--draft", ""}},
+      {2, "--imatrix: the path is empty", {"pack", "-m", model, "--imatrix", ""}},
+      {2, "--calibrate: the path is empty", {"pack", "-m", model, "--calibrate", ""}},
+      {2, "--report: the path is empty", {"bench", "-m", model, "--report", ""}},
+      {2, "--device-folder: the path is empty", {"run", "-m", model, "-p", "hi", "--device", "onnxruntime", "--device-folder", ""}},
+      {2, "--device-folder requires --device", {"run", "-m", model, "-p", "hi", "--device-folder", "f"}},
+      {2, "--device-library requires --device", {"run", "-m", model, "-p", "hi", "--device-library", "l"}},
+      {2, "--device-provider requires --device", {"run", "-m", model, "-p", "hi", "--device-provider", "l"}},
+      {2, "--device-option requires --device", {"run", "-m", model, "-p", "hi", "--device-option", "a=b"}},
+      {2,
+       "--device-folder, --device-library, --device-provider and --device-option are for --device onnxruntime",
+       {"logits", "-m", model, "--ids", "1,2", "-o", path("x.npy"), "--device", "hexagon-emulated", "--device-folder", "f"}},
+      {2, "--raw excludes --system", {"run", "-m", model, "-p", "hi", "--raw", "--system", "be brief"}},
+      {2, "--raw excludes --chat-template", {"run", "-m", model, "-p", "hi", "--raw", "--chat-template", "chatml"}},
+      {2, "an original context of 64 is used only with scaling", {"run", "-m", model, "-p", "hi", "--rope-orig-ctx", "64"}},
       {2, "xml", {"bench", "-m", model, "-o", "xml"}},
       {2, "-t: found '0'", {"bench", "-m", model, "-t", "1,0"}},
       {2, "nothing to measure", {"bench", "-m", model, "-p", "0", "-n", "0"}},
@@ -166,6 +195,27 @@ TEST_F(ProgramTest, ChatTemplates) {
   EXPECT_EQ(own.out, named.out);
   write_file("own.jinja", "{{ messages[0].content|upper }}!\n");
   EXPECT_EQ(ids({"--chat-template", path("own.jinja"), "hi<|im_end|>"}).out, ids({"HI<|IM_END|>!"}).out);
+  // The file may be written as Windows does it. Text that is not UTF-8 is refused, and markup that is no token is told.
+  using namespace std::string_view_literals;
+  const std::string prompt = ids({"hi!"}).out;
+  for (const std::string_view bytes : {"\xef\xbb\xbf{{ messages[0].content }}!"sv, "\xff\xfeh\0i\0!\0"sv, "\xfe\xff\0h\0i\0!"sv}) {
+    write_file("windows.jinja", bytes);
+    EXPECT_EQ(ids({"--chat-template", path("windows.jinja"), "hi"}).out, prompt);
+  }
+  const std::pair<std::string_view, std::string_view> no_text[] = {
+      {"\xff\xfe\0\0a\0\0\0"sv, "windows.jinja: is UTF-32; expected UTF-8 or UTF-16"},
+      {"ab\xe9 c"sv, "windows.jinja: is not UTF-8: found byte 233 at byte 2 of the text"},
+      {"h\0i\0"sv, "windows.jinja: is not UTF-8: found byte 0 at byte 1"},
+      {"\xff\xfeh"sv, "is UTF-16 with an odd number of bytes"}};
+  for (const auto& [bytes, says] : no_text) {
+    write_file("windows.jinja", bytes);
+    const Finished refused = ids({"--chat-template", path("windows.jinja"), "hi"});
+    EXPECT_EQ(refused.status, 3);
+    EXPECT_TRUE(is_message(refused.err) && contains(refused.err, says)) << refused.err;
+  }
+  const Finished foreign = ids({"--chat-template", "llama3", "hi"});
+  EXPECT_EQ(foreign.status, 0);
+  EXPECT_TRUE(is_message(foreign.err) && contains(foreign.err, "the chat template writes '<|start_header_id|>', ")) << foreign.err;
   write_file("bad.jinja", "a\n{{ messages|shuffle }}");
   const Finished bad = ids({"--chat-template", path("bad.jinja"), "hi"});
   EXPECT_EQ(bad.status, 3);

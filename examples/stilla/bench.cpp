@@ -383,7 +383,8 @@ void add_bench(CLI::App& app, Command& chosen) {
   command->add_option("-o,--output", options->format, "md (a table, default) or json")
       ->type_name("FORMAT")
       ->check(CLI::IsMember({"md", "json"}));
-  command->add_option("--report", options->report, "Write the numbers with what this machine is to a new file, for a report to the authors")
+  takes_path(command->add_option("--report", options->report,
+                                 "Write the numbers with what this machine is to a new file, for a report to the authors"))
       ->type_name("FILE");
   command->add_option("--check", options->check, "End with an error unless every test has one of these checksums")->type_name("SUM[,SUM]");
   command->callback([options, &chosen] { chosen = [options] { return bench(*options); }; });

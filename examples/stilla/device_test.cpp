@@ -87,6 +87,7 @@ int test_device(const DeviceTestOptions& options) {
   if (!is_exported) check(stilla::check_device(options.model.device));
   ModelOptions on_cpu = options.model;
   on_cpu.device.clear();
+  on_cpu.onnxruntime = {};
   on_cpu.activations = stilla::ActivationBits::sixteen;
   OpenedModel model = open_model(on_cpu);
   const std::vector<std::uint32_t> ids = model.tokenizer.encode(options.prompt, stilla::SpecialTokens::as_text);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <map>
 #include <optional>
 #include <string_view>
@@ -53,6 +54,11 @@ struct Engine::State {
   static stilla::Result<stilla::Model> load(std::unique_ptr<stilla::ModelSource> source, const EngineOptions& options,
                                             stilla::Parallel parallel, const Progress& progress) {
     if (!is_onnxruntime(options.device)) {
+      const OnnxruntimeOptions& runtime = options.onnxruntime;
+      const bool has_library = !runtime.library.empty() && std::getenv(Onnxruntime::variable) == nullptr;
+      if (!runtime.folder.empty() || has_library || !runtime.provider_library.empty() || !runtime.settings.empty()) {
+        fail(exit_usage, "--device-folder, --device-library, --device-provider and --device-option are for --device onnxruntime");
+      }
       const std::optional<stilla::Imatrix> imatrix = open_imatrix(options.imatrix, options.weights, *source);
       return stilla::Model::load(std::move(source), parallel, progress, options.weights, options.device, options.rope,
                                  imatrix ? &*imatrix : nullptr);

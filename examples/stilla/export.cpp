@@ -144,20 +144,19 @@ void add_export(CLI::App& app, Command& chosen) {
           "activations, for Qualcomm's NPUs")
       ->type_name("STACK")
       ->required();
-  command->add_option("model,-m,--model", options->model, "The model, a GGUF file")->type_name("FILE")->required();
-  command->add_option("-o,--output", options->output, "The folder to write")->type_name("FOLDER")->required();
+  takes_path(command->add_option("model,-m,--model", options->model, "The model, a GGUF file"))->type_name("FILE")->required();
+  takes_path(command->add_option("-o,--output", options->output, "The folder to write"))->type_name("FOLDER")->required();
   // examples/stilla/npu.md has the measurements behind this advice.
   add_weights_option(*command, options->request.weights,
                      "Requantise the layers' matrices.\n"
                      "openvino, qnn: int4_channel (default), best with --rotate and --calibrate; qnn: lpbq64 loses less without these;\n"
                      "onnx: q8_0 for the least loss, at 8.5 bits per weight (default: as the file has them, or else q4_0)");
   add_weight_change_options(*command, options->change);
-  command
-      ->add_option_function<std::string>(
-          "--calibration", [options](const std::string& path) { options->calibration = path; },
-          "qnn: a file with text of the kind that the model will see, from which the ranges of activations come; a line --- "
-          "begins "
-          "another text, <|special|> text is that token")
+  takes_path(command->add_option_function<std::string>(
+                 "--calibration", [options](const std::string& path) { options->calibration = path; },
+                 "qnn: a file with text of the kind that the model will see, from which the ranges of activations come; a line --- "
+                 "begins "
+                 "another text, <|special|> text is that token"))
       ->type_name("FILE");
   add_number<std::size_t>(*command, "--part-layers", options->request.layers_of_part, 1, std::size_t{1} << 12,
                           "Layers in one graph of the body (default: all; qnn: as many as an NPU can map, as `stilla npu check` says)");

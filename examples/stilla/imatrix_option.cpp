@@ -4,15 +4,17 @@
 #include <stilla/format/format.hpp>
 
 #include "needed_format.hpp"
+#include "options.hpp"
 #include "output.hpp"
 
 namespace program {
 
 CLI::Option* add_imatrix_option(CLI::App& app, std::string& path) {
-  return app
-      .add_option("--imatrix", path,
-                  "With --weights: choose scales by this importance matrix of llama.cpp (.gguf or .dat), which says how much each input "
-                  "of a matrix counts")
+  return takes_path(
+             app.add_option(
+                 "--imatrix", path,
+                 "With --weights: choose scales by this importance matrix of llama.cpp (.gguf or .dat), which says how much each input "
+                 "of a matrix counts"))
       ->type_name("FILE");
 }
 

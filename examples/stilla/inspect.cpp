@@ -193,10 +193,10 @@ int inspect(const InspectOptions& options) {
 void add_inspect(CLI::App& app, Command& chosen) {
   const auto options = std::make_shared<InspectOptions>();
   CLI::App* command = app.add_subcommand("inspect", "Show what a GGUF file holds and the memory it needs");
-  command
-      ->add_option("model,-m,--model", options->path,
-                   "A GGUF file, packed or not, one without tensors, a part of a split one, or a folder as Hugging Face has it "
-                   "(default: the model in this program)")
+  takes_path(
+      command->add_option("model,-m,--model", options->path,
+                          "A GGUF file, packed or not, one without tensors, a part of a split one, or a folder as Hugging Face has it "
+                          "(default: the model in this program)"))
       ->type_name("FILE");
   add_weights_option(*command, options->weights, "State the memory for layers requantised to this format, st4 for instance");
   command->add_flag("--verify", options->verify, "Of a packed file: compare all its bytes with their checksums instead");

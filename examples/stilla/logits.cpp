@@ -75,7 +75,7 @@ void add_logits(CLI::App& app, Command& chosen) {
   add_rope_options(*command, options->model.rope);
   add_verify_option(*command, options->model.verifies);
   command->add_option("--ids", options->ids, "Token ids as given, none added: 1,2,3; - for standard input")->type_name("IDS")->required();
-  command->add_option("-o,--output", options->out, "The file, float32 [tokens, vocabulary]")->type_name("OUT.npy")->required();
+  takes_path(command->add_option("-o,--output", options->out, "The file, float32 [tokens, vocabulary]"))->type_name("OUT.npy")->required();
   command->footer("Example: stilla tokenize -m model.gguf \"Hello\" | stilla logits -m model.gguf --ids - -o hello.npy");
   command->callback([options, &chosen] { chosen = [options] { return logits(*options); }; });
 }

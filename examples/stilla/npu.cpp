@@ -214,7 +214,8 @@ void add_npu(CLI::App& app, Command& chosen) {
 
   CLI::App* check_command =
       command->add_subcommand("check", "Whether a model fits, in how many parts, with which weights, and what would be refused");
-  check_command->add_option("model,-m,--model", options->model, "A GGUF file, packed or not (default: the model in this program)")
+  takes_path(
+      check_command->add_option("model,-m,--model", options->model, "A GGUF file, packed or not (default: the model in this program)"))
       ->type_name("FILE");
   constexpr std::size_t max_context = std::size_t{1} << 20;
   add_number<std::size_t>(*check_command, "--ctx,-c", options->context, 1, max_context,

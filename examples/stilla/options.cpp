@@ -2,6 +2,7 @@
 #include "options.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <utility>
 
 #include <fmt/format.h>
@@ -53,21 +54,28 @@ void add_choice(CLI::App& app, const std::string& name, std::optional<T>& value,
 }
 
 void add_device_options(CLI::App& app, ModelOptions& options) {
-  app.add_option("--device", options.device,
-                 fmt::format("Have a device multiply the layers' matrices, by its own arithmetic; embedding, attention and head stay on "
-                             "the CPU. Here: {}. Or onnxruntime, onnxruntime:PROVIDER: the layers run there, as they were exported",
-                             stilla::device_names()))
-      ->type_name("NAME");
-  app.add_option("--device-folder", options.onnxruntime.folder,
-                 "onnxruntime: what `stilla export --to openvino` or `--to qnn` wrote of this model")
-      ->type_name("FOLDER");
-  app.add_option("--device-library", options.onnxruntime.library,
-                 "onnxruntime: its library (default: the one beside this program, or where the system looks)")
+  CLI::Option* const device =
+      app.add_option(
+             "--device", options.device,
+             fmt::format("Have a device multiply the layers' matrices, by its own arithmetic; embedding, attention and head stay on "
+                         "the CPU. Here: {}. Or onnxruntime, onnxruntime:PROVIDER: the layers run there, as they were exported",
+                         stilla::device_names()))
+          ->type_name("NAME");
+  takes_path(app.add_option("--device-folder", options.onnxruntime.folder,
+                            "onnxruntime: what `stilla export --to openvino` or `--to qnn` wrote of this model"))
+      ->type_name("FOLDER")
+      ->needs(device);
+  CLI::Option* const library =
+      takes_path(app.add_option("--device-library", options.onnxruntime.library,
+                                "onnxruntime: its library (default: the one beside this program, or where the system looks)"))
+          ->type_name("FILE")
+          ->envname(Onnxruntime::variable);
+  // The variable of the environment may be there for other runs of the program, which have a device.
+  if (std::getenv(Onnxruntime::variable) == nullptr) library->needs(device);
+  takes_path(app.add_option("--device-provider", options.onnxruntime.provider_library,
+                            "onnxruntime: the library of a provider that has one of its own"))
       ->type_name("FILE")
-      ->envname(Onnxruntime::variable);
-  app.add_option("--device-provider", options.onnxruntime.provider_library,
-                 "onnxruntime: the library of a provider that has one of its own")
-      ->type_name("FILE");
+      ->needs(device);
   app.add_option_function<std::vector<std::string>>(
          "--device-option",
          [&options](const std::vector<std::string>& texts) {
@@ -82,7 +90,8 @@ void add_device_options(CLI::App& app, ModelOptions& options) {
          "onnxruntime: an option of the provider, as often as there are some")
       ->type_name("KEY=VALUE")
       ->expected(1)
-      ->take_all();
+      ->take_all()
+      ->needs(device);
 }
 
 void add_switch(CLI::App& app, const std::string& name, bool& is_on, const std::string& help) {
@@ -159,9 +168,10 @@ std::string_view activations_name(stilla::ActivationBits bits) {
 }
 
 void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads) {
-  app.add_option("-m,--model", options.path,
-                 "The model: a GGUF file, packed (stilla pack) or not, a part of a split one, or a folder as Hugging Face has it, with "
-                 "config.json and safetensors (default: a tiny one that is in this program)")
+  takes_path(
+      app.add_option("-m,--model", options.path,
+                     "The model: a GGUF file, packed (stilla pack) or not, a part of a split one, or a folder as Hugging Face has it, with "
+                     "config.json and safetensors (default: a tiny one that is in this program)"))
       ->type_name("FILE");
   add_no_mmap_option(app, options.load_mode);
   app.add_option("--target", options.target, "Force an instruction set instead of taking this CPU's best")
@@ -203,9 +213,10 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
 }
 
 void add_draft_option(CLI::App& app, ModelOptions& options) {
-  app.add_option("--draft", options.draft,
-                 "A small model with the same vocabulary, say the 1.5B beside the 14B: it guesses tokens, the model checks several at "
-                 "once; the same text, sooner, where guesses are right often enough, and no slower where they are not")
+  takes_path(
+      app.add_option("--draft", options.draft,
+                     "A small model with the same vocabulary, say the 1.5B beside the 14B: it guesses tokens, the model checks several at "
+                     "once; the same text, sooner, where guesses are right often enough, and no slower where they are not"))
       ->type_name("FILE");
 }
 
@@ -245,8 +256,9 @@ void add_text_options(CLI::App& app, TextOptions& options) {
          },
          "System prompt")
       ->type_name("TEXT");
-  app.add_option("--chat-template", options.chat_template,
-                 fmt::format("Use this template and not the model's: a file with a Jinja program, or {}", stilla::chat_template_names))
+  takes_path(
+      app.add_option("--chat-template", options.chat_template,
+                     fmt::format("Use this template and not the model's: a file with a Jinja program, or {}", stilla::chat_template_names)))
       ->type_name("NAME|FILE");
   add_switch(app, "--lookup", options.use_lookup,
              "Guess tokens from repetitions and check several at once: the same text, sooner; on (default) or off");

@@ -65,6 +65,12 @@ CLI::Option* add_number(CLI::App& app, const std::string& names, T& value, T lea
   return app.add_option_function<std::string>(names, read, help)->type_name("N");
 }
 
+// Refuses an empty text as the value of an option that takes a path. A shell gives an empty text for a variable that is not set, and the
+// program must not do then what it does without the option.
+inline CLI::Option* takes_path(CLI::Option* option) {
+  return option->check([](const std::string& path) { return std::string(path.empty() ? "the path is empty" : ""); });
+}
+
 // Reads a list of numbers, "1,2,3", or with white space between the numbers.
 template <class T>
 std::vector<T> parse_list(const std::string& name, std::string_view text, T least, T most) {

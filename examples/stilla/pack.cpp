@@ -158,10 +158,12 @@ int pack(const Options& options) {
 void add_pack(CLI::App& app, Command& chosen) {
   const auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("pack", "Write a model as the kernels read it, for starting at once");
-  command->add_option("model,-m,--model", options->model, "The model: a GGUF file, a part of one, or a folder as Hugging Face has it")
+  takes_path(
+      command->add_option("model,-m,--model", options->model, "The model: a GGUF file, a part of one, or a folder as Hugging Face has it"))
       ->type_name("FILE")
       ->required();
-  command->add_option("-o,--output", options->output, "The file to write (default: the model's name with .stilla)")->type_name("FILE");
+  takes_path(command->add_option("-o,--output", options->output, "The file to write (default: the model's name with .stilla)"))
+      ->type_name("FILE");
   add_no_mmap_option(*command, options->load_mode);
   add_weights_option(*command, options->weights,
                      fmt::format("Requantise the layers' matrices before they are packed, and a head of floats to q8_0{}", weights_advice));

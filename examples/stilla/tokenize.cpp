@@ -64,7 +64,8 @@ int tokenize(const TokenizeOptions& options) {
 void add_tokenize(CLI::App& app, Command& chosen) {
   const auto options = std::make_shared<TokenizeOptions>();
   CLI::App* command = app.add_subcommand("tokenize", "Token ids of a text");
-  command->add_option("-m,--model", options->model, "A GGUF file; one without tensors will do (default: the model in this program)")
+  takes_path(
+      command->add_option("-m,--model", options->model, "A GGUF file; one without tensors will do (default: the model in this program)"))
       ->type_name("FILE");
   add_pretokenizer_option(*command, options->pretokenizer);
   CLI::Option* special = command->add_flag("--special", options->special, "<|special|> text is that token");
@@ -72,11 +73,12 @@ void add_tokenize(CLI::App& app, Command& chosen) {
   command->add_flag("--chat", options->is_chat, "The text is a user's first message: the prompt by the model's chat template")
       ->excludes(special)
       ->excludes(bos);
-  command->add_option("--chat-template", options->chat_template, "The same by this template, a name or a file (see `stilla run`)")
+  takes_path(
+      command->add_option("--chat-template", options->chat_template, "The same by this template, a name or a file (see `stilla run`)"))
       ->type_name("NAME|FILE")
       ->excludes(special)
       ->excludes(bos);
-  CLI::Option* file = command->add_option("-f,--file", options->file, "Read the text from this file")->type_name("FILE");
+  CLI::Option* file = takes_path(command->add_option("-f,--file", options->file, "Read the text from this file"))->type_name("FILE");
   command
       ->add_option_function<std::string>(
           "text", [options](const std::string& text) { options->text = text; }, "The text, byte for byte; - or none: standard input")

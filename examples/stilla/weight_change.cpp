@@ -44,9 +44,10 @@ void add_weight_change_options(CLI::App& app, WeightChangeOptions& options) {
              "residual,heads,down")
           ->type_name("PARTS");
   CLI::Option* const calibrate =
-      app.add_option("--calibrate", options.calibration,
-                     "Choose the weights' codes so that their errors cancel in products with what the network gets while it reads this "
-                     "text; takes minutes")
+      takes_path(
+          app.add_option("--calibrate", options.calibration,
+                         "Choose the weights' codes so that their errors cancel in products with what the network gets while it reads this "
+                         "text; takes minutes"))
           ->type_name("FILE");
   add_imatrix_option(app, options.imatrix)->excludes(rotate)->excludes(calibrate);
 }
