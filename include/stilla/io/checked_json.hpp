@@ -194,7 +194,7 @@ inline Result<nlohmann::json> parse_json(std::span<const std::byte> text, std::s
   const std::optional<std::size_t> zero = find_zero_byte({begin, text.size()});
   if (zero || !nlohmann::json::sax_parse(begin, begin + text.size(), &builder)) {
     const std::string kind = guess_file_kind(text);
-    const bool is_text = kind == "JSON text" || kind.starts_with("text: ") || kind.starts_with("unknown: ");
+    const bool is_text = kind == "JSON text" || kind.starts_with("text: ") || kind.starts_with("unknown");
     if (!is_text) {  // a wrong download
       return Error{ErrorKind::refused_file, concat(place, ": is not JSON: found ", kind)};
     }
