@@ -225,7 +225,7 @@ TEST_P(SessionOf, HostileHeadersAreRefused) {
     store_as(bytes.data() + 64, checksum(std::span(bytes).first(64)));
     return bytes;
   };
-  EXPECT_EQ(refusal(other, with(8, std::uint32_t{99})), "some.session: found version 99 of saved sessions, expected 2");
+  EXPECT_EQ(refusal(other, with(8, std::uint32_t{99})), "some.session: found version 99 of saved sessions, expected 3");
   for (const std::uint64_t huge : {std::uint64_t{1} << 20, std::uint64_t{1} << 40, ~std::uint64_t{0}}) {
     EXPECT_EQ(refusal(other, with(40, huge)), concat("some.session: number of tokens at byte 40: found ", huge, ", which the ", good.size(),
                                                      " bytes of the file cannot hold"));

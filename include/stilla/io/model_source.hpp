@@ -88,13 +88,13 @@ inline std::string shape_text(const std::array<std::uint64_t, 4>& dims, std::uin
 // A checksum of texts in their order. The length of each text is part of it, so that no byte can move from one text to the next.
 template <class Texts>
 std::uint64_t texts_checksum(const Texts& texts) {
-  std::string all;
+  Checksum sum;
   for (const std::string_view text : texts) {
     const std::uint64_t size = text.size();
-    all.append(reinterpret_cast<const char*>(&size), sizeof size);
-    all.append(text);
+    sum.add(std::as_bytes(std::span(&size, 1)));
+    sum.add(std::as_bytes(std::span(text)));
   }
-  return checksum(std::as_bytes(std::span(all)));
+  return sum.value();
 }
 
 }  // namespace detail

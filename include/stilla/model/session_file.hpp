@@ -62,7 +62,7 @@ namespace detail {
 
 // The version of session files. It gets another number with each change of their layout, of the layout of a chunk of the cache, or of
 // the arithmetic of the forward pass.
-inline constexpr std::uint32_t session_version = 2;
+inline constexpr std::uint32_t session_version = 3;  // 2: the identity of a model was computed from less
 inline constexpr std::size_t session_header_bytes = 72;
 
 constexpr std::uint32_t bits_in_file(ActivationBits activations) {
