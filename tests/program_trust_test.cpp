@@ -209,6 +209,7 @@ TEST_F(ProgramTrust, ForeignSessionsAreRefusedBeforeAnythingChanges) {
       {"message 2 of its conversation: token id 4294967295 is outside",
        with_note(list + R"({"ids":[],"role":"user","text":""},{"ids":[4294967295],"role":"assistant","text":""}]})")},
       {"the note in it is empty; expected a conversation", with_note("")},
+      {no_conversation + ": its JSON is not complete: it ends after 12 bytes", with_note(R"({"messages":)")},
       {no_conversation + ": key 'messages' is missing", with_note("{}")},
       {no_conversation + ": found an array; expected an object", with_note("[]")},
       {no_conversation + ": found a string; expected an object", with_note("\"\"")},

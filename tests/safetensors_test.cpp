@@ -98,6 +98,7 @@ TEST(Safetensors, RefusesHostileFiles) {
       {"expected a header that begins with '{' at byte 8, found a git-lfs pointer", "version https://git-lfs.github.com/spec/v1\n"},
       {"expected a header that begins with '{' at byte 8, found an HTML", "<!DOCTYPE html><html>"},
       {"expected a header that begins with '{' at byte 8, found '[' there", file_of("[]", 0)},
+      {"length of the header at byte 0: found 1; expected at least 2, since it is JSON", with_length(1, "{}")},
       {"length of the header at byte 0: found 100000001; expected at most 100000000", with_length(100'000'001, "{}")},
       {"length of the header at byte 0: found 18446744073709551615", with_length(~std::uint64_t{0}, "{}")},
       {"header at byte 8: needs 3 bytes and 2 are present; the file is truncated or damaged", with_length(3, "{}")},

@@ -26,6 +26,8 @@ class SavedMessages {
  public:
   std::vector<stilla::ChatMessage> messages;
 
+  explicit SavedMessages(std::size_t bytes) : bytes_(bytes) {}
+
   // Returns the message for the user if the JSON could not be read to its end.
   std::string trouble() const {
     if (depth_ < in_message) return fmt::format("the note in it is no conversation: {}", reason_);
@@ -94,6 +96,7 @@ class SavedMessages {
   bool null() { return wrong_value("null"); }
   bool binary(nlohmann::json::binary_t&) { return wrong_value("binary data"); }
   bool parse_error(std::size_t at, const std::string&, const nlohmann::json::exception&) {
+    if (at > bytes_) return fail(fmt::format("its JSON is not complete: it ends after {} bytes", bytes_));
     return fail(fmt::format("byte {} of it is no JSON", at == 0 ? 0 : at - 1));  // nlohmann counts from 1
   }
 
@@ -121,6 +124,7 @@ class SavedMessages {
     return fail(fmt::format("key '{}': found {}; expected a string", member_names[member_], found));
   }
 
+  std::size_t bytes_;  // of the text that is read
   int depth_ = outside;
   bool is_list_ = false;
   std::size_t member_ = 0;  // index of the message's member that is being read
@@ -186,7 +190,7 @@ stilla::Result<std::vector<stilla::ChatMessage>> Conversation::from_json(std::st
     return stilla::Error{stilla::ErrorKind::refused_file,
                          fmt::format("the note in it is no conversation: byte {} of it is no JSON: found a zero byte", *zero)};
   }
-  SavedMessages saved;
+  SavedMessages saved(text.size());
   if (!nlohmann::json::sax_parse(text.begin(), text.end(), &saved)) {
     return stilla::Error{stilla::ErrorKind::refused_file, saved.trouble()};
   }

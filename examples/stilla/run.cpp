@@ -163,7 +163,11 @@ void add_run(CLI::App& app, Command& chosen) {
                  "With --raw: begin with the token for the beginning of a text, once, whether or not the model's vocabulary asks for it")
       ->needs(raw);
   add_text_options(*command, options->text);
-  raw->excludes(command->get_option("--system"))->excludes(command->get_option("--chat-template"));
+  // CLI11's get_option() is not used, because a part of it allocates memory and is noexcept, so it would end the program if there is none.
+  const auto needs_template = [](const CLI::Option* option) {
+    return option->check_lname("system") || option->check_lname("chat-template");
+  };
+  for (CLI::Option* option : command->get_options(needs_template)) raw->excludes(option);
   command->footer(
       "Piped, the answer is printed as generated, thinking between <think> and </think>; on a terminal the thinking is "
       "dim.\n"

@@ -316,10 +316,9 @@ inline Status GgufFile::open_parts(Part named, LoadMode mode) {
   const std::optional<GgufPartName> name = parse_gguf_part_path(path);
   if (!name || name->number != split.number + 1 || name->count != split.count) {
     return refuse(
-        path, "by its keys split.no and split.count ", gguf_part_text(path, split.number + 1, split.count),
-        ", in one folder, and by its name ",
-        name ? concat("part ", name->number, " of ", name->count, "; it was renamed, or one of these keys is wrong")
-             : std::string("another file"),
+        path, "its keys split.no and split.count say ", gguf_part_text(path, split.number + 1, split.count),
+        ", in one folder; its name says ", name ? concat("part ", name->number, " of ", name->count) : std::string("no part"),
+        ": it was renamed, or one of these keys is wrong",
         is_followed_by_gguf(named) ? "; another GGUF file follows in it: parts that `cat` joined are no model, keep them apart" : "");
   }
   std::optional<Part> given(std::move(named));

@@ -183,7 +183,9 @@ class GgufParser {
   Status read_header(std::uint64_t& n_tensors, std::uint64_t& n_keys) {
     std::uint32_t magic = 0;
     if (!cursor_.read(magic) || magic != gguf_magic) {
-      return refuse("is not a GGUF file: expected it to start with 'GGUF', found ", guess_file_kind(file_.bytes()));
+      const std::uint64_t size = file_.bytes().size();
+      return refuse("is not a GGUF file: ", size < sizeof magic ? concat("has ", size, " bytes; ") : "",
+                    "expected it to start with 'GGUF', found ", guess_file_kind(file_.bytes()));
     }
     if (!cursor_.read(out_.version)) return truncated("header at byte 0");
     if (out_.version != 0 && (out_.version & 0xffff) == 0) {
@@ -266,7 +268,10 @@ class GgufParser {
       }
       std::string_view text;
       for (std::uint64_t i = 0; i < key.count; ++i) {
-        if (!cursor_.read_string(text)) return truncated(concat(subject(), ", string ", i + 1, " of ", key.count));
+        if (cursor_.read_string(text)) continue;
+        return refuse(subject(), ", string ", i + 1, " of ", key.count, ": needs ", cursor_.wanted(), " bytes at byte ", cursor_.offset(),
+                      " and ", cursor_.remaining(),
+                      " are left; the file is truncated, or the length of this string or of the one before it is wrong");
       }
       return success();
     }

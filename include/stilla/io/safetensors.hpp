@@ -108,6 +108,7 @@ class SafetensorsFile {
       return refuse("is not a safetensors file: expected a header that begins with '{' at byte 8, found ",
                     kind.starts_with("unknown") ? concat("'", printable(there), "' there") : kind);
     }
+    if (header_bytes < 2) return refuse("length of the header at byte 0: found ", header_bytes, "; expected at least 2, since it is JSON");
     if (header_bytes > max_header_bytes) {
       return refuse("length of the header at byte 0: found ", header_bytes, "; expected at most ", max_header_bytes);
     }
