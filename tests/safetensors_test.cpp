@@ -102,7 +102,7 @@ TEST(Safetensors, RefusesHostileFiles) {
       {"length of the header at byte 0: found 100000001; expected at most 100000000", with_length(100'000'001, "{}")},
       {"length of the header at byte 0: found 18446744073709551615", with_length(~std::uint64_t{0}, "{}")},
       {"header at byte 8: needs 3 bytes and 2 are present; the file is truncated or damaged", with_length(3, "{}")},
-      {"header at byte 8: byte 1: is not JSON", file_of("{", 0)},
+      {"header at byte 8: byte 2: is not JSON", file_of("{ ", 0)},
       {"header at byte 8: byte 3: is not JSON", file_of("{} x", 0)},
       {"; the length of the header at byte 0 is 4", file_of("{} x", 0)},
       {"header at byte 8: byte 2: is not JSON: found a zero byte", file_of(std::string("{}\0 x", 5), 0)},
