@@ -172,8 +172,13 @@ TEST_F(PackedFileTest, WhatIsReadByRowsMustNotBePacked) {
     bytes.seal();
     Result<GgufFile> file = GgufFile::parse(MappedFile::from_memory(bytes.bytes(), "m.stilla"));
     ASSERT_TRUE(file) << file.error().message;
+    const Result<ModelConfig> config = read_model_config(*file);
+    ASSERT_TRUE(config) << config.error().message;
+    const Status checked = check_required_tensors(*file, *config);  // without weights, as `stilla inspect` does
     const Result<Model> model = Model::load(std::move(*file));
     ASSERT_FALSE(model) << name;
+    ASSERT_FALSE(checked) << name;
+    EXPECT_EQ(checked.error().message, model.error().message);
     expect_one_line(model.error(), {"m.stilla: tensor '" + name + "'", "found packed; expected"});
   }
 }

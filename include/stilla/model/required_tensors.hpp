@@ -51,20 +51,45 @@ inline std::array<VectorShape, 4> layer_vectors(const ModelConfig& c) {
            {"attn_k_norm.weight", of_a_head}}};
 }
 
-// Returns an error for the first tensor that is missing or has another shape. Besides the tensors of the layers these are checked,
-// as [rows, cols]: token_embd.weight [vocabulary, hidden] and output_norm.weight [hidden]; and, if the source has them, a head of
-// its own, output.weight [vocabulary, hidden], and divisors of the angles of RoPE, rope_freqs.weight [rotary_dim / 2].
+// Returns the vector `name` of `size` values, or an error if it is missing, has another shape, or is packed as only matrices are.
+inline Result<const TensorInfo*> require_vector(const ModelSource& source, const std::string& name, std::size_t size) {
+  const Result<const TensorInfo*> tensor = source.require_tensor(name, {size});
+  if (tensor && (*tensor)->is_packed) return source.tensor_error(**tensor, "found packed; expected a vector as it is");
+  return tensor;
+}
+
+// Returns the embedding, token_embd.weight [vocabulary, hidden], or an error if it is missing or has another shape. If the source has
+// a head of its own, output.weight, the embedding must not be packed, because its rows are read one by one.
+inline Result<const TensorInfo*> require_embedding(const ModelSource& source, const ModelConfig& c) {
+  const Result<const TensorInfo*> found = source.require_tensor("token_embd.weight", {c.hidden, c.vocabulary});
+  if (!found) {
+    Error error = found.error();
+    if (source.find_tensor("token_embd.weight") != nullptr) {
+      error.message += ", which are the embedding's length (hidden_size) and the number of tokens that the metadata say";
+    }
+    return error;
+  }
+  if ((*found)->is_packed && source.find_tensor("output.weight") != nullptr) {
+    return source.tensor_error(**found, "found packed; expected rows, because 'output.weight' is the head");
+  }
+  return found;
+}
+
+// Returns an error for the first tensor that is missing, has another shape, or is packed where it must not be. Besides the tensors of
+// the layers these are checked, as [rows, cols]: token_embd.weight [vocabulary, hidden] and output_norm.weight [hidden]; and, if the
+// source has them, a head of its own, output.weight [vocabulary, hidden], and divisors of the angles of RoPE, rope_freqs.weight
+// [rotary_dim / 2].
 inline Status check_required_tensors(const ModelSource& source, const ModelConfig& c) {
   Status so_far = success();
   const auto vector = [&](const std::string& name, std::size_t size) {
     if (!so_far) return;
-    if (const auto found = source.require_tensor(name, {size}); !found) so_far = found.error();
+    if (const auto found = require_vector(source, name, size); !found) so_far = found.error();
   };
   const auto matrix = [&](const std::string& name, std::size_t rows, std::size_t cols) {
     if (!so_far) return;
     if (const auto found = source.require_tensor(name, {cols, rows}); !found) so_far = found.error();
   };
-  matrix("token_embd.weight", c.vocabulary, c.hidden);
+  if (const auto embedding = require_embedding(source, c); !embedding) so_far = embedding.error();
   for (std::size_t l = 0; so_far && l < c.n_layers; ++l) {
     const std::string layer = concat("blk.", l, ".");
     for (const VectorShape& v : layer_vectors(c)) {

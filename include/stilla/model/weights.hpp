@@ -218,13 +218,8 @@ class Model {
   }
 
   Status find_embedding(Reading& reading) {
-    const Result<const TensorInfo*> embedding = source_->require_tensor("token_embd.weight");
+    const Result<const TensorInfo*> embedding = require_embedding(*source_, config_);
     if (!embedding) return embedding.error();
-    if (const auto checked = source_->require_tensor("token_embd.weight", {config_.hidden, config_.vocabulary}); !checked) {
-      Error error = checked.error();
-      error.message += ", which are the embedding's length (hidden_size) and the number of tokens that the metadata say";
-      return error;
-    }
     reading.is_tied = source_->find_tensor("output.weight") == nullptr;
     if (!reading.is_tied) embedding_ = *embedding;  // is read row by row, as tokens need it
     return success();
@@ -284,9 +279,6 @@ class Model {
 
   Status read_head(Reading& reading) {
     if (Status s = read_vector(reading, output_norm_, "output_norm.weight", config_.hidden); !s) return s;
-    if (!reading.is_tied && embedding_->is_packed) {
-      return source_->tensor_error(*embedding_, "found packed; expected rows, because 'output.weight' is the head");
-    }
     return read_matrix(reading, head_.weight, reading.is_tied ? "token_embd.weight" : "output.weight", config_.vocabulary, config_.hidden);
   }
 
@@ -306,9 +298,8 @@ class Model {
   }
 
   Status read_vector(Reading& reading, std::vector<float>& out, const std::string& name, std::size_t size) {
-    const Result<const TensorInfo*> tensor = source_->require_tensor(name, {size});
+    const Result<const TensorInfo*> tensor = require_vector(*source_, name, size);
     if (!tensor) return tensor.error();
-    if ((*tensor)->is_packed) return source_->tensor_error(**tensor, "found packed; expected a vector as it is");
     out.resize(size);
     const std::byte* bytes = source_->tensor_bytes(**tensor).data();
     with_format((*tensor)->format, [&](auto tag) { decode_row<decltype(tag)>(bytes, out.data(), size); });
