@@ -3,7 +3,7 @@
 // Measures attention at the shapes of the models, on every target:
 //
 //     Attention/<target>/<cache type>/<model>/decode/C<positions>/T<threads>     one token that sees C positions
-//     Attention/<target>/<cache type>/<model>/prefill/C<positions>/T<threads>    the last 512 tokens of C
+//     Attention/<target>/<cache type>/<model>/prefill/C<positions>/T<threads>    the last 512 tokens of a text of C tokens
 //
 // Each iteration takes the next layer of a cache that has as many layers as the model, so that a long context is read from
 // memory, as in a real pass over a model. GB/s counts the keys and values that the tokens see, once for each key/value head; the
@@ -24,8 +24,8 @@ using namespace stilla;
 
 constexpr std::size_t prefill_tokens = 512;
 
-// Returns the key/value cache for the benchmark that runs now, filled with random keys and values. It is kept for the next benchmark that
-// wants the same one.
+// Returns a key/value cache for the benchmark that runs now, filled with random keys and values. It is kept, and returned again if the
+// next benchmark needs a cache of the same shape and size.
 KvCache* filled_cache(const ModelShape& model, KvType type, std::size_t positions) {
   static std::optional<KvCache> cache;
   const KvShape shape{model.layers, model.n_kv_heads, head_dim, type};

@@ -9,12 +9,12 @@ The reference continues each prompt greedily by 48 tokens. `stilla logits` gets 
 both see the same text from beginning to end. The logits are compared at every position:
 
     nmse    sum (ours - reference)^2 / sum reference^2
-    KL      of our distribution from the reference's, mean over positions, in nats
+    KL      divergence of our tokens' probabilities from the reference's, mean over positions, in nats
     top-1   share of positions whose most likely token is the reference's
     greedy  positions of the continuation where our most likely token is another one, although the reference's best logit is more
             than 0.1 above its second best
-    text    `stilla run --raw --special` at temperature 0: how many bytes equal the reference's, of those before the first position
-            at which the reference's two best logits are closer than 0.1
+    text    what `stilla run --raw --special` writes at temperature 0: how many of its first bytes equal the reference's text. That text
+            ends at the first position at which the reference's two best logits are not more than 0.1 apart
 
 Decode needs no table of its own, because its logits have the same bits as those of prefill (tests/real_model_test.cpp). The script
 fails if a model misses a gate: nmse of the worst prompt 4.7e-4, mean KL 0.0006, KL of the worst position 0.05, top-1 97.7 %, and no
@@ -98,8 +98,8 @@ def reference(model_path, cache):
 
 
 def own_reference(program, model_path, texts, options):
-    """As reference(), but from the program with activations of 16 bits, and without texts to compare.
-    texts: {prompt name: ids and length}."""
+    """Returns what reference() returns, but computed by the program with activations of 16 bits, and without texts to compare.
+    texts: {prompt name: ids and length}; if it is empty, the program continues the prompts itself."""
     if "--activations" in options:
         at = options.index("--activations")
         options = options[:at] + options[at + 2:]

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Measures what each type of the key/value cache costs: this program's logits with each --kv against its logits with --kv f32.
+"""Measures what each type of the key/value cache costs: compares a program's logits with each --kv to its logits with --kv f32.
 
     pip install numpy==2.4.6
     bench/compare_caches.py build/release/bin/stilla MODEL.gguf [--types f16 int8 ...] [-- --target scalar ...]
 
 The texts are the prompts of check_fidelity.py and the beginnings of three files of this repository, which are prose and code.
 
-    KL      of the logits from those with f32, mean over positions, in nats, with its standard error, and the worst
-    top-1   share of positions whose most likely token is the same
+    KL      divergence of the tokens' probabilities from those with f32, in nats: the mean over positions, with its standard error, and
+            that of the worst position
+    top-1   share of positions whose most likely token is the same as with f32
 
 The script fails if int8 misses its gate (KL 0.0005, top-1 98.5 %) or if int5, the compact type, misses its own (KL 0.010).
 """

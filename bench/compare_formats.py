@@ -19,9 +19,9 @@ is FORMAT+importance: it uses the importance matrix of --imatrix, and this scrip
 
     bits     per weight
     nmse     sum (decoded - original)^2 / sum original^2, over all matrices
-    KL       of the logits from the original's, mean over positions, in nats, and its standard error
+    KL       divergence of the tokens' probabilities from the original's, mean over positions, in nats, and its standard error
     top-1    share of positions whose most likely token is the original's
-    ppl      perplexity of the prompts, without their first tokens and without what the original continues them by
+    ppl      perplexity of the prompts alone, except their first tokens; the text that the original adds to a prompt is not counted
     M/s      million weights encoded and decoded per second of processor time
 """
 import argparse

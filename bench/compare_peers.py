@@ -36,7 +36,7 @@ PEERS = {  # the worker's name: its pip requirements
     "openvino": ["openvino-genai==2026.4.1.0"],
     "onnxruntime": ["onnxruntime==1.31.1", "onnx==1.23.2"],
 }
-LLAMA_BUILDS = {  # our target: llama.cpp's options that give it the same instructions; AVX2, FMA and F16C are its default
+LLAMA_BUILDS = {  # Stilla's target: the options that give llama.cpp the same instructions; it has AVX2, FMA and F16C without an option
     "": "-DGGML_NATIVE=ON",
     "avx2": "-DGGML_NATIVE=OFF",
     "avxvnni": "-DGGML_NATIVE=OFF -DGGML_AVX_VNNI=ON",
@@ -110,8 +110,8 @@ class OnnxruntimeWorker:
         if (N, K, M) in self.sessions:
             return self.sessions[N, K, M]
         self.sessions.clear()
-        # A model is a protocol buffer, which cannot be larger than 2 GiB. With a large M fewer weights suffice: each is used many
-        # times anyway.
+        # A model is a protocol buffer, which cannot be larger than 2 GiB, so the nodes have about 2^29 bytes of weights. With a large M
+        # about 2^26 bytes suffice, because each weight that comes from memory is then used many times.
         nodes = max(4, -(-(2**29 if M < 32 else 2**26) // (N * K // 2)))
         source = np.random.default_rng(1)
         packed = source.integers(0, 256, (N, K // 32, 16), dtype=np.uint8)
@@ -233,7 +233,7 @@ class StillaMatmul:
         self.arguments = arguments
         self.activations = activations
         names = self.run("--benchmark_list_tests", "--benchmark_filter=/q4_0/1.5B_q/")
-        self.target = arguments.target or names.split("/")[1]  # the best comes first
+        self.target = arguments.target or names.split("/")[1]  # the list begins with the best target
 
     def run(self, *options):
         command = [self.arguments.bin / "matmul_bench", *options]

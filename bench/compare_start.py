@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Measures how long programs take from their start to the first token, in turns, and what memory allows in the same minutes.
+"""Measures how long programs take from their start to the first token, and how long a copy of the model takes in the same minutes.
 
     bench/compare_start.py MODEL.gguf before=OLD/stilla after=build/release/bin/stilla
 

@@ -44,7 +44,8 @@ def rounded(model, form):
 
 @torch.no_grad()
 def decode(model, prompt, count, forced=None):
-    """Returns `count` rows of logits, and the seconds for all but the first. The text goes on with the tokens `forced`, or the best."""
+    """Returns `count` rows of logits, and the seconds for all but the first. The tokens `forced` continue the text if they are given,
+    otherwise the likeliest tokens do."""
     ids, cache, rows = torch.tensor([prompt]), None, []
     for i in range(count):
         out = model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1)

@@ -8,7 +8,7 @@
 // items_per_second counts the floats of the row. Two more benchmarks measure what loading a model costs, on one thread, in
 // weights per second:
 //
-//     EncodeRows / <format>     floats to blocks, with the error report        Pack / <format>     blocks to panels
+//     EncodeRows / <format>     encodes floats as blocks and measures the rounding error       Pack / <format>     packs blocks as panels
 #include <string>
 #include <vector>
 

@@ -5,14 +5,15 @@
 //
 //     MatMul/<target>/<format>/<model>_<matrix>/<activations>/M<tokens>/T<threads>
 //     Layer/<target>/<format>/<model>/<activations>/M<tokens>/T<threads>              a decoder layer without its attention
-//     MatMul/onednn/s8/..., Layer/onednn/s8/...                                       only products, by oneDNN, if it is installed
+//     MatMul/onednn/s8/..., Layer/onednn/s8/...                                       products by oneDNN, if it is installed
 //
 // The matrices are q (o has the same shape), kv, gate (up has the same shape), down and head, and qkv and gate_up as one matrix
 // each. The activations are a8 or a16 (rounded to 8 or 16 bits), and af (floats) for float weights. Each iteration takes the next
 // matrix (or layer) of a ring of distinct ones that together take at least 1 GiB, which is more than any cache holds. GB/s counts
 // the packed bytes, which decode has to read; GOP/s counts 2 M N K operations for each product. Both rates are also given as a
 // share of the limit that was measured around the loop (roofline.hpp). MatMul rounds its activations before the timing begins.
-// Layer runs the fused ops in the order of model/forward.hpp, so its time includes norms, residuals, SiLU and all rounding.
+// Layer runs the fused ops in the order of model/forward.hpp, so its time includes norms, residuals, SiLU and all rounding. With oneDNN,
+// Layer runs only the products of a layer.
 #include <array>
 #include <cstring>
 #include <string>
@@ -157,7 +158,7 @@ void run_matmul(benchmark::State& state, TargetId target, FormatId format, Activ
 // position, the key/value cache and attention (attention_bench measures those). The query stands in for the result of attention.
 void run_layer(benchmark::State& state, TargetId target, FormatId format, ActivationBits bits, const std::vector<MatrixShape>& shapes,
                std::size_t M, std::size_t threads) {
-  const std::size_t E = shapes[0].K, kv_width = shapes[1].N, F = shapes[4].N;  // here q has E columns
+  const std::size_t E = shapes[0].K, kv_width = shapes[1].N, F = shapes[4].N;  // all query heads together are E wide
   AlignedBuffer<float> floats;
   ActivationBuffer rounded(bits), rounded_ffn(bits);
   if (!ring().prepare(format, shapes) || !floats.resize(M * (3 * E + 2 * kv_width + 2 * F) + E) || !rounded.resize(M, E) ||

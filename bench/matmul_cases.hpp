@@ -55,8 +55,8 @@ inline double weights_of(const std::vector<MatrixShape>& shapes) {
 }
 
 // Returns how many copies of something that takes `bytes` bytes are needed to fill 1 GiB (roofline_bytes), which is more than any cache
-// holds. It is fewer if there is no memory for so many; the `held` bytes that the caller already has count as free. It is 0 if there is not
-// even memory for one copy.
+// holds. The result is smaller if there is no memory for so many copies, and 0 if there is no memory for even one. The `held` bytes that
+// the caller already has count as free memory.
 inline std::size_t copies_that_fit(std::size_t bytes, std::size_t held) {
   const std::size_t wanted = (roofline_bytes + bytes - 1) / bytes;
   std::ifstream meminfo("/proc/meminfo");
@@ -68,7 +68,7 @@ inline std::size_t copies_that_fit(std::size_t bytes, std::size_t held) {
   return wanted;  // the system does not say how much memory is free
 }
 
-// Registers the benchmarks of oneDNN; onednn.cpp defines this function.
+// Registers the benchmarks of oneDNN. This function is defined in onednn.cpp.
 void register_onednn();
 
 }  // namespace stilla_bench

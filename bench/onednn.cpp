@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// oneDNN's matmul (2.x or 3.x), to compare with Stilla's. The layout of the weights is the one that oneDNN asks for.
+// Measures oneDNN's matmul (2.x or 3.x), to compare it with Stilla's. The weights have the layout that oneDNN asks for. Products of these
+// types are measured:
 //
-//     s8    weights s8, activations u8, results f32, one scale per output. One scale per output is less work than the one scale per
-//           32 weights of a GGUF format. But a weight takes 8 bits here, and 4.5 bits in q4_0
-//     f32   weights, activations and results f32
-//     bf16  weights and activations bf16, results f32. Stilla's activations stay f32 with bf16 weights
+//     s8    weights are s8, activations u8, results f32, with one scale per output. One scale per output is less work than the one scale
+//           per 32 weights of a GGUF format. But a weight takes 8 bits here, and 4.5 bits in q4_0
+//     f32   weights, activations and results are f32
+//     bf16  weights and activations are bf16, results f32. In Stilla's products with bf16 weights, activations stay f32
 #include <omp.h>
 
 #include <algorithm>
@@ -96,7 +97,7 @@ void run_onednn(benchmark::State& state, const Types& types, const std::vector<M
       offsets.push_back(set_bytes);
       set_bytes += (products.back().weight_bytes() + 63) / 64 * 64;
     }
-  } catch (const dnnl::error&) {  // bf16 on a CPU with AVX2 alone
+  } catch (const dnnl::error&) {  // for example bf16 on a CPU that has AVX2 and no AVX-512
     return state.SkipWithError("oneDNN has no such product for this CPU");
   }
   const std::size_t count = copies_that_fit(set_bytes, ring.size());
@@ -108,7 +109,7 @@ void run_onednn(benchmark::State& state, const Types& types, const std::vector<M
 
   dnnl::stream stream(engine());
   std::size_t at = 0;
-  const MacLoops loops = mac_loops(stilla::Scalar::id.name);  // of the CPU's best target
+  const MacLoops loops = mac_loops(stilla::Scalar::id.name);  // gives those of the CPU's best target
   Rates rates(state, threads, types.is_integer() ? loops.int8 : loops.f32);
   for (auto _ : state) {
     at = (at + 1) % count;

@@ -17,12 +17,12 @@ which does twice the work of an sdot; so compare the cycles of the two, not `dot
 takes a lane of a register nor scvtf. The loops are simulated with an sdot of whole registers and with fcvtl, which is a conversion
 too, in their places.
 
-CPUs of one line share a scheduling model in LLVM: LLVM 19 treats Zen 5 as Zen 4, and Lunar Lake and Arrow Lake as the P core of Alder
-Lake. Its model of Zen 4 counts a vpdpbusd of three zmm registers as two cycles, but one with a memory operand as one cycle, which is
-what a Zen 4 takes. Where a model has that flaw, the loop is simulated with memory operands. Zen 5 servers do two vpdpbusd in a cycle,
-not one, so the lines of znver4 do not say how far Zen 5 servers are from that limit. These figures do not include loads beyond L1,
-sums that pass through memory faster than a model thinks, and what Q4_K and Q5_K do once in 256 weights, outside the loop. The script
-needs llvm-mca of LLVM 19 (Debian: llvm-19) and c++filt (binutils).
+CPUs that the output names in one line share a scheduling model in LLVM: LLVM 19 treats Zen 5 as Zen 4, and Lunar Lake and Arrow Lake as
+the P core of Alder Lake. Its model of Zen 4 counts a vpdpbusd of three zmm registers as two cycles, but one with a memory operand as one
+cycle, which is what a Zen 4 takes. Where a model has that flaw, the loop is simulated with memory operands. Zen 5 servers do two vpdpbusd
+in a cycle, not one, so the lines of znver4 do not say how far Zen 5 servers are from their own limit. The figures do not account for
+three things: loads that miss L1, sums that a CPU stores and loads again faster than its model says, and what Q4_K and Q5_K do once in
+256 weights, outside the loop. The script needs llvm-mca of LLVM 19 (Debian: llvm-19) and c++filt (binutils).
 """
 
 import argparse
@@ -64,7 +64,7 @@ CPUS = (  # the CPU as llvm-mca calls it, and the target that runs there
 )
 X86_CPUS = tuple(dict.fromkeys(cpu for cpu, target in CPUS if target.startswith("avx")))
 MODELS = {"ADLP": "Alder Lake P", "SKL": "Skylake", "SPR": "Sapphire Rapids", "Zn4": "Zen 4", "Oryon": "Oryon", "N1": "Neoverse N1",
-          "N2": "Neoverse N2", "V1": "Neoverse V1", "V2": "Neoverse V2"}  # by prefix of the resources' names
+          "N2": "Neoverse N2", "V1": "Neoverse V1", "V2": "Neoverse V2"}  # the names of a model's ports begin with its key here
 PRODUCTS = {"xmm": 16, "ymm": 32, "zmm": 64, "sdot": 16, "smmla": 32}  # products of bytes that one dot-product instruction computes
 LABEL = re.compile(r"^([.\w$]+):")
 JUMP = re.compile(r"^\s+(?:j[a-z]+|b(?:\.?[a-z]{2})?|cbn?z\s+\w+,|tbn?z\s+\w+, *#?\d+,)\s+([.\w$]+)\s*$")

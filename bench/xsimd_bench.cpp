@@ -6,8 +6,9 @@
 //     GeluOfProduct/<target>/M<M>      a product of Q4_0, 8960 x 1536, with either epilogue
 //     RmsNorm/<target>                 a row of 1536: rms_norm() and RmsNormOnePlus
 //
-// Each iteration does both, small ones a hundred times, and the one that begins changes from iteration to iteration. `xsimd` is the median
-// of the time of xsimd's function in microseconds. `of_ours` is the median of that time divided by the time of the library's function.
+// Each iteration runs both functions: the product once, and the two small ones (Gelu, RmsNorm) a hundred times. The function that runs
+// first changes from iteration to iteration. `xsimd` is the median of the time of the function on xsimd, in microseconds. `of_ours` is the
+// median of that time divided by the time of the library's function.
 #include <cstddef>
 #include <string>
 #include <vector>

@@ -79,8 +79,8 @@ inline stilla::PackedView view(const stilla_weights& w) {
   return {stilla::FormatId{w.format}, w.rows, w.cols, static_cast<const std::byte*>(w.data), stilla::LayoutId{w.layout}};
 }
 
-// The thread pool that a caller in C passed, as a C++ function object. A Parallel, the library's reference to a pool, is made from it and
-// holds a copy of it.
+// Makes a C++ function object of the thread pool that a caller in C passed. pool() makes a Parallel, the library's reference to a pool, of
+// this object; the Parallel holds a copy of the object.
 struct Pool {
   stilla_parallel parallel;
   void operator()(std::size_t count, stilla::IndexFunction body) const {

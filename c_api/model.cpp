@@ -22,7 +22,7 @@ using namespace c_api;
 struct stilla_model {
   stilla::Model model;
   stilla::Tokenizer tokenizer;
-  stilla::Result<stilla::ChatTemplate> chat_template;  // an error matters only to callers that chat
+  stilla::Result<stilla::ChatTemplate> chat_template;  // an error in it is reported only when a caller asks for a chat prompt
 };
 struct stilla_session {
   stilla::Session session;
@@ -48,7 +48,7 @@ size_t stilla_model_context(const stilla_model* model) { return model->model.con
 
 namespace {
 
-// Copies the items of a result to the caller's memory, as many as this has room for, and sets `count` to the number of all items.
+// Copies items to the caller's memory `out`, at most `room` of them, and sets `count` to the number of all items.
 template <class T>
 void copy_out(T* out, size_t room, size_t* count, std::span<const T> items) {
   std::copy_n(items.begin(), std::min(room, items.size()), out);

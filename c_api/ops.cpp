@@ -141,7 +141,8 @@ stilla_code stilla_unpack_row(float* out, const stilla_weights* weights, size_t 
 
 namespace {
 
-// Calls f with the bits of rounded activations in the library's type, ActivationBits. Other numbers than 8 and 16 are an error.
+// Converts `bits`, the bits of rounded activations, to the library's type ActivationBits and calls f with it. Numbers other than 8 and 16
+// are an error.
 template <class F>
 stilla_code with_bits(int bits, stilla_error* error, F&& f) {
   return guarded(error, [&] {
@@ -214,8 +215,8 @@ struct JobKind {
   void (*run)(const void* job, std::size_t round, std::size_t task);
 };
 
-// The JobKind of an op whose tasks may all run at the same time, in one round. (Attention has two rounds.) It is made from the op's
-// functions that count the tasks and run one.
+// The JobKind of an op whose tasks may all run at the same time, in one round. (Attention has two rounds: all tasks of the first must end
+// before the second begins.) `Tasks` is the op's function that counts the tasks, and `Run` the one that runs a task.
 template <class Job, auto Tasks, auto Run>
 constexpr JobKind one_round{1, [](const void* job, std::size_t) { return std::size_t{Tasks(*static_cast<const Job*>(job))}; },
                             [](const void* job, std::size_t, std::size_t task) { Run(*static_cast<const Job*>(job), task); }};

@@ -10,7 +10,7 @@ Copyright: The Stilla authors
 License: Apache-2.0
  On Debian systems, the text of this license is in /usr/share/common-licenses/Apache-2.0.
 ")
-string(TIMESTAMP date "%a, %d %b %Y %H:%M:%S +0000" UTC)  # the time SOURCE_DATE_EPOCH, if that is set
+string(TIMESTAMP date "%a, %d %b %Y %H:%M:%S +0000" UTC)  # the time in SOURCE_DATE_EPOCH if that is set, otherwise the time now
 file(WRITE "${doc}/changelog" "${CPACK_PACKAGE_NAME} (${CPACK_PACKAGE_VERSION}) unstable; urgency=medium
 
   * Built from its sources; their CHANGELOG.md lists the changes.

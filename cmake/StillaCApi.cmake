@@ -10,7 +10,8 @@ set_target_properties(stilla_kernels stilla_c_objects PROPERTIES
   CXX_VISIBILITY_PRESET hidden
   VISIBILITY_INLINES_HIDDEN ON)
 target_compile_definitions(stilla_c_objects PRIVATE STILLA_SEPARATE_KERNELS=1)
-# The kernels have -O3 (StillaKernels.cmake). What calls them gains nothing from it and would take a third longer to compile.
+# The kernels are compiled with -O3 (StillaKernels.cmake). The objects of the API, which call them, would gain nothing from -O3, and with
+# it they would take a third longer to compile.
 if(NOT MSVC)
   target_compile_options(stilla_c_objects PRIVATE $<$<CONFIG:Release>:-O2>)
 endif()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Every dependency is looked for first, and fetched only if it is not there: as the upstream source archive of a pinned version,
-# whose hash is checked. A dependency is looked for only when something that needs it is built.
+# Every dependency is looked for first, and fetched only if it is not installed. What is fetched is the upstream source archive of a
+# fixed version, whose hash is checked. A dependency is looked for only when something that needs it is built.
 include(FetchContent)
 
 # The library itself needs only the headers of Highway; nothing is linked.

@@ -64,9 +64,9 @@ class LoadedModel {
   std::unique_ptr<stilla::ThreadPool> pool_;
   stilla::Model model_;
   stilla::Tokenizer tokenizer_;
-  // Guards the chat template, because thinking and the time of day are fields of it.
+  // Guards the chat template, because each call of chat_prompt() sets fields in it: whether the model thinks, and the time of day.
   std::mutex template_mutex_;
-  stilla::Result<stilla::ChatTemplate> chat_template_;  // an error matters only to callers that chat
+  stilla::Result<stilla::ChatTemplate> chat_template_;  // an error in it is raised only when a caller asks for a chat prompt
 };
 
 // A function that is called while a prompt is read, and says whether to go on.
@@ -90,8 +90,8 @@ class TextSession {
   void save(const std::string& path);
   void restore(const std::string& path);
 
-  // Returns the prompt of a conversation. Answers that streams of this session wrote keep their tokens, so that as much of the
-  // prompt's beginning as possible is what the session already holds.
+  // Returns the prompt of a conversation. If a message is an answer that a stream of this session wrote, the prompt has the tokens that
+  // the stream chose. The beginning of the prompt is then the same as the text that the session holds, and need not be evaluated again.
   stilla::ChatPrompt chat_prompt(Messages messages, std::optional<bool> think);
 
  private:
@@ -170,7 +170,7 @@ class TextStream {
   stilla::StreamDecoder decoder_;
   stilla::ReasoningSplitter splitter_;
   std::deque<Piece> ready_;
-  std::uint64_t number_ = 0;  // the session's streams_ when this stream began; 0: it has not begun
+  std::uint64_t number_ = 0;  // the value of the session's streams_ when this stream began; 0: it has not begun
   std::size_t evaluated_ = 0;
   Ids ids_;
   std::size_t tokens_ = 0, thought_tokens_ = 0;

@@ -9,9 +9,9 @@
     cache = stilla.torch.new_kv_cache(texts=2, positions=1024, heads=8, head_dim=128)        # for each layer
     y = torch.ops.stilla.gqa_decode(query, key, value, cache, position)                       # each step
 
-The operators are torch.ops.stilla.int4_linear and torch.ops.stilla.gqa_decode. They have fake versions, so torch.compile and
-torch.export take them as they are; they have no gradient. stilla.set_threads() sets how many threads they use, and
-torch.set_num_threads() sets how many threads torch's own operators use.
+The operators are torch.ops.stilla.int4_linear and torch.ops.stilla.gqa_decode. They have fake versions, which only tell the shape of a
+result, so torch.compile and torch.export accept models that call them. They have no gradient. stilla.set_threads() sets how many
+threads they use, and torch.set_num_threads() sets how many threads torch's own operators use.
 """
 
 from typing import Collection, Optional
@@ -111,7 +111,7 @@ class QuantisedLinear(torch.nn.Module):
         return int4_linear(x, self.panels, self.bias, self.out_features, self.format, self.bits)
 
     def _apply(self, fn, recurse=True):
-        """Module.to(bfloat16) and the like leave the bias as it is, since the operator takes float32."""
+        """Module.to(bfloat16) and the like do not convert the bias, because the operator takes a float32 bias."""
         bias = self.bias
         super()._apply(fn, recurse)
         if bias is not None and self.bias.dtype != bias.dtype:

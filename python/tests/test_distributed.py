@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Split layers in two processes, compared with one process. Skipped where torch is not installed."""
+"""Compares split layers in two processes with whole layers in one process. The test is skipped where torch is not installed."""
 
 import pytest
 import stilla
@@ -12,7 +12,7 @@ processes = 2
 
 
 def layers():
-    """The same in every process: SwiGLU with a bias in two of three layers."""
+    """Returns the three layers of a SwiGLU, two of them with a bias, and an input. They are the same in every process."""
     torch.manual_seed(5)
     return (torch.nn.Linear(256, 512, bias=False), torch.nn.Linear(256, 512), torch.nn.Linear(512, 256)), torch.randn(7, 256)
 

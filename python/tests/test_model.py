@@ -47,7 +47,7 @@ def test_chat_streams_thought_and_answer(model):
     stream = model.chat(QUESTION, temperature=0)
     assert stream.stop_reason is None
     first = next(stream)
-    assert first.thought and len(first.text) < 10  # a token, not the whole
+    assert first.thought and len(first.text) < 10  # the first piece is one token, not the whole text
     thought, answer = texts(stream)
     assert (first.text + thought, answer) == (THOUGHT, ANSWER)
     assert stream.stop_reason == "end"

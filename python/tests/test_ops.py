@@ -84,7 +84,7 @@ def test_matmul_with_rounded_activations(noise, form, bits):
     bound = (step / 2) @ abs(weights.T) + 1e-5 * (abs(x) @ abs(weights.T))
     y = stilla.matmul(packed, x, bits)
     assert (abs(y - x @ weights.T) <= bound).all()
-    # A row that is rounded alone has the same bits as among other rows.
+    # The product of a row that is multiplied alone has the same bits as that of the same row among others.
     assert numpy.array_equal(stilla.matmul(packed, x[3], bits), y[3])
 
 
@@ -124,7 +124,7 @@ def test_packed_weights_in_memory_of_others(noise):
     assert panels.dtype == numpy.uint8 and panels.nbytes == packed.nbytes and not panels.flags.writeable
     expected = stilla.matmul(packed, x)
     borrowed = stilla.PackedMatrix.borrow(panels, "q4_0", (40, 64))
-    del packed, panels  # the memory stays as long as somebody uses it
+    del packed, panels  # `borrowed` still uses the memory, so the memory stays
     assert numpy.array_equal(stilla.matmul(borrowed, x), expected)
     with pytest.raises(ValueError, match="panels have 64 bytes, expected"):
         stilla.PackedMatrix.borrow(borrowed.panels[:64], "q4_0", (40, 64))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Threads of Python, Ctrl-C, and the end of the process."""
+"""Tests how the module behaves with several threads of Python, at Ctrl-C, after fork(), and at the end of the process."""
 
 import os
 import signal
@@ -89,7 +89,7 @@ def test_ctrl_c_within_a_long_prompt(model):
             for _ in range(1000):
                 session.evaluate(ids, all=True)
                 session.truncate(0)
-        assert len(session) == 0  # as it was before the call
+        assert len(session) == 0  # an interrupted call leaves the session as it was before
         stream = session.generate(ids[:-1], max_tokens=1)
         with pytest.raises(KeyboardInterrupt):
             signal.setitimer(signal.ITIMER_REAL, 0.01)
@@ -106,7 +106,7 @@ def test_ctrl_c_within_a_long_prompt(model):
 def test_ops_work_in_a_forked_process(noise):
     x = noise((64, 512))
     stilla.set_threads(2)
-    expected = stilla.softmax(x)  # the pool has threads now
+    expected = stilla.softmax(x)  # starts the threads of the pool, which the child does not inherit
     child = os.fork()
     if child == 0:
         signal.alarm(20)

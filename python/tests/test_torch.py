@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operators of PyTorch. Skipped where torch is not installed."""
+"""Tests the operators for PyTorch. The tests are skipped where torch is not installed."""
 
 import copy
 

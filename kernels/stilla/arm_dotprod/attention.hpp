@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attention over caches of integer elements for the target dotprod: generic/attention_chunk-inl.hpp on the vectors of
-// portable/attention-inl.hpp, with integer products of its own. The rounded weights are integers n of 16 bits. They are two planes of
-// signed bytes, n = 256 * high + low, and each plane takes one sdot. The rounded queries have 8 bits, so only their low plane is
-// multiplied.
+// Attention over caches of integer elements for the target dotprod. The kernel is that of generic/attention_chunk-inl.hpp, and its
+// vectors are those of portable/attention-inl.hpp; only the integer products are written here. The attention weights, which are
+// multiplied by the values, are rounded to integers n of 16 bits. They are stored as two planes of signed bytes, n = 256 * high + low, and
+// each plane is multiplied by an sdot of its own. The queries are rounded to 8 bits, so only their low plane is multiplied.
 //
-// The codes of the cache are unsigned bytes: a number plus 128. An sdot multiplies signed bytes, so it multiplies the number itself.
-// But the caller expects products with codes, from which it subtracts 128 times the sum of the row of rounded integers. So 128 times
-// this sum is added to the products at the end. The sums are exact: 256 positions of 128 * 127 * 256 and 128 * 128 stay below 2^31.
+// The codes of the cache are unsigned bytes: a number plus 128. An sdot multiplies signed bytes, so here it multiplies the number without
+// the 128. But the caller expects products with codes, from which it subtracts 128 times the sum of the row of rounded integers. So 128
+// times this sum is added to the products at the end. The sums of products are exact, because 256 positions add at most
+// 256 * (128 * 127 * 256 + 128 * 128), the two planes together, and this is below 2^31.
 //
-// For float elements, the fallback's kernel is used, whose vectors are NEON's too.
+// For float elements, the kernel of the fallback is used. It is compiled for NEON's vectors too.
 #pragma once
 
 #include <cstddef>
@@ -31,8 +32,8 @@ using namespace portable_kernels::attention_kernels;
 
 // How many queries share a load of codes. The kernel takes 2 of the 4 vectors of a tile of codes at a time. With keys, the rounded
 // queries have one plane, so 6 queries have 12 vectors of sums: with 6 registers of queries and 2 of codes they take 20 of the 32
-// registers. With values, the rounded weights have two planes, so 4 queries have 16: with 8 registers of weights and 2 of codes they take
-// 26.
+// registers. With values, the rounded weights have two planes, so 4 queries have 16 vectors of sums: with 8 registers of weights and 2 of
+// codes they take 26.
 inline constexpr std::size_t max_key_queries = 6;
 inline constexpr std::size_t max_value_queries = 4;
 inline constexpr std::size_t vectors_at_once = 2;
@@ -114,7 +115,7 @@ STILLA_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* row
           add_four<HT, BYTES>(sums, codes, held, rows, at + 4 * i, i);
         }
       }
-      for (; at < length; at += 4) add_four<HT, BYTES>(sums, codes, held, rows, at, 0);  // behind its end a row is zeros
+      for (; at < length; at += 4) add_four<HT, BYTES>(sums, codes, held, rows, at, 0);  // zeros follow a row's end
       STILLA_UNROLL
       for (std::size_t h = 0; h < HT; ++h) {
         STILLA_UNROLL

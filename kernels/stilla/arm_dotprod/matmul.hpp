@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matmul for dotprod, on the vocabulary of vector.hpp: generic/panel_tile-inl.hpp for quantised weights, panels_float-inl.hpp for floats.
+// Compiles the matmul kernels for the target dotprod, with the vocabulary of vector.hpp. Those for quantised weights come from
+// generic/panel_tile-inl.hpp, and those for float weights from generic/panels_float-inl.hpp.
 #pragma once
 
 #include <bit>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Packing for dotprod: generic/pack_panel-inl.hpp on the vocabulary of vector.hpp.
+// Compiles the packing kernel of generic/pack_panel-inl.hpp for the target dotprod, with the vocabulary of vector.hpp.
 #pragma once
 
 #include <cstddef>

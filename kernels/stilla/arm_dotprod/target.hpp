@@ -8,8 +8,8 @@
 #include <stilla/portable/target.hpp>
 
 // The instruction sets that the compiler may use in dotprod's kernels, between STILLA_TARGET_BEGIN and STILLA_TARGET_END (region.hpp).
-// On Arm, naming an architecture there would take away what the compiler flags give beyond it. So where the flags already give the dot
-// product, only "+simd" is named, which every AArch64 CPU has.
+// On Arm, an architecture that is named there replaces the one of the compiler flags, and instruction sets that only the flags gave are
+// lost. So where the flags already give the dot product, only "+simd" is named, which every AArch64 CPU has.
 #if defined(__ARM_FEATURE_DOTPROD)
 #define STILLA_SETS_DOTPROD "+simd"
 #else

@@ -2,9 +2,9 @@
 //
 // The vocabulary (generic/vocabulary-inl.hpp) on NEON with dot products. Four vectors hold one int32 or float for each row of a
 // panel. Four activations are a lane of a register that holds sixteen; sdot reads them from this lane, so that nothing is
-// broadcast.
+// broadcast. The table says how many of these two instructions each CPU executes in a cycle.
 //
-//   instruction   what                                    per cycle (LLVM's models)   Neoverse N1, N2   Neoverse V1, V2   Oryon
+//   instruction   what it does                            per cycle (LLVM's models)   Neoverse N1, N2   Neoverse V1, V2   Oryon
 //   sdot          acc += s8 * s8, 4 per lane                                                2                 4             4
 //   scvtf         int32 -> float                                                            1                 2             4
 #pragma once
@@ -83,16 +83,17 @@ STILLA_INLINE Int keep(Int x) {
 #endif
   return x;
 }
-// No load moves past a call of this function. Without it, compilers would begin with all loads of a block, which do not fit the
-// registers: GCC 12 then had 0.14 (8 bits, Q4_0) to 0.74 (16 bits) accesses to the stack for each sdot of a sweep.
+// No load moves past a call of this function. Without it, compilers move all loads of a block before the first product, and the loaded
+// values do not fit the registers: GCC 12 then had 0.14 (8 bits, Q4_0) to 0.74 (16 bits) accesses to the stack for each sdot of a sweep.
 STILLA_INLINE void loads_stay() {
 #if defined(__GNUC__)
   __asm__ volatile("" ::: "memory");
 #endif
 }
-// The vectors of `sums` are computed here. clang would move products and sums behind the loads that follow, past loads_stay(), and hold
-// the operands of both in registers: clang 19 then had up to 0.38 accesses to the stack for each sdot of a sweep (Q2_K), and has at most
-// 0.02. GCC 12 has none without it; with it, it takes 4 % more cycles in Q4_0 by LLVM's model of Oryon.
+// Makes clang compute the vectors of `sums` here. Without this, clang moves products and sums behind the loads that follow, past
+// loads_stay(), and must keep the operands of the delayed products in registers beside the newly loaded ones. clang 19 then had up to 0.38
+// accesses to the stack for each sdot of a sweep (Q2_K); now it has at most 0.02. For GCC this function does nothing: GCC 12 has no such
+// accesses anyway, and if it was held back in the same way, it took 4 % more cycles in Q4_0 by LLVM's model of Oryon.
 template <class Sum, std::size_t Count>
 STILLA_INLINE void sums_stay([[maybe_unused]] Sum (&sums)[Count]) {
 #if defined(__clang__)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matmul of quantised weights for i8mm: pair_sweep.hpp for many tokens, dotprod's kernels for few.
+// Matmul of quantised weights for the target i8mm. Many tokens use the sweep of pair_sweep.hpp, and few tokens use dotprod's kernels.
 #pragma once
 
 #include <stilla/arm_dotprod/matmul.hpp>

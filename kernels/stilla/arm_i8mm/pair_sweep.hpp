@@ -6,15 +6,16 @@
 //
 //     sum  [t0 r0, t0 r1, t1 r0, t1 r1]  +=  tokens [t0 k0..7, t1 k0..7]  x  rows [r0 k0..7, r1 k0..7]
 //
-// The panels' lines hold k..k+3 of four rows, and beside them the next four k of the same rows (layout/rows16_k4.hpp). So, while
-// codes are unpacked, a zip of their 32-bit lanes makes the operands of two pairs of rows. Sums, and the scales of rows and of tokens,
-// keep the 2 x 2 arrangement to the end of a chunk of k. So each output goes through the contract's float steps in their order.
+// When codes are unpacked (layout/rows16_k4.hpp), one vector holds k to k + 3 of four rows, and another vector the next four k of the same
+// rows. Two zips of their 32-bit lanes make the operands of two pairs of rows. Sums, and the scales of rows and of tokens, keep the
+// 2 x 2 arrangement to the end of a chunk of k. Every output still goes through the contract's float steps in the contract's order.
 // generic/panel_sweep-inl.hpp says where these steps come from, and why a sum starts from the bits of a float.
 //
-//     tile        8 rows x 6 tokens: 4 x 3 products of 2 x 2 and 4 x 3 sums of 2 x 2. With 4 pairs of rows and one pair of tokens they
-//                 take 29 of the 32 registers. There are 7 loads for 12 smmla
+//     tile        8 rows x 6 tokens, which are 4 x 3 pairs: 12 registers of integer sums of products and 12 of running float sums, with
+//                 2 x 2 numbers in each. With the operands of 4 pairs of rows and of one pair of tokens they take 29 of the 32
+//                 registers. There are 7 loads of operands for 12 smmla
 //     chunk       up to max_chunk_k k of max_panels panels are unpacked, and the same k of max_tokens tokens are arranged in pairs.
-//                 Between chunks the sums are in y
+//                 Between two chunks the running sums are stored in y
 //
 // If fewer than 6 tokens are left for the last tile, it multiplies zeros in place of the missing tokens. Activations of 16 bits are two
 // planes, which are multiplied one after the other.
@@ -76,14 +77,14 @@ struct TokenTile {
   static constexpr std::size_t blocks = max_chunk_k / code_block, groups = dotprod::groups_per_block<F>;
   static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
   alignas(64) std::int8_t values[blocks * eights_per_block][Planes][token_pairs][16];  // [..][token of the pair * 8 + k]
-  float scales[blocks][token_pairs][4];  // with 8 bits: 1.5 * 2^23 * scale
+  float scales[blocks][token_pairs][4];  // with activations of 8 bits: 1.5 * 2^23 * the scale
   // With activations of 8 bits, `starts` has the integers from which the sums of each group's products start, instead of from 0
   // (generic/panel_sweep-inl.hpp says why). With 16 bits the sums start from 0, and `starts` has what is subtracted from them: codes
   // with a zero point make each sum too large by this zero point times the sum of the group's activations.
   std::int32_t starts[blocks][groups][token_pairs][4];
   float scaled_sums[F::has_minimum && !has_sub_minimums<F> ? blocks : 1][token_pairs][4];
-  // The tokens' rounded sums of 256 k (RoundedSums), which sub-minimums are multiplied by: the scale of a token's eight sums, and the
-  // upper and lower bytes of the sums, each of which is 256 * high + low.
+  // The tokens' rounded sums of each 256 k (RoundedSums), by which sub-minimums are multiplied. `sums_scales` has the scale that a token's
+  // eight sums share. `sums_high` and `sums_low` have the upper and the lower bytes of the sums: a sum is 256 * high + low.
   float sums_scales[eights][token_pairs][4];
   std::int8_t sums_high[eights][token_pairs][16];
   std::uint8_t sums_low[eights][token_pairs][16];
@@ -105,8 +106,8 @@ STILLA_INLINE void store_pairs(float (*to)[4], Float x) {
   dotprod::store_floats(to[1], second_halves(x, x));
 }
 
-// Unpacks the weights of panel p for the k from k_begin to k_end - 1. Returns false where the product of a row's scale and a token's
-// scale might not be exact, so that the sweep would not give the contract's bits.
+// Unpacks the weights of panel p for the k from k_begin to k_end - 1. Returns false if, for some row, the product of the row's scale and a
+// token's scale might be rounded. A sweep over this panel would then not give the contract's bits.
 template <class F>
 STILLA_NOINLINE bool unpack_panel(Unpacked<dotprod::SweepFormOf<F>>& out, const MatmulArgs<F>& a, std::size_t p, std::size_t k_begin,
                                   std::size_t k_end) {
@@ -155,7 +156,7 @@ STILLA_NOINLINE bool unpack_panel(Unpacked<dotprod::SweepFormOf<F>>& out, const 
 }
 
 // Arranges the activations of token m as smmla reads them, for the k from k_begin to k_end - 1. The token becomes the t-th token of the
-// tile `out`. `zero_shift` is the number of bits by which the zero point shifts a 1, if the form has a zero point.
+// tile `out`. If the form has a zero point, the zero point is 2^zero_shift.
 template <class F, std::size_t Planes>
 STILLA_INLINE void arrange_token(TokenTile<F, Planes>& out, std::size_t t, const ActivationQ8& x, std::size_t m, std::size_t k_begin,
                                  std::size_t k_end, int zero_shift) {
@@ -192,7 +193,8 @@ STILLA_INLINE void arrange_token(TokenTile<F, Planes>& out, std::size_t t, const
   }
 }
 
-// Arranges `count` tokens from m on as smmla reads them, as a tile. If the tile has room for more tokens, these are zeros.
+// Fills the tile `out` with `count` tokens from token m on, in the order in which smmla reads them. If the tile has room for more tokens,
+// zeros stand in their places.
 template <class F, std::size_t Planes>
 STILLA_NOINLINE void arrange_tile(TokenTile<F, Planes>& out, const ActivationQ8& x, std::size_t m, std::size_t count, std::size_t k_begin,
                                   std::size_t k_end, int zero_shift) {
@@ -205,12 +207,14 @@ using Sums = Float[token_pairs][row_pairs];
 
 // Adds to `dot` the products of a tile's rows with one plane of its tokens, over the next `Eights` times 8 k. Each smmla takes two rows,
 // two tokens and 8 k. Compilers load values long before they use them, and in a tile so many that they do not fit the registers.
-// Accesses to the stack for each smmla of Q4_0, with activations of 8 and of 16 bits, depending on where loads stay:
+// loads_stay() keeps loads from moving up past its call, and this function calls it before each 8 k. The table compares three choices of
+// where it is called. Its numbers are accesses to the stack for each smmla of Q4_0, the first with activations of 8 bits, the second with
+// 16 bits. The last line is without the calls of sums_stay(), which do something with clang only:
 //
-//     loads stay                    nowhere         before each 8 k     before each pair of tokens
-//     GCC 12                        0.17, 0.26      0, 0                0, 0 (8 bits: 3 % more cycles by llvm-mca)
-//     clang 19                      not tried       0, 0                not tried
-//     clang 19, sums do not stay    0, 0.29         0.04, 0.05          0.10, 0.08
+//     where loads_stay() is called    nowhere         before each 8 k     before each pair of tokens
+//     GCC 12                          0.17, 0.26      0, 0                0, 0 (8 bits: 3 % more cycles by llvm-mca)
+//     clang 19                        not tried       0, 0                not tried
+//     clang 19, no sums_stay()        0, 0.29         0.04, 0.05          0.10, 0.08
 template <std::size_t Eights, std::size_t Planes>
 STILLA_INLINE void add_products(Products& dot, const std::uint8_t (*rows)[panel_pairs][16],
                                 const std::int8_t (*tokens)[Planes][token_pairs][16], std::size_t plane) {
@@ -268,8 +272,8 @@ STILLA_INLINE void load_sums(Sums& acc, std::size_t count, const Y& y_of) {
   }
 }
 
-// Tells where the results of a tile stand in y: at(t) points to the results of its t-th token, of which the first is that of the tile's
-// first row.
+// Tells where the results of a tile stand in y: at(t) points to the result of the tile's t-th token and its first row. The results of the
+// token's other rows follow it.
 struct TileOutput {
   const dotprod::SweepArgs& a;
   std::size_t m0, n0;
@@ -294,8 +298,8 @@ STILLA_INLINE void store_sums(const Sums& acc, std::size_t count, const TileOutp
   }
 }
 
-// Computes a tile over one chunk of k: the rows r0 to r0 + 7 of panel p, times `count` tokens from m0 on. Its running sums come from y
-// and go to y.
+// Computes a tile over one chunk of k: the rows r0 to r0 + 7 of panel p, times `count` tokens from m0 on. The tile's running sums are
+// loaded from y (zeros in the first chunk), and are stored to y at the end.
 template <class F, std::size_t Planes>
 STILLA_NOINLINE void pair_tile(const Unpacked<F>& w, const TokenTile<F, Planes>& x, const dotprod::SweepArgs& a, std::size_t p,
                                std::size_t r0, std::size_t m0, std::size_t count, std::size_t k_begin, std::size_t k_end) {
@@ -378,8 +382,8 @@ STILLA_NOINLINE void pair_tile(const Unpacked<F>& w, const TokenTile<F, Planes>&
   store_sums(acc, count, y_of, k_end == a.K && a.bias != nullptr ? a.bias + y_of.n0 : nullptr);
 }
 
-// Multiplies `panels` panels from p0 on, of 16 rows each, by all tokens. Returns false where a row has a scale with which a sweep would
-// not give the contract's bits; the caller then has to compute all of these panels with dotprod's kernels.
+// Multiplies `panels` panels from p0 on, of 16 rows each, by all tokens. Returns false if one of these rows has a scale for which a sweep
+// might not give the contract's bits (unpack_panel). The caller then has to compute all of these panels with dotprod's kernels.
 template <class F, std::size_t Planes>
 STILLA_NOINLINE bool sweep(const MatmulArgs<F>& a, std::size_t p0, std::size_t panels) {
   using Form = dotprod::SweepFormOf<F>;

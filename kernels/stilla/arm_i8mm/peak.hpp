@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The loops that measure the peak of the target i8mm (generic/peak.hpp).
+// Defines the loops that measure the peak of the target i8mm. generic/peak.hpp says what a peak is.
 #pragma once
 
 #include <stilla/arm_dotprod/peak.hpp>

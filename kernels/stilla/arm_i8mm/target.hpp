@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The target i8mm: NEON with smmla, which multiplies 2 x 8 by 8 x 2 bytes (FEAT_I8MM). Neoverse V1 and N2, Cortex-X2 and A710 (2021),
-// Apple M2, Snapdragon X and later CPUs have it. This target has matmuls of many tokens; everything else comes from dotprod.
+// Apple M2, Snapdragon X and later CPUs have it. The only kernel that is written for this target is the matmul of many tokens. All other
+// kernels are those of its fallback, dotprod.
 //
 // Whether smmla is faster depends on the core. An smmla does the work of two sdot. In a cycle, Arm's own cores execute as many smmla as
 // sdot, and Qualcomm's Oryon in Snapdragon X executes half as many. So the target is used on Arm's cores and not on Oryon. On other
@@ -52,7 +53,8 @@ namespace i8mm {
 enum class Designer : unsigned { unknown = 0, arm = 0x41, qualcomm = 0x51, microsoft = 0x6d };
 inline constexpr unsigned oryon_of_snapdragon_x = 0x001;  // a part number of Qualcomm's
 
-// Whether the kernels are faster with smmla on this core than with sdot. Empty if it has to be measured.
+// Returns whether the kernels are faster with smmla on this core than with sdot. The result is empty if this is not known for the core
+// and has to be measured.
 constexpr std::optional<bool> smmla_is_known_faster(const CpuInfo& cpu) {
   switch (static_cast<Designer>(cpu.implementer())) {
     case Designer::arm:
@@ -65,8 +67,8 @@ constexpr std::optional<bool> smmla_is_known_faster(const CpuInfo& cpu) {
   return std::nullopt;
 }
 
-// Whether smmla, on registers, multiplies at least a quarter more bytes in a given time than sdot. The float operations of the
-// kernels are the same with both.
+// Measures smmla and sdot on registers alone. Returns whether smmla multiplies more than 1.25 times as many bytes as sdot in the same time.
+// The float operations of the kernels are the same with both instructions.
 inline bool smmla_measures_faster() {
 #if STILLA_HAS_I8MM && defined(__GNUC__)
   using Clock = std::chrono::steady_clock;

@@ -10,7 +10,7 @@
 //   V::Vector, V::Pair     a vector: 128 bytes, 64 halves or 32 words in lanes, little endian; a pair is two vectors
 //   V::Local<T, n>         an array on the stack that vectors may be stored to
 //   load, store            vectors at addresses that are multiples of 128 (the hardware drops the address's low bits)
-//   load_next<n, at>(p)    the vector that is `at` vectors from p; then p steps n vectors on
+//   load_next<n, at>(p)    loads the vector that is `at` vectors behind p, and then moves p on by n vectors
 //   in_order(a, b, ...)    makes the compiler compute these vectors here, neither earlier nor later, and end a packet. So does
 //                          load_next. The order that clang 19 chooses without them fills packets less well
 //   two_words              loads 8 bytes for the scalar core. Their address must be a multiple of 8, otherwise the load is a fault
@@ -19,7 +19,7 @@
 //
 //   operation                   lane by lane                                       instruction           unit it occupies
 //   dot4(a, x)                  words: sum over j < 4 of a.u8[4i + j] * x.s8[j]    vrmpy                 a multiplier
-//   dot4(sum, a, x)             the same, added to the words of sum                           vrmpy                 a multiplier
+//   dot4(sum, a, x)             words: sum + dot4(a, x)                            vrmpy                 a multiplier
 //   dot2(sum, a, b)             words: sum + a.s16[2i] * b.s16[2i] + a.s16[2i + 1] * b.s16[2i + 1],
 //                               saturating                                         vdmpy:sat             both multipliers
 //   sum2(sum, a)                words: sum + a.s16[2i] + a.s16[2i + 1]             vdmpy                 a multiplier
@@ -29,15 +29,15 @@
 //   words_times_q15(a, b)       words: saturate((a.s32 * b.s16[2i + 1] + 2^14) >> 15)   vmpyo:<<1:rnd:sat  both multipliers
 //   narrow(upper, lower, s)     halves: odd lanes upper >> s, even ones lower >> s;
 //                               their low 16 bits, s = 0..15                       vasr                  the shifter
-//   narrow_saturating           the same, saturated                                vasr:sat              the shifter
-//   even_halves(upper, lower)   narrow by 0 without the shifter                    vshuffe               any pipe
+//   narrow_saturating           as narrow, but saturated to 16 bits                vasr:sat              the shifter
+//   even_halves(upper, lower)   as narrow with s = 0, without the shifter          vshuffe               any pipe
 //   deal_words(upper, lower)    the result's lower vector: the even words of `lower`, then those of `upper`;
 //                               its upper vector: the odd words in the same order  vdeal                 permutation
-//   sub_words of pairs          both vectors of the pairs at once                  vsub                  two pipes
+//   sub_words of pairs          subtracts both vectors of the pairs at once        vsub                  two pipes
 //   shift_right(a, s)           words, arithmetic, s = 0..31                       vasr                  the shifter
 //   shift_left(a, s)            words, s = 0..31                                   vasl                  the shifter
 //   shift_halves_right(a, s)    unsigned halves, s = 0..15                         vlsr                  the shifter
-//   shift_each_right(a, s)      unsigned halves by halves of 0..15                 vlsr                  the shifter
+//   shift_each_right(a, s)      unsigned halves, each by its half of s, 0..15      vlsr                  the shifter
 //   where_negative(a, b, c)     halves: a < 0 ? b : c                              vcmp, vmux            any pipe, twice
 //   bit_and, add, sub, max, min   words or halves; they wrap unless saturating     vand ...              any pipe
 //   magnitude_words(a)          words: |a|; -2^31 stays -2^31                      vabs                  any pipe

@@ -31,8 +31,8 @@ class HvxPlain {
     Vector lower, upper;
   };
 
-  // Memory that kernels may touch while such an object lives; any other access is recorded as a fault. Objects must be destroyed in the
-  // reverse order of their construction.
+  // Names memory that kernels may touch while the object lives. An access to memory that no object names is recorded as a fault. Objects
+  // must be destroyed in the reverse order of their construction.
   class Memory {
    public:
     Memory(const void* data, std::size_t bytes) : data_(static_cast<const std::uint8_t*>(data)), bytes_(bytes), next_(first()) {

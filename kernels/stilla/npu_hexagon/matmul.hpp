@@ -14,8 +14,9 @@
 //     high = (P1 - L1) / 16 | (P0 - L0) / 16    vsub of a pair, vasr that narrows
 //     y   += (low + correction) . scales        vadd, vdmpy; the same for high, with the same `correction`
 //
-// `correction` is a correction for each of the two blocks, c0 and c1 of columns.hpp, because the code for 0 is not stored as 0. The 16
-// bits of `low` or `high` may overflow. The corrected sum fits 16 bits, so it is right all the same.
+// `correction` has a number for each of the two blocks, c0 and c1 of columns.hpp. It is needed because the code for 0 is not stored as 0.
+// The sums in `low` and `high` may overflow their 16 bits and wrap. The addition of `correction` wraps too, and a corrected sum fits 16
+// bits, so it is right all the same.
 //
 // The table says how many packets each sweep's loop takes for 256 weights, compiled by clang 19 with -O3. A packet is a group of up
 // to four instructions that the DSP issues at once. tests/npu_hexagon/packets.py reads this table, counts the packets in programs
@@ -31,11 +32,15 @@
 //
 // Two vrmpy fill a packet's multipliers, so 1 packet for each column is the least possible. LPBQ also has a vdmpy for every 32 rows
 // x 64 k, which occupies both multipliers, so its least number is 1.13. With one column all 40 packets of a chunk (128 rows x 64 k)
-// are full. Other ways were slower. For one column of LPBQ, 256 weights take 1.41 to 1.44 packets in the order that the compiler
-// chooses. They take 1.44 packets if the compiler orders two chunks at once, and 1.58 if two chunks take turns. If all loads of
-// codes use addresses within one pointer's reach, every second load needs an addition, and 256 weights take 1.56 packets. A product
-// of words and scales by vmpyie needs no vshuffe, but twice as many multiplications as vdmpy. The sums of 128 rows and four columns
-// do not fit the registers.
+// are full. Other ways were slower. These are the packets that they take for 256 weights and one column of LPBQ, instead of 1.25:
+//   - 1.41 to 1.44 if the compiler chooses the order of a chunk's instructions.
+//   - 1.44 if the loop computes two chunks in each iteration and the compiler chooses the order of the instructions of both.
+//   - 1.58 if the loop computes two chunks in each iteration and alternates between them.
+//   - 1.56 if all codes are loaded through one pointer. A load reaches only 8 vectors back and 7 on from its pointer, so every second
+//     load needs an addition.
+//
+// A product of words and scales by vmpyie needs no vshuffe, but twice as many multiplications as vdmpy. The sums of 128 rows and four
+// columns do not fit the registers, so with four columns a sweep takes 64 rows.
 #pragma once
 
 #include <stddef.h>
@@ -110,8 +115,9 @@ struct Pipeline {
       sums.low[g][c] = begins ? V::dot4(low, word) : V::dot4(sums.low[g][c], low, word);
     }
   }
-  // Does what comes between the products of a unit (a vector of codes) and those of the next unit. Takes the low nibbles of the
-  // next unit's codes. Loads the codes of the unit after the next one, and activations if they are not loaded yet.
+  // Does what comes between the products of a unit (a vector of codes) and those of the next unit. It makes the next unit the current
+  // one and extracts the low nibbles of its codes. It loads the codes of the unit behind that one, and activations that are not loaded
+  // yet.
   STILLA_HVX_INLINE void advance(const uint8_t* x, size_t unit) {
     if (!all_words_first && unit / units_of_words + 1 < units / units_of_words) {
       const size_t i = unit / units_of_words + 1;
@@ -175,7 +181,7 @@ struct LpbqSums {
   Vector y[Groups][2][Columns];  // second index: 0 for the rows in low nibbles, 1 for those in high nibbles
   Sums<V, Columns, Groups> blocks[2];
   Vector scales;          // the block scales of the chunk, as the panel has them: four nibbles in each half
-  Vector shifted_scales;  // the same, shifted right by one nibble if `first` is 0 and by two if it is 1
+  Vector shifted_scales;  // `scales`, shifted right by one nibble if `first` is 0 and by two nibbles if it is 1
   int32_t corrections[Columns];
 
   STILLA_HVX_INLINE LpbqSums() {
@@ -194,8 +200,8 @@ struct LpbqSums {
   STILLA_HVX_INLINE Vector shift_scales() const { return V::shift_halves_right(scales, first == 0 ? 4 : 8); }
 
   // Is called after the products of a chunk (64 k). Multiplies the sums of its two blocks of 32 k by the blocks' scales and adds
-  // the results to the running sums y. Meanwhile it loads the first codes and activations of the next chunk. The activations are at
-  // x.
+  // the results to the running sums y. Meanwhile it loads the first codes and activations of the next chunk. The activations of that
+  // next chunk are at x.
   template <class Way>
   STILLA_HVX_INLINE void add_blocks(Way& way, const uint8_t* x) {
     if constexpr (Groups == 2) {

@@ -20,11 +20,12 @@
 // use it. So after the last chunk they load two vectors of the tail.
 //
 // The codes are stored as 15 - code, so that a block's sum is a sum of -(code - 8) * a. Its range is -32768 to 32512, which fits 16
-// bits. The sum is -32768 if all 32 codes are 0 and all 32 activations are -128. A sum of (code - 8) * a would then be 32768, which
-// does not fit. The kernels negate the sums at the end.
+// bits. The sum is -32768 if all 32 codes are 0 and all 32 activations are -128. For the same codes and activations a sum of
+// (code - 8) * a is 32768, which does not fit. The kernels negate the sums at the end.
 //
 // A block scale always stands for 32 k. LPBQ with blocks of 64 or 128 k repeats its scales. So LPBQ takes 4.125 bits for a weight
-// with each of its three sizes of blocks. For 64 and 128, 4.0625 and 4.03 bits would do, but in this way one kernel serves all three.
+// with each of its three sizes of blocks. Without repetition, blocks of 64 and 128 take 4.0625 and 4.03 bits, but each size then needs
+// a kernel of its own. With repetition one kernel serves all three.
 #pragma once
 
 #include <stddef.h>

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The arithmetic of XDNA2's compute tiles in plain C++: block by block, as the hardware's instruction takes them, on operands in
-// the layout of tiles.hpp. On every machine the results are, bit for bit, what is written here. Nobody compared them with the
-// hardware.
+// The arithmetic of XDNA2's compute tiles in plain C++. It takes operands in the layout of tiles.hpp and multiplies one block by
+// another, as an instruction of the hardware does. On every machine the results are, bit for bit, what is written here. Nobody
+// compared them with the hardware.
 //
 // To each number of C, one instruction adds the products of a row of A's block and a column of B's block, 8 products along K:
 //
 //   int8    acc += sum of a * b                       exact in int32
-//   bf16    acc = round(acc + sum of a * b)           each product is exact; the sum in double, in the order of k
-//   bfp16   acc = round(acc + 2^e * sum of a * b)     mantissas as integers, their sum exact; e = exponent_a + exponent_b - 266
+//   bf16    acc = round(acc + sum of a * b)           each product is exact; they are added in double, in the order of k
+//   bfp16   acc = round(acc + 2^e * sum of a * b)     a and b are integer mantissas, and their sum is exact; e = exponent_a +
+//                                                     exponent_b - 266
 //
 // `round` rounds to float, ties to even; a subnormal result becomes 0. Subnormal operands of bf16 count as 0.
 //
@@ -23,7 +24,7 @@
 //   - the bits that are shifted out before the numbers are added do not matter, so that an instruction rounds once;
 //   - an instruction rounds to the nearest;
 //   - blocks follow each other in the order of K, as in mlir-aie's kernels;
-//   - the float step of int8, below, which a kernel's author may do in another way.
+//   - int8 has the float step that is described below. The author of a kernel for the NPU may do it in another way.
 //
 // With int8, the scales of activations and of weights are applied in float: where a group of K ends, y = fma(scale_w * scale_x,
 // float(sum), y), and the sum starts from 0 again. Neither AMD's libraries nor mlir-aie prescribe this.

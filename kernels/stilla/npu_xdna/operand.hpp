@@ -76,8 +76,8 @@ inline void store_row(Form form, std::byte* units, const float* values, std::siz
   }
 }
 
-// How many neighbouring weights of a row of K share a scale: those of a group, of a block, or of the whole row. The number is a multiple
-// of 8. It is 0 for float formats.
+// Returns how many neighbouring weights share a scale in a row of K weights: those of a group, of a block, or of the whole row. The number
+// is a multiple of 8. It is 0 for float formats.
 template <class F>
 constexpr std::size_t scale_reach(std::size_t K) {
   if constexpr (!QuantisedFormat<F>) return 0;

@@ -46,8 +46,8 @@ struct Schedule {
 // rows of cores.
 constexpr std::size_t rows_fed(std::size_t columns) { return detail::quotient_up(core_rows, columns); }
 
-// The schedule by which `columns` columns of the NPU's cores multiply by weights W[N, K]: which buffers a core and a
-// memory tile hold, and how many bytes they take. `tile` gives the sizes of the core tiles.
+// Returns the schedule of a product with weights W[N, K] on `columns` columns of the NPU's cores: which buffers a core and a memory tile
+// hold, and how many bytes they take. `tile` gives the sizes of the core tiles.
 constexpr Schedule schedule(Form form, CoreTile tile, std::size_t columns, std::size_t K) {
   Schedule s;
   s.tile = tile;

@@ -40,7 +40,7 @@
 // column is one of the NPU's C columns of cores:
 //
 //   | column 0: core tiles of n tile 0, of n tile C, of 2C, ...| column 1: n tiles 1, C + 1, ... | ... | column C - 1 |
-//               each: k tile 0, 1, 2, ...
+//     (of each n tile first the core tile with k tile 0, then 1, 2, ...)
 //
 // The DMA of a column then reads forward. Activations are distributed to the four rows of cores in the same way, along M, and
 // each row's core tiles stand in the order of K; all columns take the same activations. Results are stored like weights, with M

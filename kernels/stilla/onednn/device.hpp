@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The device `onednn` multiplies by oneDNN's matmul (2.6 or later, also 3.x), for whoever has it in the process anyway, or wants to
-// compare. It is there only where STILLA_ONEDNN is defined as 1 (devices.hpp); then the program must be linked to oneDNN. oneDNN's
-// results differ from those of the targets, and they may differ from one CPU, one version or one number of threads to another.
+// The device `onednn` multiplies by oneDNN's matmul (2.6 or later, also 3.x). It is for programs that contain oneDNN anyway, and for
+// comparisons. The device exists only where STILLA_ONEDNN is defined as 1 (devices.hpp); the program must then be linked to oneDNN.
+// oneDNN's results differ from those of the targets, and they may differ from one CPU, one version or one number of threads to another.
 //
 //     weights                                    what is multiplied                            memory for each weight
 //
@@ -13,13 +13,13 @@
 //
 // Activations are rounded to 8 bits, but to 7 bits where oneDNN uses no VNNI on x86: there it adds pairs of products in 16 bits, which
 // saturate. With 7 bits the largest sum, 2 * 126 * 128, fits. (With 8 bits, a test with the largest products had an error of 83 %.)
-// Activations that are NaN or infinite are refused where they are rounded.
+// With weights for which activations are rounded, an activation that is NaN or infinite is an error.
 //
 // prepare() chooses the layout of the weights that oneDNN wants for many tokens, and few tokens use the same layout. oneDNN divides a
 // product among threads of its own. Its C++ interface throws exceptions, so this header needs them; those of oneDNN and of memory that
 // runs out become errors.
 //
-// Executed: the code for AVX2, with oneDNN 2.6 and 3.2. What oneDNN has for AVX-512, VNNI and AMX was not at hand.
+// This device was tested with oneDNN 2.6 and 3.2, and only with their code for AVX2. Their code for AVX-512, VNNI and AMX was not executed.
 //
 //   Result<OneDnn::Weights> w = OneDnn::share(ConstMatrix(floats, N, K));   // no copy: `floats` must outlive w
 //   Status done = OneDnn::multiply(y, *w, x);
@@ -53,8 +53,8 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct OneDnn {
   static constexpr DeviceId id{"onednn"};
-  // Sum (y - exact)^2 / sum exact^2, at most (base/device.hpp). It is that of activations of 7 bits, for evenly distributed
-  // activations. The largest that tests found is 1.2e-4.
+  // The tolerance of a product: sum (y - exact)^2 / sum exact^2 is at most this number (base/device.hpp). It holds for activations that
+  // are evenly distributed, even if they are rounded to 7 bits. The largest quotient that tests found is 1.2e-4.
   static constexpr double tolerance = 2e-4;
   // The number of rows of x for which prepare() chooses the layout of the weights.
   static constexpr dnnl::memory::dim layout_rows = 256;
@@ -69,8 +69,8 @@ struct OneDnn {
     dnnl::memory matrix;  // K x N, in the layout that oneDNN chose
     bool is_integer = false;
     bool is_shared = false;  // the matrix is the caller's memory
-    AlignedBuffer<float> scales;  // [N], of integers
-    AlignedBuffer<std::int32_t> sums;  // [N], the sum of a row's integers; activations have a zero point
+    AlignedBuffer<float> scales;  // [N], if the weights are integers: the scale of each row
+    AlignedBuffer<std::int32_t> sums;  // [N], the sum of each row's integers, needed because activations have a zero point
   };
 
   template <class F>
@@ -140,7 +140,7 @@ struct OneDnn {
     });
   }
 
-  // y[M, N] = x[M, K] * W^T. Several threads may call this for the same weights.
+  // Computes y[M, N] = x[M, K] * W^T. Several threads may call this function for the same weights at the same time.
   static Status multiply(Matrix y, const Weights& w, ConstMatrix x) {
     if (w.rows == 0 || x.cols != w.cols || y.cols != w.rows || y.rows != x.rows) {
       return Error{ErrorKind::bad_argument, concat("found y of ", y.rows, " x ", y.cols, " and x of ", x.rows, " x ", x.cols,
@@ -173,7 +173,7 @@ struct OneDnn {
     return cpu;
   }
 
-  // Rows of K numbers, `stride` apart, as oneDNN's K x N matrix.
+  // Describes weights to oneDNN as a K x N matrix. In memory they are N rows of K numbers, which begin `stride` numbers apart.
   template <class T>
   static dnnl::memory::desc weights_desc(std::size_t N, std::size_t K, std::size_t stride) {
     return {Dims{dim(K), dim(N)}, weights_type<T>, Dims{1, dim(stride)}};
@@ -183,7 +183,8 @@ struct OneDnn {
     return {Dims{dim(K), dim(N)}, weights_type<T>, Tag::any};
   }
 
-  // The product of x[M, K] and weights in the layout `weights`, with rows of x and of the results x_stride and y_stride numbers apart.
+  // Describes to oneDNN the product of x[M, K] and weights in the layout `weights`. The rows of x begin x_stride numbers apart, and those
+  // of the results y_stride numbers.
   template <class T>
   static dnnl::matmul::primitive_desc product(const dnnl::memory::desc& weights, dnnl::memory::dim M, std::size_t N, std::size_t K,
                                               std::size_t x_stride, std::size_t y_stride) {
@@ -207,8 +208,8 @@ struct OneDnn {
     stream.wait();
   }
 
-  // Where rows of x or y are apart, oneDNN 2.6 would multiply by a layout of its own choice in its slow reference code. So such rows
-  // are copied.
+  // If there are gaps between the rows of x or y, oneDNN 2.6 uses its slow reference code for weights in a layout that it chose itself.
+  // So in this case the rows are copied to memory without gaps. Shared weights keep the caller's layout, and nothing is copied.
   static Status multiply_floats(Matrix y, const Weights& w, ConstMatrix x) {
     if (w.is_shared || (x.stride == x.cols && y.stride == y.cols)) {
       run<float>(w, x.rows, x.data, x.stride, y.data, y.stride);
@@ -224,7 +225,8 @@ struct OneDnn {
     return success();
   }
 
-  // Whether oneDNN adds products of bytes in 32 bits. It may use less than the CPU has (ONEDNN_MAX_CPU_ISA).
+  // Whether oneDNN adds products of bytes in 32 bits. This depends on the instruction sets that oneDNN uses, which may be fewer than the
+  // CPU has (the environment variable ONEDNN_MAX_CPU_ISA limits them).
   static bool has_exact_bytes() {
 #if STILLA_ARCH_X86
     const dnnl::cpu_isa isa = dnnl::get_effective_cpu_isa();
@@ -234,8 +236,9 @@ struct OneDnn {
 #endif
   }
 
-  // x ~ scale * (u - zero_point) with u = 0 .. 2 * zero_point. With weights c of a row, y = scale * row scale * sum (u - zero_point) c.
-  // This sum is sum u c - zero_point * sum c.
+  // Rounds each activation x to scale * (u - zero_point) with an integer u, 0 to 2 * zero_point. For a row of integer weights c,
+  // y = scale * the row's scale * sum of (u - zero_point) * c. This sum is computed as (sum of u * c) - zero_point * (sum of c): oneDNN
+  // computes the first part, and the sum of c is known from prepare().
   static Status multiply_integers(Matrix y, const Weights& w, ConstMatrix x) {
     const int zero_point = has_exact_bytes() ? 127 : 63;
     AlignedBuffer<std::uint8_t> rounded;
