@@ -52,7 +52,8 @@ inline double seconds_of(auto&& work) {
   return seconds_since(begin);
 }
 
-// The median, or the upper one of the two in the middle. Changes the order of `values`, of which there is at least one.
+// Returns the median of `values`, of which there is at least one. If two values are in the middle, it is the upper one. Changes the order
+// of `values`.
 inline double median(std::vector<double>& values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());

@@ -5,9 +5,9 @@
     bench/compare_start.py MODEL.gguf before=OLD/stilla after=build/release/bin/stilla
 
 Each round runs every program once with a prompt of one token. It then copies the file's bytes from the page cache to new memory, with
-as many threads. A program that puts its weights in order has to read as many bytes and write about as many, so no such program can
-start sooner than the copy ends. A copy spends most of its time on new memory where the system must clear it, or where a virtual
-machine must get it from its host.
+the same number of threads. A program that puts its weights in order has to read as many bytes as the copy and write about as many, so
+it cannot give its first token sooner than a copy ends. A copy spends most of its time on new memory where the system must clear it, or
+where a virtual machine must get it from its host.
 
 The script prints medians: the seconds to the first byte of the answer, the seconds of CPU time until the end (user and system), and
 the seconds as a multiple of the copy's, which is above 1 where a program takes longer than the copy. The file is read once before, so

@@ -6,9 +6,10 @@
 //     Experts/<format>/<N>x<K>/<experts>of<per token>/M<tokens>/T<threads>
 //
 // Each token has a row for each of its experts. Each iteration multiplies all rows twice: by the matrices of their experts, and then
-// by one matrix of the same shape, the dense product. The time shown is that of the experts. `of_dense` is the median of the experts'
-// time divided by the dense time. With few tokens, as in decode, the experts read more weights than the dense product does, and the number
-// of bytes determines the time. `bytes_of_dense` is the bytes of weights that the experts read, divided by those of the dense product.
+// all of them by one matrix of the same shape, which is called the dense product. The time shown is that of the experts. `of_dense` is
+// the median of the experts' time divided by the time of the dense product. With few tokens, as in decode, the experts read more weights
+// than the dense product does, and the number of bytes determines the time. `bytes_of_dense` is the bytes of weights that the experts
+// read, divided by those that the dense product reads.
 #include <algorithm>
 #include <vector>
 

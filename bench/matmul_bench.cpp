@@ -7,13 +7,13 @@
 //     Layer/<target>/<format>/<model>/<activations>/M<tokens>/T<threads>              a decoder layer without its attention
 //     MatMul/onednn/s8/..., Layer/onednn/s8/...                                       products by oneDNN, if it is installed
 //
-// The matrices are q (o has the same shape), kv, gate (up has the same shape), down and head, and qkv and gate_up as one matrix
-// each. The activations are a8 or a16 (rounded to 8 or 16 bits), and af (floats) for float weights. Each iteration takes the next
-// matrix (or layer) of a ring of distinct ones that together take at least 1 GiB, which is more than any cache holds. GB/s counts
-// the packed bytes, which decode has to read; GOP/s counts 2 M N K operations for each product. Both rates are also given as a
-// share of the limit that was measured around the loop (roofline.hpp). MatMul rounds its activations before the timing begins.
-// Layer runs the fused ops in the order of model/forward.hpp, so its time includes norms, residuals, SiLU and all rounding. With oneDNN,
-// Layer runs only the products of a layer.
+// The matrices are q (o has the same shape), kv (the shape of k and of v), gate (up has the same shape), down and head. qkv is q, k and v
+// joined to one matrix, and gate_up is gate and up joined to one. The activations are a8 or a16 (rounded to 8 or 16 bits), and af (floats)
+// for float weights. The weights are a ring of copies of the matrix (or of a layer's matrices) that together take at least 1 GiB, which is
+// more than any cache holds; each iteration takes the next copy. GB/s counts the packed bytes, which decode has to read; GOP/s counts
+// 2 M N K operations for each product. Both rates are also given as a share of the limit that was measured around the loop
+// (roofline.hpp). MatMul rounds its activations before the timing begins. Layer runs the fused ops in the order of model/forward.hpp, so
+// its time includes norms, residuals, SiLU and all rounding. With oneDNN, Layer runs only the products of a layer.
 #include <array>
 #include <cstring>
 #include <string>

@@ -142,7 +142,8 @@ StreamPointer chat(const SessionPointer& session, Messages messages, StreamOptio
   return std::make_shared<TextStream>(session, std::move(prompt), std::move(options));
 }
 
-// A prompt is a text, which gets BOS if the vocabulary wants one, or ids, which are used as they are.
+// A prompt is a text or token ids. A text gets the token BOS (begin of sequence) in front if the vocabulary wants it. Ids are used as
+// they are.
 using Prompt = std::variant<std::string, Ids>;
 StreamPointer generate(const SessionPointer& session, Prompt prompt, StreamOptions options) {
   const nb::gil_scoped_release release;

@@ -11,12 +11,12 @@
 
 namespace python {
 
-// Returns the pool. It is made at its first use, with the number of threads with which the machine computes fastest. It lives as
-// long as somebody holds it.
+// Returns the pool. It is made at its first use, with the number of threads with which the machine computes fastest, or with the number
+// that set_op_threads() was given. It lives as long as somebody holds it.
 std::shared_ptr<stilla::ThreadPool> op_threads();
-// Uses another number of threads from the next op on. Without a number, the machine decides.
+// Sets the number of threads that ops use from the next op on. Without a number it is that with which the machine computes fastest.
 void set_op_threads(std::optional<std::size_t> threads);
-// Returns `threads`, or the machine's number of threads if it is not given. 0 is refused.
+// Returns `threads`, or the number with which the machine computes fastest if `threads` is not given. Refuses 0.
 std::size_t thread_count(std::optional<std::size_t> threads);
 
 }  // namespace python

@@ -36,8 +36,8 @@ class LoadedModel {
  public:
   struct Options {
     std::size_t threads = 1;
-    std::optional<std::string> chat_template;  // a name or a Jinja program, instead of the file's
-    std::string pretokenizer;                  // a name, instead of the file's
+    std::optional<std::string> chat_template;  // the name of a template or a Jinja program, used instead of the file's template
+    std::string pretokenizer;                  // the name of a pre-tokenizer, used instead of the file's; empty: the file's is used
   };
 
   // Loads a model. `path` may be anything that Stilla opens as a model: a GGUF file, the first of several parts, a packed file,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests share: the model that is part of the repository, and arrays of noise."""
+"""What the tests share: the model that is part of the repository, and a function that makes arrays of noise."""
 
 import pathlib
 
@@ -18,5 +18,5 @@ def model():
 
 @pytest.fixture
 def noise():
-    """noise(shape, seed=0): float32, normally distributed."""
+    """Returns the function noise(shape, seed=0), which makes float32 arrays of normally distributed numbers."""
     return lambda shape, seed=0: numpy.random.default_rng(seed).standard_normal(shape, dtype=numpy.float32)

@@ -25,7 +25,7 @@
 #include <stilla/base/push_macros-inl.hpp>
 
 #if STILLA_HAS_DOTPROD && STILLA_HAS_PORTABLE
-STILLA_TARGET_BEGIN(STILLA_SETS_DOTPROD "+crypto")  // Highway's functions have +crypto, and without it here they could not be inlined
+STILLA_TARGET_BEGIN(STILLA_SETS_DOTPROD "+crypto")  // Highway's functions have +crypto; only functions that have it too can inline them
 namespace stilla { inline namespace STILLA_ABI { namespace dotprod_attention {
 using namespace portable_kernels;
 using namespace portable_kernels::attention_kernels;
@@ -59,10 +59,10 @@ struct RoundedRow {
   }
 };
 
-// Each lane has four neighbouring codes of a key or of a dimension of the values. Multiplies them by four integers, from index `at` on,
-// of each row (a rounded query or its rounded weights) and each plane, and adds the products to the sums. A quad is four such integers.
-// With i = 0 this function loads four neighbouring quads of each row and plane into `held`. With i = 1, 2 or 3 it uses what the call with
-// i = 0 has loaded. It multiplies by the i-th quad in `held` (quad() in generic/vocabulary-inl.hpp).
+// Multiplies codes by integers of each row (a rounded query or its rounded weights) and each plane, and adds the products to the sums. A
+// lane has four neighbouring codes of a key or of a dimension of the values. They are multiplied by a quad, which is the four integers of
+// a row from index `at` on. With i = 0 this function loads four neighbouring quads of each row and plane into `held`, for four calls. The
+// calls with i = 1, 2 and 3 load nothing. Each call multiplies by the i-th quad in `held` (quad() in generic/vocabulary-inl.hpp).
 template <std::size_t HT, std::size_t BYTES>
 STILLA_INLINE void add_four(stilla::dotprod::Int (&sums)[BYTES][HT][vectors_at_once], const std::uint8_t* codes,
                             stilla::dotprod::Quads (&held)[BYTES][HT], const RoundedRow* rows, std::size_t at, std::size_t i) {

@@ -5,8 +5,8 @@
 // broadcast. The table says how many of these two instructions each CPU executes in a cycle.
 //
 //   instruction   what it does                            per cycle (LLVM's models)   Neoverse N1, N2   Neoverse V1, V2   Oryon
-//   sdot          acc += s8 * s8, 4 per lane                                                2                 4             4
-//   scvtf         int32 -> float                                                            1                 2             4
+//   sdot          adds 4 products of signed bytes per lane                                  2                 4             4
+//   scvtf         converts int32 to float                                                   1                 2             4
 #pragma once
 
 #include <cstddef>
@@ -49,10 +49,10 @@ struct Budget {
   // tokens, which computes two tokens together, and 5.0 cycles in a sweep. Unpacking comes before a sweep, and all its tokens share
   // that work, so panels are swept from 8 tokens on. From how many tokens on a sweep is faster was not measured.
   static constexpr std::size_t fewest_to_sweep = 8;
-  // The tile of a sweep, 3 tokens x 4 vectors of rows, has 12 products, as many as hide a latency of 3 cycles on 4 pipes, and 12
-  // running sums. With 3 activations and 4 operands they take 31 registers. By LLVM's models (bench/port_limits.py, Q4_0, GCC 12),
-  // tiles of 12 rows x 4 tokens and of 8 x 6 take the same time with 8 bits and 1 to 6 % longer with 16 bits. 16 x 2 takes 4 to 7 %
-  // longer, and 16 x 4 spills registers.
+  // The tile of a sweep, 16 rows (4 vectors) x 3 tokens, has 12 vectors of products, which are enough to hide a latency of 3 cycles on 4
+  // pipes, and 12 of running sums. With 3 of activations and 4 of operands they take 31 registers. Other tiles were compared with this one
+  // by LLVM's models (bench/port_limits.py, Q4_0, GCC 12). Tiles of 12 rows x 4 tokens and of 8 x 6 take the same time with activations of
+  // 8 bits and 1 to 6 % longer with 16 bits. A tile of 16 x 2 takes 4 to 7 % longer, and one of 16 x 4 spills registers.
   static constexpr std::size_t set_panels = 1, sweep_rows = 16;
   static constexpr std::size_t sweep_tokens(std::size_t) { return 3; }
   static constexpr std::size_t minimum_vectors = 1;
@@ -165,8 +165,8 @@ STILLA_INLINE Int dot_codes(Int acc, Int codes, Int x) {
   return vdotq_s32(acc, as_s8(codes), as_s8(x));
 }
 
-// Quads holds sixteen activations in a register, and Quad names one lane of it. The compiler knows which lane once loops are
-// unrolled.
+// Quads holds sixteen activations in a register, and Quad names one lane of it. An instruction contains the number of the lane, so the
+// compiler must know it. It knows it because the loops around the calls are unrolled.
 struct Quads {
   STILLA_INLINE Quads() {}  // GCC would compile an implicit constructor outside of the region
   int8x16_t sixteen;
@@ -219,8 +219,9 @@ STILLA_INLINE Float mul(Float a, Float b) { return vmulq_f32(a, b); }
 STILLA_INLINE Float fused_multiply_add(Float a, Float b, Float c) { return vfmaq_f32(c, a, b); }
 STILLA_INLINE Float as_floats(Int bits) { return vreinterpretq_f32_s32(bits); }
 STILLA_INLINE Int as_bits(Float x) { return vreinterpretq_s32_f32(x); }
-// A load that broadcasts takes an arithmetic pipe, and so does a copy of a register. So a sweep stores each number that it needs in
-// all lanes four times, and loads the copies as a vector. The asm keeps compilers from loading a number once and copying it.
+// A load that broadcasts takes an arithmetic pipe, and so does a copy of a register. So if a sweep needs a number in all four lanes, it
+// stores four copies of the number and loads them as a vector. The asm keeps compilers from loading this vector once and copying it to
+// other registers.
 inline constexpr std::size_t copies = lanes;
 STILLA_INLINE Int load_copies(const void* at) {
 #if defined(__GNUC__)

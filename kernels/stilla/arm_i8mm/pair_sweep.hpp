@@ -41,14 +41,15 @@ namespace stilla { inline namespace STILLA_ABI { namespace i8mm {
 using dotprod::Float;
 using dotprod::Int;
 
-// A sweep with smmla starts at as many tokens as a sweep with dotprod's sdot. From how many tokens on smmla is faster was not measured:
-// no such CPU was at hand.
+// The smallest number of tokens for which panels are unpacked for a sweep with smmla. It is that of dotprod's sweep with sdot. From how
+// many tokens on smmla is faster was not measured: no CPU with smmla was at hand.
 inline constexpr std::size_t fewest_to_sweep = dotprod::Budget::fewest_to_sweep;
 inline constexpr std::size_t tile_rows = 8, tile_tokens = 6;
 inline constexpr std::size_t row_pairs = tile_rows / 2, token_pairs = tile_tokens / 2;
-// How many k, panels and tokens are unpacked or arranged at once. These sizes are chosen so that the unpacked weights, 240 to 290 KB, fit
-// the second-level cache, and the weights and activations of one tile, 10 KB and 9 KB, fit the first-level cache. The more panels are
-// unpacked at once, the less often tokens are arranged. None of these sizes was measured: no such CPU was at hand.
+// How many k of how many panels are unpacked at once, and how many tokens are arranged at once. These sizes are chosen so that the unpacked
+// weights, 240 to 290 KB, fit the second-level cache, and the weights and activations of one tile, 10 KB and 9 KB, fit the first-level
+// cache. The more panels are unpacked at once, the less often tokens are arranged. None of these sizes was measured: no CPU with smmla was
+// at hand.
 inline constexpr std::size_t max_chunk_k = small_stacks ? 512 : 1024, max_panels = small_stacks ? 4 : 12;
 inline constexpr std::size_t max_tiles = 4, max_tokens = max_tiles * tile_tokens;
 static_assert(max_chunk_k % sums_block == 0 && panel_rows % tile_rows == 0);
@@ -63,7 +64,7 @@ struct Unpacked {
   static constexpr std::size_t blocks = max_chunk_k / code_block, groups = dotprod::groups_per_block<F>;
   static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
   alignas(64) std::uint8_t operands[blocks][eights_per_block][panel_pairs][16];  // [..][row of the pair * 8 + k]
-  alignas(64) float scales[blocks][groups][panel_pairs][4];                      // r0 r1 r0 r1
+  alignas(64) float scales[blocks][groups][panel_pairs][4];  // those of a pair of rows r0, r1 are stored as r0 r1 r0 r1
   // The minimums of each block, or in formats with sub-minimums those of each 256 k. Those of a pair of rows r0, r1 are stored as r0 r1
   // r0 r1, like their scales.
   alignas(64) float minimums[!F::has_minimum ? 1 : has_sub_minimums<F> ? eights : blocks][panel_pairs][4];

@@ -36,8 +36,8 @@
 //   - 1.41 to 1.44 if the compiler chooses the order of a chunk's instructions.
 //   - 1.44 if the loop computes two chunks in each iteration and the compiler chooses the order of the instructions of both.
 //   - 1.58 if the loop computes two chunks in each iteration and alternates between them.
-//   - 1.56 if all codes are loaded through one pointer. A load reaches only 8 vectors back and 7 on from its pointer, so every second
-//     load needs an addition.
+//   - 1.56 if all codes are loaded at offsets from one pointer. A load reaches only 8 vectors back and 7 on from its pointer, so the
+//     pointer has to move on, and every second load needs an addition.
 //
 // A product of words and scales by vmpyie needs no vshuffe, but twice as many multiplications as vdmpy. The sums of 128 rows and four
 // columns do not fit the registers, so with four columns a sweep takes 64 rows.

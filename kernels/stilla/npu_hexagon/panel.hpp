@@ -12,7 +12,7 @@
 //
 //     codes     group g, step t, byte 4 r + j, r < 32, j < 4:      low nibble   15 - code of row 64 g      + r, k = 4 t + j
 //                                                                  high nibble  15 - code of row 64 g + 32 + r
-//     scales    half b of word r:    block b's (32 k) of row r | row 32 + r << 4 | row 64 + r << 8 | row 96 + r << 12
+//     scales    half b of word r, the scales of block b (32 k) of four rows:   r | 32 + r << 4 | 64 + r << 8 | 96 + r << 12
 //
 // Both nibbles of a byte have the same k, so they are multiplied by the same activations a. With P = sum of byte * a and L = sum of
 // low nibble * a, the high nibble's sum is (P - L) / 16. So one `and` unpacks 256 weights. (If the nibbles had different k, a

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The device `xdna-emulated` multiplies as XDNA2's compute tiles would (emulator.hpp), from packed operands (tiles.hpp). It shows
-// what that arithmetic does to a model. It says nothing about the NPU's speed, and it is slow.
+// The device `xdna-emulated` computes matrix products with the arithmetic of XDNA2's compute tiles (emulator.hpp), from packed operands
+// (tiles.hpp). It shows what that arithmetic does to a model's results. It says nothing about the NPU's speed, and it is slow.
 //
-// prepare() takes the form of numbers that suits the weights, or the form that the caller names:
+// If the caller does not name a form of numbers, prepare() chooses the one that suits the weights:
 //
-//   weights                                 form     what it corresponds to
+//   weights                                 form     what uses the same numbers
 //   one scale a row (int8_channel, ...)     int8     8-bit weights and activations
 //   bfp16ebs8                               bfp16    AMD Quark's BFP16
 //   all others                              bf16     AMD's int4 models: AWQ weights expanded to bf16, bf16 activations
@@ -71,8 +71,8 @@ struct XdnaEmulated {
     return w;
   }
 
-  // Computes y[M, N] = x[M, K] * W^T for weights W[N, K]. It is an error if the shapes do not fit each other, if an activation is not
-  // finite and the numbers of the core tiles (int8 or bfp16) cannot hold that, or if memory is short.
+  // Computes y[M, N] = x[M, K] * W^T for weights W[N, K]. It is an error if the shapes do not fit each other, if memory is short, or if an
+  // activation is infinite or NaN and the form of the weights is int8 or bfp16, which have no such numbers.
   static Status multiply(Matrix y, const Weights& w, ConstMatrix x) {
     const xdna::ProductLayout& layout = w.layout;
     if (x.cols != layout.K || y.cols != layout.N || y.rows != x.rows) {

@@ -8,9 +8,9 @@
 //                     C           twice where there is room, else once: then the core waits while C leaves
 //                     scales      a float for each column of C, twice: int8 only
 //                     stack       3328 bytes, what mlir-aie's whole_array.py gives the bfp16 kernel
-//   memory tile (L2)  A           `depth` core tiles along K of each row of cores that this column feeds, twice
+//   memory tile (L2)  A           `depth` core tiles along K for each row of cores that this column feeds, twice
 //                     B           `depth` core tiles along K, twice
-//                     C           of the column's four cores, twice
+//                     C           one core tile for each of the column's four cores, twice
 //
 // The first four columns feed A to the four rows of cores; with fewer columns, each column feeds more rows. The depth is as large
 // as the memory tile allows, because long transfers from main memory cost least.

@@ -32,8 +32,8 @@
 //
 // Source: mlir-aie, aie_kernels/aie2p/mm.cc and mm_bfp.cc. These kernels take two blocks of A and two blocks of B at a time, so m
 // is a multiple of 2r, n of 2t and k of s. In mlir-aie, a DMA makes these blocks from row-major core tiles on the way from the
-// memory tile. A DMA moves at least 4 bytes, and a bfp16 unit has 9, so bfp16 has to lie in memory as it is drawn here. For the
-// other two forms, weights that are packed once save the DMA this work.
+// memory tile. A DMA moves at least 4 bytes, and a bfp16 unit has 9, so bfp16 has to lie in memory as it is drawn here. With the
+// other two forms a DMA could make the blocks, but weights that were once packed as drawn here save it this work.
 //
 // A whole matrix of weights consists of the core tiles in the order in which they are used. It is padded with zeros to whole core
 // tiles and to the same number of core tiles in each column (whole_array.py of the same repository distributes them in this way). A

@@ -125,7 +125,7 @@ struct OneDnn {
     });
   }
 
-  // Uses the caller's weights W[N, K] where they lie. They must outlive the result.
+  // Uses the caller's weights W[N, K] where they lie in memory. The weights must outlive the result.
   static Result<Weights> share(ConstMatrix weights) {
     if (weights.data == nullptr || weights.rows == 0 || weights.cols == 0 || weights.stride < weights.cols) {
       return no_weights(weights.rows, weights.cols, weights.stride);
