@@ -33,8 +33,8 @@ inline std::size_t activation_bytes(std::size_t rows, std::size_t cols, Activati
                                     bool has_factors = false);
 
 // With mixed activations this buffer holds all rows with 8 bits. A second buffer inside its memory holds the wide rows once more,
-// with 16 bits. A buffer that owned its memory may be used again after it was moved from; it then needs resize() or quantise(). Memory
-// of the caller goes along to the new buffer.
+// with 16 bits. A buffer that owned its memory may be used again after it was moved from: call resize() or quantise() first. Memory
+// that the caller lent moves to the new buffer, and the old one has none left.
 class ActivationBuffer {
  public:
   explicit ActivationBuffer(ActivationBits bits = ActivationBits::eight) : wanted_bits_(bits), bits_(bits) {}
@@ -44,8 +44,9 @@ class ActivationBuffer {
       : wanted_bits_(bits), bits_(bits), memory_(memory) {}
 
   // Makes room for `rows` rows of `cols` values, none of them wide. After an error the buffer is as it was. It is an error if
-  // memory of the caller is smaller than activation_bytes(). If memory of the buffer's own suffices for everything but the
-  // arrangement of the active target (ArrangedActivations), there is no arrangement; matmuls then only take longer.
+  // memory of the caller is smaller than activation_bytes(). If the buffer owns its memory and the system has enough for everything
+  // but the arrangement of the active target (ArrangedActivations), the call succeeds without an arrangement; matmuls then only
+  // take longer.
   Status resize(std::size_t rows, std::size_t cols) { return resize(rows, cols, wanted_bits_, false); }
   // Makes room as resize(rows, cols) does, but with `bits` instead of the bits given to the constructor, for this call only. If
   // `has_factors` is set, there is also room for a factor for each row (ActivationQ8::row_factors).
@@ -147,12 +148,12 @@ class ActivationBuffer {
   TargetId form_;
   std::size_t rows_ = 0;
   std::size_t cols_ = 0;
-  Wide* wide_ = nullptr;  // in the memory; null unless the activations are mixed
+  Wide* wide_ = nullptr;  // lies in memory_; null unless the activations are mixed
 };
 
 // The wide rows of mixed activations. There is room for as many wide rows as there are rows, so that collect_wide() and
-// take_wide() cannot fail. The part of this memory that nobody writes to costs nothing. This struct lies in the memory of the
-// buffer and owns nothing, so it is never destroyed.
+// take_wide() cannot fail. The system gives no memory to pages that nobody writes to, so the unused part of this room costs
+// nothing. This struct lies in the memory of the buffer and owns nothing, so it is never destroyed.
 struct ActivationBuffer::Wide {
   ActivationBuffer buffer;
   std::uint8_t* is_wide;  // for every row: whether it is wide

@@ -35,8 +35,9 @@ namespace stilla { inline namespace STILLA_ABI {
 // sees are shared among several tasks.
 inline constexpr std::size_t attention_split_rows = 8;
 // For a long text and few rows, attention is cut into at least this many tasks, so that all threads have work. Each task takes a
-// few chunks of the cache, at most 8. It takes more than one because it prepares its queries first, which costs a tenth of the time
-// of a chunk. With 64 tasks instead of 32, one thread takes 4 % longer (16384 positions, int8 cache).
+// few chunks of the cache, at most 8. A task takes more than one chunk because it prepares its queries first, which costs a tenth
+// of the time of a chunk. With at least 64 tasks instead of 32, attention on one thread takes 4 % longer (16384 positions, int8
+// cache).
 inline constexpr std::size_t attention_split_tasks = 32;
 inline constexpr std::size_t attention_max_chunks = 8;
 inline constexpr std::size_t attention_merged_heads = 4;  // a task merges the results of this many heads, chunk after chunk
@@ -63,7 +64,8 @@ struct QueryTeam {
 };
 
 // How the queries are divided into teams. There are no teams if attention_check refuses the head counts. With `one_row` each team
-// has one row, because rows with a window do not begin at the same position and cannot share a pass.
+// has one row. This is needed with a window (AttentionOptions): the first position that a row sees is then another one for each
+// row, so that rows cannot share a pass over the cache.
 class QueryTeams {
  public:
   QueryTeams(std::size_t rows, std::size_t n_heads, std::size_t n_kv_heads, bool one_row) {
@@ -125,9 +127,9 @@ struct AttentionPlan {
 
 // Variants of attention that some models need.
 struct AttentionOptions {
-  float scale = 0.0f;  // factor of query . key; 0: 1 / sqrt(D)
+  float scale = 0.0f;  // the factor of query . key; 0 stands for 1 / sqrt(D)
   bool causal = true;  // false: every row sees positions 0 .. first_position + M - 1
-  // If this is not 0, a row sees at most so many positions, of which its own is the last. Chunks before this window are not read.
+  // If this is not 0, a row sees at most this many positions, of which its own is the last. Chunks before this window are not read.
   // Each row of a prompt then needs a pass of its own over the cache. A window is possible with causal attention only.
   std::size_t window = 0;
   // If this is not 0, a score s becomes soft_cap * tanh(s / soft_cap). This costs about as much as computing the score.

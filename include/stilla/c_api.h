@@ -43,7 +43,7 @@ extern "C" {
 #define STILLA_C_API_VERSION 2
 
 STILLA_C_EXPORT uint32_t stilla_c_api_version(void);
-STILLA_C_EXPORT const char* stilla_version(void); /* "0.1.0" */
+STILLA_C_EXPORT const char* stilla_version(void); /* for example "0.1.0" */
 
 /* Errors. */
 
@@ -78,8 +78,8 @@ STILLA_C_EXPORT stilla_parallel stilla_thread_pool_parallel(stilla_thread_pool* 
 STILLA_C_EXPORT size_t stilla_default_threads(void);
 
 /* Targets (dispatch.hpp): instruction sets. */
-STILLA_C_EXPORT const char* stilla_target(void);                                          /* the active one */
-STILLA_C_EXPORT stilla_code stilla_force_target(const char* name, stilla_error* error);   /* "": the best again */
+STILLA_C_EXPORT const char* stilla_target(void);                                          /* the name of the active target */
+STILLA_C_EXPORT stilla_code stilla_force_target(const char* name, stilla_error* error);   /* "" goes back to the best target */
 /* Turns the checks of arguments that cost more than a few comparisons on or off (base/check.hpp). */
 STILLA_C_EXPORT void stilla_check_everything(int on);
 
@@ -107,11 +107,11 @@ typedef struct stilla_weights {
 } stilla_weights;
 
 /* Bytes of W[rows, cols] as files hold it (rows of blocks without gaps), and as packed weights. cols is a multiple of the
- * format's block. */
+ * number of weights in a block of the format. */
 STILLA_C_EXPORT stilla_code stilla_encoded_bytes(size_t* out, stilla_format format, size_t rows, size_t cols, stilla_error* error);
 STILLA_C_EXPORT stilla_code stilla_packed_bytes(size_t* out, stilla_format format, size_t rows, size_t cols, stilla_error* error);
-/* Encodes floats as rows of a format. `bytes` is the size of `encoded` and must be stilla_encoded_bytes. After an error the
- * contents of `encoded` are undefined. */
+/* Encodes floats as rows of a format. `bytes` is the size of `encoded` and must be what stilla_encoded_bytes() computes. After an
+ * error the contents of `encoded` are undefined. */
 STILLA_C_EXPORT stilla_code stilla_encode(void* encoded, size_t bytes, stilla_format format, stilla_const_matrix weights,
                                           const stilla_parallel* parallel, stilla_error* error);
 /* Packs encoded rows into `packed`, which has stilla_packed_bytes bytes on a 64-byte boundary, and makes `out` a view of it. */
@@ -124,14 +124,16 @@ STILLA_C_EXPORT stilla_code stilla_unpack_row(float* out, const stilla_weights* 
  * them. Several threads may multiply by the same activations at the same time. */
 typedef struct stilla_activations stilla_activations;
 STILLA_C_EXPORT stilla_code stilla_activations_create(stilla_activations** out, int bits /* 8 or 16 */, stilla_error* error);
-/* Creates such a handle in `bytes` bytes of the caller's memory, on a 64-byte boundary, which must outlive the handle. Rounding then
- * allocates nothing, and is refused if stilla_activations_bytes() says that it needs more. Imported integers may need 16 bits. */
+/* Creates activations in `bytes` bytes of the caller's memory, on a 64-byte boundary, which must outlive the handle. Rounding into them
+ * allocates nothing, and is refused if it needs more than `bytes` bytes (stilla_activations_bytes()). Imported integers may need 16
+ * bits even if `bits` is 8. */
 STILLA_C_EXPORT stilla_code stilla_activations_create_in(stilla_activations** out, int bits, void* memory, size_t bytes,
                                                          stilla_error* error);
-/* Computes the size of this memory. A shape for which no memory is large enough is refused. */
+/* Computes how many bytes activations of rows x cols values take, for stilla_activations_create_in(). A shape for which no memory is
+ * large enough is refused. */
 STILLA_C_EXPORT stilla_code stilla_activations_bytes(size_t* out, size_t rows, size_t cols, int bits, stilla_error* error);
 STILLA_C_EXPORT void stilla_activations_free(stilla_activations* activations);
-/* Makes room for so many rows and columns. Rounding no more than these then allocates no memory. */
+/* Makes room for rows x cols values. Rounding at most as many rows and columns then allocates no memory. */
 STILLA_C_EXPORT stilla_code stilla_activations_reserve(stilla_activations* activations, size_t rows, size_t cols, stilla_error* error);
 /* cols is a multiple of 32. */
 STILLA_C_EXPORT stilla_code stilla_quantise(stilla_activations* out, stilla_const_matrix x, const stilla_parallel* parallel,
@@ -160,7 +162,7 @@ typedef struct stilla_tile {
   size_t row, column;
 } stilla_tile;
 typedef struct stilla_epilogue {
-  void (*run)(void* object, const stilla_tile* tile); /* NULL: none */
+  void (*run)(void* object, const stilla_tile* tile); /* NULL: there is no epilogue */
   void* object;
 } stilla_epilogue;
 /* Functions for the member `run`, which do not use `object`. silu: v / (1 + e^-v).
@@ -176,7 +178,7 @@ typedef struct stilla_product {
   stilla_weights w;
   const float* bias; /* w.rows floats, or NULL */
   stilla_epilogue epilogue;
-  int accumulate; /* 1: add to y */
+  int accumulate; /* 1: the result is added to y */
 } stilla_product;
 STILLA_C_EXPORT stilla_code stilla_matmul(const stilla_product* products, size_t count, const stilla_activations* rounded,
                                           const stilla_const_matrix* x, const stilla_parallel* parallel, stilla_error* error);
@@ -333,8 +335,9 @@ STILLA_C_EXPORT void stilla_session_defaults(stilla_session_options* out);
 STILLA_C_EXPORT stilla_code stilla_session_create(stilla_session** out, const stilla_model* model, const stilla_session_options* options,
                                                   const stilla_parallel* parallel, stilla_error* error);
 STILLA_C_EXPORT void stilla_session_free(stilla_session* session);
-/* Appends tokens. *logits becomes stilla_model_vocabulary logits for the token that follows the last one; they are valid until
- * the session is used again. logits may be NULL if none are wanted. After an error the text is as it was before. */
+/* Appends tokens to the text and evaluates them. *logits then points to stilla_model_vocabulary() logits for the token that follows
+ * the last one; they are valid until the session is used again. `logits` may be NULL if no logits are wanted. After an error the text
+ * is as it was before. */
 STILLA_C_EXPORT stilla_code stilla_session_evaluate(stilla_session* session, const uint32_t* ids, size_t count, const float** logits,
                                                     stilla_error* error);
 STILLA_C_EXPORT size_t stilla_session_size(const stilla_session* session);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tells which kernel really runs: for each op, format and target, coverage() names the target whose code runs. A kernel that a target
-// does not have is inherited from its fallback (include/stilla/contract/). The inherited kernel is correct but slower, and nothing else
-// would show this at run time. Every kernel says in `implemented_on` which target it belongs to. coverage() asks all kernels.
+// Tells which kernel really runs: for each op, format and target, coverage() names the target whose code runs. If a target has no
+// kernel of its own for an op, the templates in include/stilla/contract/ give it the kernel of its fallback. That kernel is correct
+// but slower, and nothing else shows at run time that it is used. Every kernel says in `implemented_on` which target it belongs to.
+// coverage() asks all kernels.
 //
 //   for (const stilla::CoverageEntry& e : stilla::coverage())
 //     if (e.implemented_on != e.target) ...            // e.op, e.variant on e.target runs e.implemented_on's kernel

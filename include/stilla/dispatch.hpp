@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Chooses the target whose kernels run. By default this is the best target that this CPU and operating system have.
-// `force_target` chooses another for the whole program, whatever compiler flags its source files were built with. Code that runs
-// often asks for the target once, at its start:
+// `force_target` chooses another for the whole program, whatever compiler flags its source files were built with. Code that is
+// called often should ask for the target only once, at its start:
 //
 //   with_target(active_target(), [&](auto target) { step<decltype(target)>(...); });
 #pragma once
@@ -31,8 +31,8 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// Whether the available target T is passed over in favour of its fallback, because the fallback is one of the targets in List and is
-// faster on this CPU (base/target.hpp).
+// Whether the fallback of the available target T is chosen instead of T. This is so if the fallback is one of the targets in List,
+// and T says that it is not faster than the fallback on this CPU (is_faster in base/target.hpp).
 template <class T, class List>
 bool gives_way([[maybe_unused]] const CpuInfo& cpu) {
   if constexpr (requires { T::is_faster(cpu); }) {

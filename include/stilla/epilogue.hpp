@@ -5,7 +5,7 @@
 //   stilla::matmul({y, up, bias, stilla::epilogue::gelu}, input, parallel);                    // y = gelu(x * up^T + bias)
 //   stilla::matmul({y, down, nullptr, stilla::epilogue::add(residual)}, input, parallel);      // y = residual + x * down^T
 //   stilla::matmul({.y = y, .w = down, .accumulate = true}, input, parallel);                  // y = y + x * down^T
-//   const auto capped = [&](const stilla::MatmulTile& tile) {                                  // your own, and several
+//   const auto capped = [&](const stilla::MatmulTile& tile) {                                  // your own function, which calls two
 //     stilla::epilogue::scale_rows(weights)(tile);
 //     stilla::epilogue::clamp(-10.0f, 10.0f)(tile);
 //   };

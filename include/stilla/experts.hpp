@@ -36,9 +36,9 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The bytes that an ExpertPlan in memory of the caller needs for so many tokens and experts. `cols` is the number of columns of the
-// matrix whose rows it gathers, 0 if nothing is gathered. Smaller numbers never need more bytes. Returns impossible_bytes if no memory
-// is large enough.
+// The bytes that an ExpertPlan in memory of the caller needs for `tokens` tokens, each of which goes to `per_token` of `n_experts`
+// experts. `cols` is the number of columns of the matrix whose rows it gathers, 0 if nothing is gathered. Smaller numbers never
+// need more bytes. Returns impossible_bytes if no memory is large enough.
 inline std::size_t expert_plan_bytes(std::size_t tokens, std::size_t per_token, std::size_t n_experts, std::size_t cols);
 
 // Says which rows go to which expert. Building a plan does not touch weights. The memory of a plan is reused from call to call.
@@ -160,11 +160,11 @@ inline std::size_t expert_plan_bytes(std::size_t tokens, std::size_t per_token, 
   return layout.bytes();
 }
 
-// Row i of y becomes row i of the input times the transposed matrix of its expert, plus the bias of its expert. The tasks are those of
-// base/parallel.hpp. `experts` are plan.experts() matrices of the same shape and format. `biases` is empty or holds a pointer for each
-// expert, which is null or points to as many floats as a matrix has rows. y has plan.rows() rows and a column for each row of a matrix;
-// further columns are not written. `epilogue` is that of MatmulProduct; the rows of its tiles are rows of the plan. All arguments must
-// live as long as the job.
+// Row i of y becomes row i of the input times the transposed matrix of its expert, plus the bias of its expert. base/parallel.hpp
+// says what tasks are. `experts` are plan.experts() matrices of the same shape and format. `biases` is empty or holds a pointer for
+// each expert, which is null or points to as many floats as a matrix has rows. y has plan.rows() rows and a column for each row of
+// a matrix; further columns are not written. `epilogue` is that of MatmulProduct; the rows of its tiles are rows of the plan. All
+// arguments must live as long as the job.
 class ExpertMatmulJob {
  public:
   ExpertMatmulJob(Matrix y, const ExpertPlan& plan, std::span<const PackedView> experts, const MatmulInput& input,

@@ -15,9 +15,9 @@
 // first, equal logits are ordered by id, lower first, and NaN is not ranked at all. The result is therefore the same on every
 // target, for every M and number of threads, and has matmul's bits.
 //
-// What this saves was measured on two threads of a Zen 5 server, with the Q6_K head of a 1.5B model. From the last layer's output to
-// the next token, it takes 3.7 ms. A greedy token is 0.05 ms faster than with a whole row of logits, and a token with top-k 40 is 0.02
-// ms faster (bench/head_bench.cpp, `saved` and `row`).
+// The saving was measured on two threads of a Zen 5 server, with the Q6_K head of a 1.5B model. The way from the last layer's
+// output to the next token takes 3.7 ms. If no whole row of logits is written, it takes 0.05 ms less for a greedy token, and 0.02
+// ms less for a token with top-k 40 (bench/head_bench.cpp, `saved` and `row`).
 #pragma once
 
 #include <algorithm>
@@ -97,7 +97,7 @@ using SharedBests = std::unique_ptr<SharedBest[], EndOfSharedBests>;
 inline std::size_t top_logits_bytes(std::size_t rows, const LogitRequest& request);
 
 // Memory for the candidates of some rows. Every call reuses it. A TopLogits that owned its memory may be used for a new request
-// after it was moved from. Memory of the caller goes along to the new object.
+// after it was moved from. Memory that the caller lent moves to the new object.
 class TopLogits {
  public:
   TopLogits() = default;
@@ -147,7 +147,7 @@ class TopLogits {
 
   detail::Memory memory_;
   detail::SharedBests shared_;  // used while a job runs
-  Candidate* items_ = nullptr;  // for each row: the best, then those of the ids in `also`
+  Candidate* items_ = nullptr;  // for each row: the best candidates, then those whose ids are in `also`
   std::size_t* counts_ = nullptr;
   std::size_t rows_ = 0;
   std::size_t stride_ = 0;
@@ -216,7 +216,7 @@ class TopLogitsJob {
  private:
   // The most rows of x that one task takes. If there are more rows, other tasks take them and read the weights again.
   static constexpr std::size_t max_rows = 32;
-  static constexpr std::size_t block_floats = 2048;  // 4 panels of max_rows rows, as kernels for many tokens take them
+  static constexpr std::size_t block_floats = 2048;  // 4 panels for max_rows rows; kernels for many tokens take several panels at once
   static_assert(max_rows * 4 * panel_rows <= block_floats);
 
   TopLogits* out_;

@@ -13,7 +13,7 @@
 // Nothing is rounded again. y is what exact arithmetic gives, except for the float steps of contract/matmul.hpp (the squares of
 // the errors add up to less than 1e-10 of the squares of y, tests/import_activations_test.cpp).
 //
-//     scales                                             what they cost, with M rows
+//     scales                                             what they cost in a matmul of M rows
 //
 //     one scale for the tensor, or one for each row      full speed for any M. The integers are multiplied with scale 1, and the rows
 //                                                        of y are multiplied by the scale at the end (before the bias)
@@ -48,8 +48,8 @@ template <class T>
 struct IntegerActivations {
   MatrixView<const T> values;      // M x K, K a multiple of 32
   ScaleFor scale_for = ScaleFor::tensor;
-  const float* scales = nullptr;   // one float, [M] or [M][K / block]
-  const T* zero_points = nullptr;  // as many as scales; null: 0
+  const float* scales = nullptr;   // one float for a tensor, [M] for rows, [M][K / block] for blocks
+  const T* zero_points = nullptr;  // as many as scales; null: all are 0
   std::size_t block = 32;          // columns of a block, a multiple of 32 that divides K; for ScaleFor::block
 
   // The index of the scale and zero point of row m at column k.

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The part of the attention scores that comes from the bias b of the key projection: q . R(j) b for a query q at every position j,
-// where R(j) is the rotation of RoPE. It is needed for caches that store keys without the bias (int8 and int5).
+// where R(j) is the rotation of RoPE. This part is computed by itself for caches that store keys without the bias (int8 and int5).
 // include/stilla/contract/attention.hpp has the formula and the reason. This header has the tables, which are made once for a
 // model.
 //
-// How much this and other methods cost, for a head of 128 dimensions, which are 64 pairs (the products are those for one key and one
-// query; slow pairs are those that RoPE turns by less than 4 radians in 128 positions):
+// The table shows what this method and others cost for a head of 128 dimensions, which are 64 pairs. The products are those for one
+// key and one query. Slow pairs are those that RoPE turns by less than 4 radians in 128 positions.
 //
 //     tables of cosines and sines                   cost
 //
 //     of all positions                              128 products, 512 bytes of table for each position
-//                                                   (as much as its keys and values)
+//                                                   (as much as the keys and values there)
 //     of the 256 positions of a chunk, counted      128 products, tables of 128 KB
 //     from the middle of the chunk
 //     the same, but the slow pairs together are     48 products, 48 KB with Qwen2.5's base of 1e6
@@ -63,7 +63,7 @@ class KeyBiasTables {
         put(1, pair, angle.sin);
       }
       const double x = r / half_chunk;
-      double previous = 1.0, current = x;  // T_0, T_1
+      double previous = 1.0, current = x;  // Chebyshev's polynomials T_0(x) and T_1(x)
       for (std::size_t k = 0; k < slow_terms; ++k) {
         put(k % 2, fast_ + k / 2, previous);
         previous = std::exchange(current, std::fma(2.0 * x, current, -previous));

@@ -10,12 +10,13 @@
 //     int8              8-bit codes and a float scale for each position and head: 8.25 bits an element (D = 128). Keys are
 //                       stored without the bias of the key projection, which attention() adds (key_bias.hpp). Keys and values
 //                       are transformed by a Hadamard transform, so that one scale is enough
-//     int5              the same with codes of 5 bits: 5.25 bits an element
+//     int5              as int8, but with codes of 5 bits: 5.25 bits an element
 //
 // On a 0.5B model the logits with int8 differ from those with f32 by a KL divergence of 0.0002, and with int5 by 0.008
-// (bench/compare_caches.py). Other forms were tried with queries of 16 bits, with which int8 had 0.0001. Without the Hadamard transform
-// int8 has 0.0005, and with the bias left in the keys 0.07. 4 bits for values and 6 for keys are no better than 5 for both. With 4 bits
-// for values and 5 for keys, KL stays above 0.010. int5 with a scale for every 32 elements gives 0.007, but takes 0.8 bits more.
+// (bench/compare_caches.py). Other forms were tried with queries of 16 bits, where the divergence is 0.0001 with int8. Without the
+// Hadamard transform it is 0.0005 with int8, and with the bias left in the keys it is 0.07. 4 bits for values and 6 for keys are no
+// better than 5 for both. With 4 bits for values and 5 for keys, it stays above 0.010. With int5 and a scale for every 32 elements
+// it is 0.007, but an element takes 0.8 bits more.
 //
 // Positions 256 c .. 256 c + 255 of all layers are one allocation, which is large enough for large pages:
 //
@@ -318,8 +319,8 @@ class KvCache {
     return view().store(layer, position, key, value);
   }
 
-  // Declares that positions [0, count) are stored: a larger count after a step, a smaller one to undo a step. Later positions are
-  // forgotten.
+  // Declares that positions [0, count) are stored. Call it with a larger count after positions were stored, and with a smaller one
+  // to take some of them back. Positions from count on are forgotten.
   void set_size(std::size_t count) { size_ = count; }
 
   // The bytes of a chunk of the cache, for code that writes a cache to a file or reads it. In the writable bytes, change only

@@ -102,9 +102,9 @@ inline std::size_t panels_per_task(std::size_t panel_bytes) {
   return 6 * (sixes == 0 ? 1 : sixes > 10 ? 10 : sixes);
 }
 
-// For up to this many tokens, every target takes the very steps of contract/matmul.hpp, which are right for any scales of
-// activations. Kernels for more tokens, which start at 8 tokens, rely on scales of activations that are powers of two
-// (generic/panel_sweep-inl.hpp).
+// For up to this many tokens, the kernels of every target compute exactly what the formulas of contract/matmul.hpp say, which are
+// right for any scales of activations. Kernels for more tokens, which start at 8 tokens, rely on scales of activations that are
+// powers of two (generic/panel_sweep-inl.hpp).
 inline constexpr std::size_t tokens_of_any_scale = 4;
 
 // One product, with the function that computes it for the format of the weights and the active target.
@@ -114,9 +114,9 @@ struct PanelJob {
   MatmulProduct product;
   MatmulInput input;
   std::size_t panel_bytes = 0;
-  std::size_t step = 1;    // panels of one task
-  std::size_t tokens = 0;  // tokens of one task
-  std::size_t steps = 0;   // tasks that share the same tokens
+  std::size_t step = 1;    // how many panels a task computes
+  std::size_t tokens = 0;  // how many tokens a task computes
+  std::size_t steps = 0;   // how many tasks share the same tokens
   std::size_t tasks = 0;
   bool any_scale = false;  // some scales are not powers of two
 
@@ -164,14 +164,14 @@ struct PanelJob {
     if (product.epilogue) product.epilogue({y, first_row + m, first * panel_rows});
   }
 
-  std::size_t first_row = 0;        // the number of row 0, for the epilogue
+  std::size_t first_row = 0;        // the number that the epilogue gets for row 0
   bool is_rounded = false;          // the weights take rounded activations
   bool wants_rounded_sums = false;  // the weights take RoundedSums too
 
  private:
   static constexpr std::size_t wide_at_once = 32, panels_at_once = 6;  // together 12 KB of results
-  // Where a product is added to y, its results first lie on the stack. This is how many lie there at once: those of at least 3
-  // panels, because kernels for many tokens take up to 3 panels at once.
+  // Where a product is added to y, its results first lie on the stack, at most this many at once. There is room for the results of
+  // at least 3 panels, because kernels for many tokens take up to 3 panels at once.
   static constexpr std::size_t added_at_once = small_stacks ? 2048 : 6144;
 
   // The columns of product.y that the panels [first, last) give, for the tokens [m, m + count).
@@ -425,7 +425,7 @@ inline Status matmul_check(const MatmulJob& job) { return job.check(); }
 inline std::size_t matmul_tasks(const MatmulJob& job) { return job.check() ? job.tasks() : 0; }
 inline void matmul_run(const MatmulJob& job, std::size_t task) { job.run(task); }
 
-// Computes several products of one input, each with a y of its own. Every four products are one parallel job.
+// Computes several products of one input, each with a y of its own. Four products at a time form one parallel job.
 inline Status matmul(std::span<const MatmulProduct> products, const MatmulInput& input, Parallel parallel = {}) {
   // A call with a wrong product computes nothing. If there are more than four products, those behind the first four are checked
   // here. The first four are checked in the loop that follows, before they are computed.

@@ -5,9 +5,9 @@
 //     p * base^(-2i / rotary_dim) / factor[i]          i = 0 .. rotary_dim / 2 - 1
 //
 // where factor[i] is 1 unless the model gives divisors (as Llama 3 does for long contexts). Angles, cosines and sines are computed in
-// double. They are therefore right to the last bit of a float up to position 131 071 and beyond. (transformers computes the angle in
-// float, with an error of up to 0.004 there.) Cosines and sines depend on the position only, so that one row of their table serves all
-// heads and layers.
+// double. They are therefore right to the last bit of a float up to position 131 071 and beyond. (transformers computes the angle
+// in float, whose error is up to 0.004 at such positions.) Cosines and sines depend on the position only, so that one row of their
+// table serves all heads and layers.
 //
 // Scalings for texts longer than those of the training, as transformers computes them:
 //

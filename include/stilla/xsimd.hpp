@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Functions on xsimd's batches (xsimd 8.1 or later) as epilogues of matrix products, or as ops of their own, on every target: which
-// architecture of xsimd belongs to a target, and calls that choose the architecture of the active target.
+// Lets functions on xsimd's batches (xsimd 8.1 or later) serve as epilogues of matrix products, or as ops of their own, on every
+// target. This header says which architecture of xsimd belongs to a target, and makes calls that choose the architecture of the
+// active target.
 //
 // xsimd takes the instruction sets from the compiler's flags. So a program for CPUs that are not known in advance compiles the file that
 // contains its functions once for each architecture, and this header chooses among the results. examples/07_xsimd.cpp is such a program:
@@ -25,10 +26,10 @@
 //   stilla::matmul({y, w, nullptr, stilla::xsimd_epilogue(Softplus{})}, x8);   // y = softplus(x * w^T)
 //   stilla::on_xsimd_arch(Softplus{})(row, n);                                 // the same function for a row
 //
-// The functions return nothing. They are needed for each architecture that a compiled target has, and always for that of `scalar`. When
-// the program is linked, the object for the architecture with the fewest instructions comes first: of inline functions that several
-// objects have, std::sqrt(float) for example, the linker keeps the first. The bits of such functions are xsimd's, and may differ from one
-// architecture to another.
+// The functions return nothing. They are needed for each architecture that a compiled target has, and always for that of `scalar`.
+// When you link the program, name the object for the architecture with the fewest instructions first: of an inline function that
+// several objects have, std::sqrt(float) for example, the linker keeps the first copy, which must run on every CPU. The bits of
+// functions on batches are xsimd's, and may differ from one architecture to another.
 #pragma once
 
 #include <cstddef>
@@ -48,8 +49,8 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The architecture of xsimd with which functions run that belong to a target. For a target that is not named here it is that of the
-// target's fallback.
+// The architecture of xsimd that functions on batches are called with while target T is active. A target that is not named here has
+// the architecture of its fallback.
 //
 //     target                     architecture               GCC's and clang's flags
 //

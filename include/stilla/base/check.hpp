@@ -4,7 +4,7 @@
 // names the op, the argument, what was found and what was expected. Nothing is computed then.
 //
 //     always                    checks that cost a few comparisons: shapes, multiples, null pointers, alignment of weights, heads,
-//                               layers, positions. A bad value of these would be a wild memory access or an endless loop
+//                               layers, positions. A bad value of these would cause a wild memory access or an endless loop
 //     with STILLA_CHECK=1       also checks that need a search: outputs that overlap inputs, sums of activations that do not
 //                               belong to the activations. This is meant for programs under development
 //

@@ -12,10 +12,10 @@
 //   STILLA_TARGETS        The targets to compile, by type: Avx2,Portable. Default: all of the architecture. `scalar` is
 //                         always compiled. A target that is not compiled is not chosen, so a program that leaves out a CPU's
 //                         best target runs the next best one.
-//   STILLA_FORMATS        The weight formats to compile, by type: Q4_0,Q8_0,F32. Default: the formats of published weights, and
-//                         all formats with STILLA_SEPARATE_KERNELS (format/format.hpp lists both). A file that multiplies only
-//                         Q8_0 compiles in a tenth of the time, and to a tenth of the size, that all formats take. A matrix of
-//                         another format is refused in the same way as one of an unknown format.
+//   STILLA_FORMATS        The weight formats to compile, by type: Q4_0,Q8_0,F32. The default is the formats of published weights
+//                         if STILLA_SEPARATE_KERNELS is 0, and all formats if it is 1 (format/format.hpp lists both). A file that
+//                         multiplies only Q8_0 compiles in a tenth of the time, and to a tenth of the size, that all formats take.
+//                         A matrix of another format is refused in the same way as one of an unknown format.
 //   STILLA_SEPARATE_KERNELS  0 (default) compiles the kernels in every translation unit that calls them. 1 leaves them to the
 //                         one part of the program that defines STILLA_DEFINE_KERNELS as 1 before it includes the op headers:
 //                         the files in kernels/compiled/, or a file of yours. All other files compile in a second or two.
@@ -92,8 +92,8 @@
 #define STILLA_FLAGS_GIVE_AVX2 0
 #endif
 
-// Marks a function that is called for errors and other rare events. Compilers do not inline it, and take the way to its call for
-// unlikely.
+// Marks a function that is called for errors and other rare events. Compilers do not inline it, and assume that the branch which
+// calls it is rarely taken.
 #if defined(__GNUC__)
 #define STILLA_COLD __attribute__((cold, noinline))
 #elif defined(_MSC_VER)

@@ -120,7 +120,7 @@ inline CgroupLimits read_cgroup_limits(const std::string& root = "") {
     if (path == "/" || !path.starts_with('/')) path.clear();
     if (controllers == ",,") {
       read_group_and_parents(path, [&](const std::string& group) {
-        const std::string cpu = first_line(mount + group + "/cpu.max");  // "quota period", "max period"
+        const std::string cpu = first_line(mount + group + "/cpu.max");  // "QUOTA PERIOD", or "max PERIOD" if there is no quota
         const std::size_t space = cpu.find(' ');
         if (space != std::string::npos) lower_cpus(limits, number_in(cpu), number_in(cpu.substr(space + 1)));
         lower_memory(limits, number_in(first_line(mount + group + "/memory.max")));

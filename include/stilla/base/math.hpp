@@ -57,8 +57,9 @@ inline float highest_magnitude(const float* x, std::size_t n) {
 // would come near the largest float.
 inline constexpr float smallest_block = 1e-30f;
 
-// The scale of a block that is rounded to integers: what one step stands for if `highest`, the block's largest magnitude, becomes
-// the integer `largest`. It is 0 for a block of zeros (highest below smallest_block), and NaN if `highest` is not finite.
+// The scale of a block that is rounded to integers: the number that the integer 1 stands for if `highest`, the block's largest
+// magnitude, becomes the integer `largest`. It is 0 for a block of zeros (highest below smallest_block), and NaN if `highest` is
+// not finite.
 inline float unit_of(float highest, float largest) {
   if (!(highest <= std::numeric_limits<float>::max())) return std::numeric_limits<float>::quiet_NaN();
   return highest >= smallest_block ? highest / largest : 0.0f;
@@ -70,8 +71,8 @@ inline float unit_of(float highest, float largest) {
 inline constexpr float log2_e = 1.44269504f;
 inline constexpr float ln2_high = 0.693359375f;
 inline constexpr float ln2_low = -2.12194440e-4f;
-inline constexpr float exp_lowest = -87.0f;   // below: exactly 0 (exp(-87) = 1.6e-38 is near the smallest normal float)
-inline constexpr float exp_highest = 88.0f;   // above: exp(88) = 1.65e38
+inline constexpr float exp_lowest = -87.0f;   // an x below it gives exactly 0 (exp(-87) = 1.6e-38 is near the smallest normal float)
+inline constexpr float exp_highest = 88.0f;   // an x above it gives exp(88) = 1.65e38
 inline constexpr float exp_c2 = 5.000000000e-01f;
 inline constexpr float exp_c3 = 1.666666716e-01f;
 inline constexpr float exp_c4 = 4.166646674e-02f;
@@ -108,7 +109,7 @@ inline float exp_approximate(float x) {
   p = std::fma(p, r, exp_c2);
   p = std::fma(p, r, 1.0f);
   p = std::fma(p, r, 1.0f);
-  const std::uint32_t exponent = std::bit_cast<std::uint32_t>(shifted) << 23;  // n, shifted to the place of the exponent
+  const std::uint32_t exponent = std::bit_cast<std::uint32_t>(shifted) << 23;  // n at the place of a float's exponent
   return std::bit_cast<float>(std::bit_cast<std::uint32_t>(p) + exponent);
 }
 
@@ -141,7 +142,7 @@ struct SinCos {
 };
 inline SinCos sin_cos(double angle) {
   constexpr double two_over_pi = 0x1.45f306dc9c883p-1;
-  constexpr double pi_2_high = 0x1.921fb54400000p+0;   // 33 bits: n * high is exact for n < 2^20
+  constexpr double pi_2_high = 0x1.921fb54400000p+0;   // it has 33 significant bits, so n * pi_2_high is exact for n < 2^20
   constexpr double pi_2_middle = 0x1.0b4611a600000p-34;
   constexpr double pi_2_low = 0x1.3198a2e037073p-69;
   constexpr double magic = 0x1.8p52;
@@ -177,7 +178,7 @@ inline SinCos sin_cos(double angle) {
 }
 
 namespace detail {
-inline constexpr double ln2_double_high = 0x1.62e42fee00000p-1;  // 33 bits: n * high is exact
+inline constexpr double ln2_double_high = 0x1.62e42fee00000p-1;  // it has 33 significant bits, so n * high is exact
 inline constexpr double ln2_double_low = 0x1.a39ef35793c76p-33;
 }  // namespace detail
 

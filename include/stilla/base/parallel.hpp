@@ -3,8 +3,8 @@
 // Defines how an op is given threads: the caller owns them. An op that can use several threads takes a `Parallel`. A Parallel is
 // made of an object, a lambda or a function that can be called as pool(count, body) (the ParallelFor concept). Such a call must
 // call body(i) exactly once for every i in [0, count), in any order and on any threads. It returns when all these calls are done.
-// The library has two: SerialFor, the default, and ThreadPool in <stilla/base/thread_pool.hpp>. Ops do not include the latter,
-// because <thread> would be a third of the compile time of their headers.
+// The library has two such types: SerialFor, the default, and ThreadPool in <stilla/base/thread_pool.hpp>. Ops do not include the
+// latter, because <thread> would be a third of the compile time of their headers.
 //
 // Some programs have workers that know only "I am number `ith` of `nth`". They need no Parallel, because each op is also available
 // as tasks. Each worker makes the same job, or all share one, and each worker takes every nth task:

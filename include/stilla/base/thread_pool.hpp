@@ -74,8 +74,8 @@ class ThreadPool {
   // A worker that waits for a job spins this many times before it sleeps. This takes about 50 microseconds at 4 GHz, which is longer
   // than the serial gaps inside a layer and shorter than a human notices.
   static constexpr unsigned spins_before_sleep = 2000;
-  // After this many spins the caller, which waits for the workers, gives its core away. This keeps a machine with more threads than
-  // cores moving.
+  // After this many spins the caller, which waits for the workers, yields its core to other threads. If there are more threads than
+  // cores, a worker that is not yet done may need this core.
   static constexpr unsigned spins_before_yield = 2000;
 
   static bool& inside_job() {

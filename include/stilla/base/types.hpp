@@ -62,7 +62,7 @@ constexpr f16 to_f16(float x) {
   } else if (magnitude >= 0x38800000u) {                                      // normal: at least 2^-14
     half = (magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1u)) >> 13;
   } else if (magnitude >= 0x33000000u) {                                      // subnormal: at least 2^-25
-    const std::uint32_t shift = 126 - (magnitude >> 23);                      // 14 .. 24
+    const std::uint32_t shift = 126 - (magnitude >> 23);                      // the mantissa moves by 14 .. 24 bits
     const std::uint32_t mantissa = (magnitude & 0x7fffffu) | 0x800000u;
     const std::uint32_t rest = mantissa & ((1u << shift) - 1);
     const std::uint32_t tie = 1u << (shift - 1);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// UTF-8: strict decoding that accepts any bytes, and encoding. A byte that does not begin a valid sequence is one `invalid_byte`. Every
-// byte string is therefore a string of characters, and nothing is lost. A valid sequence has the shortest form, is no surrogate, and is at
-// most U+10FFFF.
+// UTF-8: strict decoding that accepts any bytes, and encoding. A byte that does not begin a valid sequence is decoded as one
+// character with the value `invalid_byte`. Every byte string is therefore a string of characters, and nothing is lost. A valid
+// sequence has the shortest form, is no surrogate, and is at most U+10FFFF.
 #pragma once
 
 #include <cstddef>

@@ -32,10 +32,10 @@
 // formed as an integer in the low bits of a float, so that it need not be converted (generic/panel_sweep-inl.hpp). And a scaled value
 // fits a bf16 of AMX's tiles (x86_amx/activation_form.hpp).
 //
-// Such scales cost up to one of the 8 bits: KL was 0.0011, and 0.0005 with scales of max / 127 itself. (Both were measured with the
-// head's input rounded as well, which is no longer done, see model/forward.hpp.) With scales of max / 127 the float step of a group
-// would need one more operation, and a prompt would take 13 to 16 % longer (measured in panel_sweep-inl.hpp). AMX would have to add up
-// without tiles of bf16.
+// To round scales up to powers of two costs up to one of the 8 bits: KL was 0.0011 with powers of two, and 0.0005 with scales of
+// exactly max / 127. (Both were measured with the head's input rounded as well, which is no longer done, see model/forward.hpp.)
+// But if scales were max / 127, the float step of a group would need one more operation, so that a prompt would take 13 to 16 %
+// longer (measured in panel_sweep-inl.hpp), and AMX would have to add up the groups without tiles of bf16.
 #pragma once
 
 #include <algorithm>
@@ -172,13 +172,13 @@ struct ActivationQ8 {
   const RoundedSums* rounded_sums = nullptr;
   std::size_t rows = 0;  // M
   std::size_t cols = 0;  // K
-  const std::int8_t* low = nullptr;  // null: 8 bits
+  const std::int8_t* low = nullptr;  // the lower plane; null if the values have 8 bits
   ArrangedActivations arranged = {};
   // One factor for each of the M tokens, or null if there are none. In a matmul each row of the product is multiplied by its
   // factor, in addition to the scales. A factor may be any number.
   const float* row_factors = nullptr;
-  // Whether quantise() or import_activations() filled the arrays. All kernels accept the scales and values that these two functions
-  // write.
+  // True if quantise() or import_activations() filled the arrays and all scales are powers of two. Ops then need not check the
+  // scales.
   bool is_checked = false;
   WideRows wide = {};  // empty except in mixed activations
 

@@ -11,7 +11,8 @@
 //
 // A model may have another scale than 1 / sqrt(D). With a soft cap, s[j] is replaced by cap * tanh(s[j] / cap), as soft_capped()
 // computes it, before the maximum is taken. With a window, the first position that the query sees may lie inside the chunk. The
-// positions of the chunk before it then have weight 0, but their keys and values must still be numbers.
+// positions of the chunk before it then have weight 0, but their keys and values must still be finite: 0 times an infinity or a NaN
+// would make the result NaN.
 //
 // With integer elements (KvInt8, KvInt5) keys and values are codes c with one scale for each position. The query is rounded to 8
 // bits and the weights e[j] * value_scale[j] to 16 bits, so that both products are exact integers in any order:
@@ -62,7 +63,7 @@
 // with a fixed split.
 //
 // Layout of a chunk for one KV head. Float types, with elements of the type E:
-//     keys    E [16 tiles][D][16]     key j is in tile j / 16, lane j % 16: 16 keys in lanes, no sum across lanes
+//     keys    E [16 tiles][D][16]     key j is in tile j / 16, lane j % 16, so that the sum of a score stays in one lane
 //     values  E [256][D]
 // Integer types: kernels multiply four neighbouring codes at a time. These are the codes of four d for keys and of four positions
 // for values. With KvInt8 a byte is the code plus 128.

@@ -49,13 +49,13 @@ constexpr const std::int8_t* codebook_of() {
 
 template <class F>
 struct MatmulArgs {
-  const std::byte* panels = nullptr;  // layout/pack.hpp, 64-byte aligned
+  const std::byte* panels = nullptr;  // packed weights (layout/pack.hpp), 64-byte aligned
   std::size_t N = 0;
   std::size_t K = 0;
   ConstMatrix x;                 // M x K, any alignment
   // The results, M x N. The kernel writes only those columns n of y that are rows of the given panels and are below N.
   Matrix y;
-  const float* bias = nullptr;   // N, or none
+  const float* bias = nullptr;   // N floats, or null
 };
 
 template <QuantisedFormat F>

@@ -22,7 +22,8 @@
 //
 // float(total) is rounded once, to nearest, ties to even. The product of the two scales is rounded once in the same way, and so is
 // the fused multiply-add. Without a bias, bias is +0, so the fused step is one rounded product. Nothing else is rounded. Whoever
-// does these three steps gets the same bits on any machine, and it does not matter how the planes are cut.
+// does these three steps gets the same bits on any machine. It does not matter how a value of 16 bits is split into planes, because
+// the total is the same integer.
 //
 // This file and the files that a DSP compiles need only a compiler and no library, not even a freestanding one. So they include
 // stdint.h and not cstdint.

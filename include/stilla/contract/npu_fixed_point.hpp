@@ -50,7 +50,7 @@ constexpr int log2_floor(uint64_t x) {
   while (x >>= 1) ++bits;
   return bits;
 }
-constexpr uint32_t square_root(uint64_t x) {  // rounded down
+constexpr uint32_t square_root(uint64_t x) {  // the root, rounded down
   uint64_t root = 0;
   for (uint64_t bit = uint64_t{1} << 31; bit != 0; bit >>= 1) {
     if ((root | bit) * (root | bit) <= x) root |= bit;
@@ -151,7 +151,7 @@ inline void rope(int16_t* x, const int16_t* cos, const int16_t* sin, size_t pair
 // e^-(u * 2^-fraction) in Q15, u >= 0. It is 2 to the power of -u * 2^-fraction * log2(e); the integer part of that exponent
 // becomes a shift.
 constexpr int16_t exp_negative(int16_t u, int fraction) {
-  const int32_t exponent = (int32_t{u} * log2_e_q14) >> (fraction - 1);  // Q15
+  const int32_t exponent = (int32_t{u} * log2_e_q14) >> (fraction - 1);  // in Q15
   const auto x = static_cast<int16_t>(exponent & 32767);
   const int32_t whole = exponent >> 15 < 15 ? exponent >> 15 : 15;
   int32_t p = exp2_c3 + q15(exp2_c4, x);

@@ -2,8 +2,9 @@
 //
 // Contract of the packing kernels. A kernel turns up to 16 rows of W[N, K], whose blocks are as in a file, into one panel of the
 // layout that layout/rows16_k4.hpp describes. Every byte of the panel is written. Rows that do not exist (in the last panel), and
-// the end of a last span that K does not fill, become zeros. Floats are rounded only where a format is decoded (PanelFormat), so
-// the bytes of a panel are the same on every target, whatever bytes the file holds.
+// the end of a last span that K does not fill, become zeros. Numbers are computed as floats only for a format that is decoded into
+// the panels of another one (PanelFormat in format/format.hpp). So the bytes of a panel are the same on every target, whatever
+// bytes the file holds.
 #pragma once
 
 #include <cstddef>

@@ -11,9 +11,9 @@
 // 133 = 127 + 6: the exponent is biased like that of a float, and a mantissa of 64 stands for 1.0 * 2^(exponent - 127). The source
 // for the place of the exponent and the sign of the mantissas is mlir-aie, programming_examples/ml/block_datatypes/helper.h.
 //
-// Every weight is exactly a bf16: a mantissa has 8 significant bits, and the smallest step, 2^-133, is the smallest bf16. So a
-// matrix is packed into panels of BF16 (PanelFormat), and the kernels for BF16 multiply it on every target. In these panels it has
-// 16 bits per weight.
+// The weights of a block are multiples of its step, 2^(exponent - 133). Every weight is exactly a bf16: a mantissa has 8
+// significant bits, and the smallest step, 2^-133, is the smallest bf16. So a matrix is packed into panels of BF16 (PanelFormat),
+// and the kernels for BF16 multiply it on every target. In these panels it has 16 bits per weight.
 //
 // The encoder takes the largest exponent of the eight weights, which gives the step, and rounds each weight to a multiple of the
 // step. Two arguments of encode() decide what is left open: ties, and a largest weight that would round up to 128. AMD Quark's
@@ -76,7 +76,7 @@ constexpr std::uint32_t bfp16_steps(std::uint32_t bits, std::uint32_t exponent, 
   if (own != 0) mantissa |= 0x800000u;  // value = mantissa * 2^(own - 150)
   else own = 1;
   const std::uint32_t shift = exponent + 17 - own;  // at least 16
-  if (shift > 25) return 0;                         // below a half step
+  if (shift > 25) return 0;                         // less than half a step becomes 0
   const std::uint32_t half = std::uint32_t{1} << (shift - 1);
   const bool is_odd = (mantissa >> shift & 1u) != 0, is_negative = bits >> 31 != 0;
   const bool tie_grows = ties == Bfp16Ties::to_even ? is_odd : ties == Bfp16Ties::away_from_zero || !is_negative;

@@ -13,7 +13,7 @@
 //
 // The report compares decode(encode(w)) with w, row by row. Rows are independent and are shared between threads. Their sums are
 // merged in the order of rows, so the bytes and the report are the same for any number of threads. The time is limited by the
-// encoder's arithmetic, not by memory: bench/elementwise_bench.cpp, EncodeRows.
+// encoder's arithmetic, not by memory; the benchmark EncodeRows in bench/elementwise_bench.cpp measures it.
 #pragma once
 
 #include <cmath>

@@ -76,7 +76,8 @@ class EncodingError {
     return add_rows(format, blocks, values.rows, values.cols, parallel, [&](std::size_t n, float*) { return values.row(n); });
   }
 
-  // Does the same for weights that are not given as floats: `rows` has them in the format `from`.
+  // Adds the error of encoded rows whose source weights are not given as floats: `rows` has the source weights in the format
+  // `from`.
   Status add(FormatId format, const std::byte* blocks, FormatId from, const std::byte* rows, std::size_t N, std::size_t K,
              Parallel parallel = {}) {
     return add_rows(format, blocks, N, K, parallel, [&](std::size_t n, float* room) {

@@ -40,9 +40,10 @@ namespace stilla { inline namespace STILLA_ABI {
 // The share also keeps the sums by which the encoders divide (scale_search.hpp) far from 0.
 inline constexpr double importance_floor = 0.01;
 
-// Writes the importance of mean_squares.size() columns, which is computed from the mean squares of their inputs. The importances are
-// about 1 and have 16 significant bits, so that their products with a weight and a level are exact in double. If all inputs were 0, all
-// columns are equally important. It is an error if a mean square is negative or not finite.
+// Writes the importance of mean_squares.size() columns, which is computed from the mean squares of their inputs. A column's
+// importance is its mean square divided by the mean of all mean squares, plus importance_floor, so that the importances are 1.01 on
+// average. They have 16 significant bits, so that their products with a weight and a level are exact in double. If all inputs were
+// 0, all columns are equally important. It is an error if a mean square is negative or not finite.
 inline Status prepare_importance(std::span<const float> mean_squares, float* importance) {
   double sum = 0;
   for (std::size_t k = 0; k < mean_squares.size(); ++k) {

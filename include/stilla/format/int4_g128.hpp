@@ -11,8 +11,8 @@
 //           |  f16   | byte j: low nibble = code[2j],          |              |  f16   |   f16    | as in INT4_G128    |
 //           |        |         high       = code[2j + 1]       |
 //
-// A zero point z becomes the minimum -scale * z. The minimum is rounded to f16 and is then off by at most 1/136 of a step. Kernels
-// take 32 weights at a time, because activations have one scale for each 32.
+// A zero point z becomes the minimum -scale * z. The minimum is rounded to f16 and is then off by at most 1/136 of the distance
+// between two levels. Kernels take 32 weights at a time, because activations have one scale for each 32.
 #pragma once
 
 #include <cstddef>

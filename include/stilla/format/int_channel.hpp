@@ -11,9 +11,9 @@
 //           | scale  | block | block | ...     a block is 32 weights: int4, 16 bytes, byte j: low nibble = code[2j],
 //           |  f32   |       |       |         high = code[2j + 1]; int8, 32 bytes, byte k = code[k]
 //
-// Int8 loses almost nothing with one scale per row. Int4 does lose, because one step must suit the largest weight of a row and all
-// others. So the encoder cuts off the largest weights where that makes the error smaller (README.md of this folder has
-// the numbers).
+// Int8 loses almost nothing with one scale per row. Int4 does lose, because one distance between levels must suit the largest
+// weight of a row and all others. So the encoder cuts off the largest weights where that makes the error smaller (README.md of this
+// folder has the numbers).
 #pragma once
 
 #include <cstddef>

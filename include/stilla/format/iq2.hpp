@@ -5,11 +5,11 @@
 //
 //     weight[k] = scale / 8 * (2 * stored[g] + 1) * sign[k] * magnitude[k]        magnitude 8, 25 or 43
 //
-// stored[g] is a number of 4 bits, the only scale of group g in the file. Eight magnitudes together are an entry of a grid
-// (iq_grids.hpp). The grids of the three formats have 256, 512 and 1024 entries. With e = k / 8 and i = k % 8, magnitude[k] is the
-// i-th magnitude of grid[index[e]]. The signs of eight weights are one byte: bit i belongs to the i-th weight and is 1 if that
-// weight is negative. IQ2_XXS and IQ2_XS store only seven bits of this byte; the eighth bit makes the number of ones even.
-// g = k / 32 for IQ2_XXS, k / 16 for IQ2_XS and IQ2_S.
+// stored[g] is a number of 4 bits, which belongs to group g alone; all groups of a block share `scale`. Eight magnitudes together
+// are an entry of a grid (iq_grids.hpp). The grids of the three formats have 256, 512 and 1024 entries. With e = k / 8 and i = k %
+// 8, magnitude[k] is the i-th magnitude of grid[index[e]]. The signs of eight weights are one byte: bit i belongs to the i-th
+// weight and is 1 if that weight is negative. IQ2_XXS and IQ2_XS store only seven bits of this byte; the eighth bit makes the
+// number of ones even. g = k / 32 for IQ2_XXS, k / 16 for IQ2_XS and IQ2_S.
 //
 //     IQ2_XXS   byte  0        2                                                                            66
 //                     | scale  | 8 runs of 8 bytes for 32 weights each: 4 bytes index, then a u32:           |

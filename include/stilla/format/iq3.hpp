@@ -6,10 +6,10 @@
 //     IQ3_XXS   weight[k] = scale / 4 * (2 * stored[g] + 1) * sign[k] * magnitude[k]      magnitude 4, 12, 20, 28, 36, 44, 52, 62
 //     IQ3_S     weight[k] = scale * (2 * stored[g] + 1) * sign[k] * magnitude[k]          magnitude 1, 3, 5, 7, 9, 11, 13, 15
 //
-// stored[g] is a number of 4 bits, the only scale of group g in the file. Four magnitudes together are an entry of a grid
-// (iq_grids.hpp). The grids of the two formats have 256 and 512 entries. With e = k / 4, i = k % 4 and g = k / 32, magnitude[k] is
-// the i-th magnitude of grid[index[e]]. The signs of eight weights are one byte, in which a 1 means a negative weight. IQ3_XXS
-// stores only seven bits of this byte; the eighth bit makes the number of ones even.
+// stored[g] is a number of 4 bits, which belongs to group g alone; all groups of a block share `scale`. Four magnitudes together
+// are an entry of a grid (iq_grids.hpp). The grids of the two formats have 256 and 512 entries. With e = k / 4, i = k % 4 and g = k
+// / 32, magnitude[k] is the i-th magnitude of grid[index[e]]. The signs of eight weights are one byte, in which a 1 means a
+// negative weight. IQ3_XXS stores only seven bits of this byte; the eighth bit makes the number of ones even.
 //
 //     IQ3_XXS   byte  0        2                66                                                                    98
 //                     | scale  | 64 bytes index | 8 words of 32 bits, for 32 weights each: bits 7j .. 7j + 6 (j = 0..3) |
@@ -23,9 +23,10 @@
 // There is no encoder. A program that makes such files chooses the grid's entries by how much each weight matters, and it must
 // first find this out from sample texts (calibration).
 //
-// Kernels see four bits, the number of the magnitude and the sign, as a code of the codebook. The codebook has half of the
-// magnitudes above for IQ3_XXS, and twice those for IQ3_S. The scale is changed to match, so the weights are exactly the same
-// numbers. A packed weight takes 4.3125 bits, and kernels need no grid (iq2.hpp says how slow a grid would be).
+// Kernels see four bits, the number of the magnitude and the sign, as a code of the codebook. The codebook of IQ3_XXS has the
+// magnitudes of the list above divided by 2, and that of IQ3_S has them multiplied by 2. In return, the scale that kernels see is
+// scale / 2, where the formulas above have scale / 4 and scale. So the weights are exactly the same numbers. A packed weight takes
+// 4.3125 bits, and kernels need no grid (iq2.hpp says how slow a grid would be).
 #pragma once
 
 #include <array>

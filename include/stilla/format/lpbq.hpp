@@ -17,8 +17,9 @@
 //
 // An NPU multiplies such weights without a float before the end of a row: codes, block scales and activations are integers, and
 // their sum over all of K is an integer too (contract/npu.hpp has the limits of this sum). The encoder's row scales have 16
-// significant bits, so that a decoded weight is exact in float with any decoder. The bits of a block scale above the lowest four
-// mean nothing. Block scales stay below 16 because QNN's field for them has 4 bits.
+// significant bits, so that the product of row scale, block scale and level is exact in float, in whatever order a decoder
+// multiplies. The bits of a block scale above the lowest four mean nothing. Block scales stay below 16 because QNN's field for them
+// has 4 bits.
 //
 // Measured on real weights, LPBQ loses least among the int4 formats that an NPU takes, and the weights need no rotation
 // (model/rotation.hpp) before they are encoded (examples/stilla/npu.md).

@@ -5,10 +5,10 @@
 // formats.
 //
 // Levels l[k] are integers and w[k] are the weights. For fixed levels the best scale is s = sum(w l) / sum(l l), and the squared
-// error that remains is sum(w w) - sum(w l)^2 / sum(l l). So the search tries step lengths around the one that maps the largest
-// magnitude to the last level, rounds all weights to levels, and keeps the levels with the largest sum(w l)^2 / sum(l l). With a
-// minimum, two parameters are fitted, w = s l + b with b <= 0, and the search keeps the levels with the largest s sum(w l) + b
-// sum(w).
+// error that remains is sum(w w) - sum(w l)^2 / sum(l l). So the search tries scales around the one that maps the largest magnitude
+// to the last level, rounds all weights to levels with each of them, and keeps the levels with the largest sum(w l)^2 / sum(l l).
+// With a minimum, two parameters are fitted, w = s l + b with b <= 0, and the search keeps the levels with the largest s sum(w l) +
+// b sum(w).
 //
 // With importance i[k] (format/importance.hpp), the squared error of weight k counts i[k] times: every sum has the factor i[k].
 // llama.cpp, from whose importance matrices these numbers may come, also multiplies them by sqrt(c + w[k]^2), where c is one or two
@@ -30,8 +30,9 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
-// How many steps the search tries on each side of the plain step, which maps the largest magnitude to the last level; and by how many
-// levels the weight of the largest magnitude moves from one step to the next.
+// The search tries several scales. The plain one maps the weight of the largest magnitude to the last level. search_steps says how
+// many scales are tried on each side of the plain one, and search_spacing by how many levels this weight moves from one tried scale
+// to the next.
 inline constexpr int search_steps = 9;
 inline constexpr float search_spacing = 0.125f;
 
@@ -42,8 +43,8 @@ inline int nearest_level(float x, int lowest, int highest) {
   return nearest_integer(x);
 }
 
-// The code whose level in an ascending codebook is nearest to x. If two levels are equally near, it is the lower one; for NaN it
-// is the first code.
+// The code whose level in an ascending codebook is nearest to x. If two levels are equally near, the code of the lower level is
+// returned; for NaN, the first code is returned.
 template <std::size_t levels>
 std::size_t nearest_code(const std::array<std::int8_t, levels>& codebook, float x) {
   std::size_t code = 0;

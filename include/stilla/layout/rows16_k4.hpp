@@ -153,7 +153,7 @@ struct Rows16K4 {
     if constexpr (F::is_codebook) {  // a table of up to 16 signed bytes
       holds = holds && F::code_bits <= 4 && F::zero_point == 0 && F::codebook.size() == std::size_t{1} << F::code_bits;
     }
-    if constexpr (has_sub_minimums<F>) {  // RoundedSums hold sums for eight groups of 32; integer sums have room for these numbers
+    if constexpr (has_sub_minimums<F>) {  // RoundedSums hold sums for eight groups of 32; within these limits no integer sum overflows
       holds = holds && groups == 8 && F::group_weights == code_block && detail::sub_numbers_fit<F>(-128, 127, -63, 63);
     } else if constexpr (has_nibble_minimums<F>) {  // one record holds 256 weights
       holds = holds && groups == 16 && !F::is_codebook && F::code_bits < 8 && detail::sub_numbers_fit<F>(0, 15, 0, 15);

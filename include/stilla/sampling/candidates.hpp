@@ -55,7 +55,8 @@ class BestCandidates {
   explicit BestCandidates(std::span<Candidate> room = {}) : room_(room) {}
 
   std::size_t size() const { return count_; }
-  // A bound of the logits: no candidate with a lower logit can be among the best, for which there is room.
+  // The lowest logit with which a further candidate can be among the best: -infinity while there is room left, and +infinity if
+  // there is no room at all.
   float bound() const {
     constexpr float infinity = std::numeric_limits<float>::infinity();
     return count_ < room_.size() ? -infinity : room_.empty() ? infinity : room_[0].logit;
@@ -66,7 +67,7 @@ class BestCandidates {
   void offer(const Candidate& candidate) {
     if (count_ < room_.size()) {
       room_[count_++] = candidate;
-      if (count_ == room_.size()) std::make_heap(room_.begin(), room_.end(), ranks_before);  // the worst on top
+      if (count_ == room_.size()) std::make_heap(room_.begin(), room_.end(), ranks_before);  // the worst is on top
     } else if (!room_.empty() && ranks_before(candidate, room_[0])) {
       std::pop_heap(room_.begin(), room_.end(), ranks_before);
       room_.back() = candidate;
@@ -354,7 +355,7 @@ class Candidates {
     return found;
   }
 
-  std::vector<float> row_;        // by id; NaN for ids that are no candidates
+  std::vector<float> row_;        // the logits by id; NaN for ids that are no candidates
   std::vector<float> highest_;    // the highest logit of each block
   std::vector<double> sums_;      // the sum of weights of each block, after total_weight()
   std::vector<Candidate> items_;  // the list is the first count_ of these; not used while there is a row

@@ -28,7 +28,7 @@ class ModelDraftPolicy {
   // time than it costs. `times` are the times of batches of the large model.
   bool begins(const DraftPolicy& times) {
     count_ = 0;
-    if (times.seconds_of_one() == 0.0) return false;  // nothing to compare with yet
+    if (times.seconds_of_one() == 0.0) return false;  // there is no time to compare with yet
     const double a = any_.of_right();
     double tokens = 1.0, power = 1.0;
     for (std::size_t n = 1; n <= max_guesses; ++n) {
@@ -61,7 +61,7 @@ class ModelDraftPolicy {
       const double rate = tokens / (times.time(n) + spent);
       if (rate > best_rate) best_rate = rate, best = n;
     }
-    if (count_ > 0 && best == 0) any_.learn(chance_[0]);  // nobody will check these guesses
+    if (count_ > 0 && best == 0) any_.learn(chance_[0]);  // no guess will be checked, so the expected chance is learned instead
     return best;
   }
 
@@ -82,8 +82,8 @@ class ModelDraftPolicy {
 
  private:
   // While nothing is guessed, the results of earlier guesses are multiplied by this factor with each token, so that they count
-  // less: after some hundred tokens a bad chance is half forgotten. It is forgotten so slowly because trying again costs the small
-  // model a batch of the end of the text, which takes as long as five tokens of the large model.
+  // less: after some hundred tokens a bad chance is half forgotten. It is forgotten so slowly because the small model, before it
+  // can guess again, has to evaluate the end of the text as one batch, which takes as long as five tokens of the large model.
   static constexpr double forgets_unused = 0.997;
 
   // A chance that is learned. Old results count less and less. Before there are results, the chance is `belief`.

@@ -46,8 +46,9 @@ inline void keep_min_p(Candidates& candidates, float p) {
 }
 
 // The surprise of a candidate, -ln of its probability. A probability is a weight, e^((logit - highest) / temperature), divided by
-// the sum of all weights; log_total is the logarithm of this sum. The logarithm of the weight is taken as the exact argument of the
-// exponential. The surprise of an impossible token is infinite, so do not compute `surprise * probability` for it.
+// the sum of all weights; log_total is the logarithm of this sum. The logarithm of the weight is not computed: it is the exponent
+// (logit - highest) / temperature itself. The surprise of an impossible token is infinite, so do not compute `surprise *
+// probability` for it.
 inline double surprise_of(const Candidates& candidates, const Candidate& c, float highest, double log_total) {
   if (c.logit == highest) return log_total;
   return log_total - static_cast<double>((c.logit - highest) / candidates.temperature());

@@ -72,7 +72,7 @@ class NgramIndex {
       // The end of the text was a copy of an earlier passage until an edit interrupted the copy. This is the place in the passage
       // where the copy goes on if the edit inserted as many tokens as it removed.
       const std::size_t expected = source_ + (n - source_end_);
-      for (std::size_t i = 0; i <= max_edited; ++i) {           // nearest first
+      for (std::size_t i = 0; i <= max_edited; ++i) {           // the nearest place comes first
         if (expected + i < n - 1) look_at(expected + i);
         if (i > 0 && expected - i > source_ && expected - i < n - 1) look_at(expected - i);
       }
@@ -118,14 +118,14 @@ class NgramIndex {
   std::vector<std::size_t> earlier_;  // the place before this one with the same hash
   std::vector<std::size_t> latest_;   // the latest place of each hash; the size is a power of two
   std::size_t source_ = none;         // the place of the last draft with a long match
-  std::size_t source_end_ = 0;        // the length of the text at that time
+  std::size_t source_end_ = 0;        // the length of the text when source_ was found
 };
 
 // Decides how many guesses to check. Let a be the chance that a guess is right if those before it were right. Then n guesses give 1
-// + a + ... + a^n tokens for the time of a batch of n + 1 tokens. The best n may be 0. Guesses come from an earlier place in the
-// text, before which some tokens are the same as at its end. One chance is learned for each range of the number of these tokens. The
-// times are learned for each batch size. A bad chance is slowly forgotten, so that guessing is tried again if the text changes its
-// character.
+// + a + ... + a^n tokens on average, in the time of a batch of n + 1 tokens. The best n may be 0. Guesses come from an earlier
+// place in the text, before which some tokens are the same as at the end of the text. One chance is learned for each range of the
+// number of these tokens. The times are learned for each batch size. A bad chance is slowly forgotten, so that guessing is tried
+// again if the text changes its character.
 class DraftPolicy {
  public:
   static constexpr std::size_t max_guesses = 15;
@@ -196,7 +196,7 @@ class DraftPolicy {
   // time_[n] is the time of a batch with n guesses, as a multiple of the time of a batch with none.
   std::array<double, max_guesses + 1> time_{};
   std::array<bool, max_guesses + 1> is_measured_{};
-  double one_ = 0.0;                             // seconds of a batch with no guesses
+  double one_ = 0.0;                             // seconds of a batch with no guesses; 0 if not known yet
 };
 
 }}  // namespace stilla

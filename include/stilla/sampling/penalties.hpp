@@ -6,9 +6,9 @@
 //                      negative one is multiplied by it (Keskar et al., 2019); then  logit -= presence + frequency * count, where
 //                      count says how often the token occurs in the window
 //   DryPenalty         "don't repeat yourself" (p-e-w, 2024, text-generation-webui pull request 5677). If the last n tokens of the
-//                      text, n >= allowed, already occur earlier, the token that followed them there loses
-//                      multiplier * base^(n - allowed). A repeated passage contains no breaker, such as the end of a line, and
-//                      no breaker follows it.
+//                      text, n >= allowed, already occur earlier, the logit of the token that followed them there is
+//                      lowered by multiplier * base^(n - allowed). A repeated passage contains no breaker, such as the end of a
+//                      line, and no breaker follows it.
 #pragma once
 
 #include <algorithm>
