@@ -65,7 +65,8 @@ class AtomicFile {
     std::swap(partial_, other.partial_);
     std::swap(handle_, other.handle_);
   }
-  // create() tries so many names for the partial file. A name that exists is in use, or was left behind.
+  // create() tries at most this many names for the partial file. A name that exists already belongs to a partial file that is being
+  // written, or that a killed process left behind.
   static constexpr unsigned partial_names = 100;
 
   std::string path_;     // the path as the caller gave it
@@ -80,8 +81,8 @@ class AtomicFile {
 
 namespace detail {
 
-// Returns whether `name` consists of the text `of`, a dot, a number and the text `ending`. With the usual ending, such a name is that
-// of a partial file: for example, NAME.1234.partial is a partial file of NAME.
+// Returns whether `name` consists of the text `of`, a dot, a number and the text `ending`. With the ending ".partial" this is the name of
+// a partial file: for example, NAME.1234.partial is a partial file of NAME.
 inline bool is_partial_name(std::string_view name, std::string_view of, std::string_view ending = ".partial") {
   if (!name.starts_with(of) || !name.ends_with(ending) || name.size() < of.size() + 2 + ending.size()) return false;
   name = name.substr(of.size(), name.size() - of.size() - ending.size());
@@ -231,9 +232,9 @@ inline Result<AtomicFile> AtomicFile::create(std::string path, FileReaders reade
       if (errno == EEXIST) continue;
       break;
     }
-    // Until the new partial file is locked, another process may think that a killed process left it behind, and lock or remove it.
-    // Then a partial file with the next number in its name is tried. A file system without locks is no problem: there the partial
-    // files of killed processes stay.
+    // Until the new partial file is locked, another process may think that a killed process left it behind, and lock or remove it. If
+    // that has happened, a partial file with the next number in its name is tried. On a file system without locks no process removes
+    // the partial files of another one, so those of killed processes stay.
     const bool is_taken = ::flock(file.handle_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
     struct stat made{};
     if (is_taken || ::fstat(file.handle_, &made) != 0 || made.st_nlink == 0) {

@@ -37,7 +37,7 @@ constexpr bool checked_mul(std::uint64_t a, std::uint64_t b, std::uint64_t& prod
 }
 
 // checked_add, checked_sub and checked_mul of signed numbers return false, and do not change the result, if the true value is
-// beyond std::int64_t. Nothing in them overflows, because a signed overflow is undefined behaviour.
+// beyond std::int64_t. They look for an overflow before they compute, because an overflow of signed integers is undefined behaviour.
 constexpr bool checked_add(std::int64_t a, std::int64_t b, std::int64_t& sum) {
   using Limits = std::numeric_limits<std::int64_t>;
   if (b < 0 ? a < Limits::min() - b : a > Limits::max() - b) return false;
@@ -70,8 +70,8 @@ constexpr bool checked_align_up(std::uint64_t value, std::uint64_t alignment, st
   return true;
 }
 
-// What may be wrong if the bytes of a tensor go beyond the end of the file, for the end of a message. A tensor that begins behind the end,
-// or that is larger than the whole file, may have a damaged offset or shape, and the file may then be complete.
+// Returns the last words of a message about a tensor whose bytes go beyond the end of the file: what may be wrong. If the tensor begins
+// behind the end, or is larger than the whole file, its offset or its shape may be damaged, and the file may then be complete.
 constexpr std::string_view why_beyond_end(std::uint64_t offset, std::uint64_t tensor_bytes, std::uint64_t file_bytes) {
   return offset > file_bytes         ? "it is truncated, or the offset of this tensor is wrong"
          : tensor_bytes > file_bytes ? "it is truncated, or the shape or the type of this tensor is wrong"
@@ -111,8 +111,8 @@ class ByteCursor {
     return true;
   }
 
-  // Reads a string: a 64-bit length, and then so many bytes of any content. After a failure the cursor is where the length begins,
-  // or behind the length.
+  // Reads a string: a 64-bit length, and then as many bytes as the length says, of any content. After a failure the cursor is where the
+  // length begins, or behind the length.
   bool read_string(std::string_view& text) {
     std::uint64_t length = 0;
     std::span<const std::byte> view;

@@ -44,20 +44,20 @@ struct JsonLimits {
   std::uint64_t values = std::uint64_t{1} << 18;
 };
 
-// Takes the elements of one array or object that is a member of a member of the document. In the document that array or object is
-// empty.
+// Takes the elements of one array or object, which is a member of a member of the document: in tokenizer.json, for example, the member
+// "vocab" of the member "model". In the document that parse_json() returns, this array or object is empty.
 struct JsonStream {
   std::string_view member;  // of the document, for example "model"
   std::string_view table;   // of that member, for example "vocab"
-  // Called for each element, in the order of the text. It may move from both. The name is empty in an array. In an object, names may
-  // occur twice: whoever takes them has to check that.
+  // Is called for each element, in the order of the text, and may move from both arguments. For an array the name is empty. In an object
+  // a name may occur twice, because parse_json() does not look for this in a streamed table: the function has to look for it.
   std::function<void(std::string& name, nlohmann::json& value)> take;
 };
 
 namespace detail {
 
-// Builds a JSON value from the events of nlohmann's SAX parser, which calls one member function for each. A member function that
-// returns false ends the parsing.
+// Builds a JSON value from the events of nlohmann's SAX parser. For each event the parser calls one of the member functions of this
+// class. A member function that returns false ends the parsing.
 class JsonBuilder {
  public:
   using Json = nlohmann::json;
@@ -155,7 +155,7 @@ class JsonBuilder {
     return true;
   }
 
-  static constexpr std::size_t table_depth = 3;  // arrays and objects that are open between two elements of a table
+  static constexpr std::size_t table_depth = 3;  // how many arrays and objects are open between two elements of a table
   bool in_table() const { return stream_ != nullptr && open_.size() == table_depth; }
   void end_element() {
     if (in_table()) stream_->take(name_, element_);
@@ -169,15 +169,15 @@ class JsonBuilder {
   Json element_;                        // the element of the table that is being read
   Json root_;
   std::vector<Json*> open_;  // the arrays and objects that are open at this place of the text
-  // If the innermost open array or object is an object, member_ is the place in it for the value of the name that was read last.
+  // If the innermost open array or object is an object, member_ is the place in it for the value that belongs to the name read last.
   Json* member_ = nullptr;
   std::string error_;
 };
 
 }  // namespace detail
 
-// The place of the first zero byte of a text; nothing if it has none. No JSON has one, and nlohmann's parser takes it for the end of the
-// text and ignores what stands behind it. So whoever uses that parser looks for zero bytes first.
+// Returns the place of the first zero byte of a text, or nothing if the text has none. JSON never has a zero byte. nlohmann's parser takes
+// one for the end of the text and ignores what stands behind it, so code that uses this parser looks for zero bytes first.
 inline std::optional<std::size_t> find_zero_byte(std::string_view text) {
   const std::size_t at = text.find('\0');
   return at == std::string_view::npos ? std::nullopt : std::optional(at);
@@ -221,7 +221,8 @@ inline const nlohmann::json* find_member(const nlohmann::json& object, std::stri
   return found != members->end() && !found->second.is_null() ? &found->second : nullptr;
 }
 
-// The names, behind `prefix`, of the members of a JSON object that `known` does not list. Members that are null count as missing.
+// Returns the names of those members of a JSON object that `known` does not list, each with `prefix` in front of it. Members that are null
+// count as missing.
 inline std::vector<std::string> unknown_members(const nlohmann::json& object, std::string_view prefix,
                                                 std::span<const std::string_view> known) {
   std::vector<std::string> out;
@@ -252,12 +253,12 @@ inline std::string_view json_type_text(const nlohmann::json& value) {
   return value.is_object() ? "an object" : "null";
 }
 
-// A value that is no count, for messages: a negative integer itself, otherwise the type.
+// Returns, for messages, what a value is that is no count (see count_of): a negative integer itself, or the type of any other value.
 inline std::string json_no_count_text(const nlohmann::json& value) {
   return value.is_number_integer() ? value.dump() : std::string(json_type_text(value));
 }
 
-// What stands where a value of another type belongs, for messages. A null pointer means that the member is missing.
+// Returns, for messages, what was found in place of a value of the expected type. A null pointer means that the member is missing.
 inline std::string json_found_text(const nlohmann::json* value) {
   return value == nullptr ? "is missing" : concat("found ", json_type_text(*value));
 }

@@ -6,7 +6,7 @@
 //
 //   Checksum sum;                  // or Checksum(seed)
 //   sum.add(first); sum.add(rest);
-//   sum.value();                   // the same as for both in one piece
+//   sum.value();                   // the same as if both had been added as one piece
 //
 // The state is four numbers of 64 bits, the lanes. Of every 32 bytes, each lane takes in 8. At the end the four lanes are mixed into
 // one number. The bytes that are left, fewer than 32, are then added to this number in steps of 8, 4 and 1 bytes.

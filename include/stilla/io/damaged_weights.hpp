@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Finds weights that are not numbers. A model with NaN or infinity among its weights computes nothing useful. Files are not
-// searched for them when they are opened, because this would take the time of reading everything. Code that sees logits which are
-// not numbers, or that reads every weight anyway, can ask find_damaged_tensor() which tensor is the cause.
+// Finds weights that are not numbers. A model with NaN or infinity among its weights computes nothing useful. When a file is opened it
+// is not searched for such weights, because a search has to read the whole file. Code that sees logits which are not numbers, or that
+// reads every weight anyway, can ask find_damaged_tensor() which tensor is the cause.
 #pragma once
 
 #include <algorithm>

@@ -63,7 +63,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 // The strings of a GGUF array, from front to back: for (std::string_view token : strings). Nothing is copied and there is no table;
 // the n-th string is found by walking over the strings before it. If a mapped file is changed while it is read, the length of a
-// string that has grown is cut at the end of the array.
+// string may become too large; the string then ends where the array ends.
 class GgufStrings {
  public:
   class Iterator {
@@ -293,7 +293,7 @@ class GgufFile final : public ModelSource {
 };
 
 // Whether another GGUF file begins directly behind the last tensor of this file, or behind the padding that may follow the tensor.
-// This is so if somebody has joined the parts of a split model to one file.
+// Such a file arises if somebody joins the parts of a split model to one file.
 inline bool GgufFile::is_followed_by_gguf(const Part& part) {
   std::uint64_t end = part.contents.data_offset;
   for (const GgufTensor& tensor : part.contents.tensors) end = std::max(end, tensor.offset + tensor.size_bytes);
@@ -416,9 +416,9 @@ inline std::vector<std::string_view> GgufFile::keys_under(std::string_view prefi
   return out;
 }
 
-// Notes about what is not used: keys of further parts, and bytes behind the last tensor of a file. A key of a further part is told if the
-// first part does not have it with the same value. Writers may fill the space behind the last tensor up to the next multiple of the
-// alignment with zeros; any other bytes there are not part of the model, and a note reports them.
+// Returns notes about what is not used: keys of the parts after the first, and bytes behind the last tensor of a file. A note names a key
+// of a later part unless the first part has the same key with the same value. Writers may fill the space behind the last tensor up to the
+// next multiple of the alignment with zeros; any other bytes there are not part of the model, and a note reports them.
 inline std::vector<std::string> GgufFile::notes() const {
   std::vector<std::string> out;
   for (std::size_t i = 1; i < parts_.size(); ++i) {

@@ -169,7 +169,7 @@ class GgufParser {
   Error refuse(const Parts&... parts) const {
     return {ErrorKind::refused_file, concat(printable_path(file_.path()), ": ", parts...)};
   }
-  // The error of a read that goes beyond the end of the file. `subject` names what was being read and where it begins:
+  // Returns the error for a read that goes beyond the end of the file. `subject` names what was being read and where it begins:
   // "key 'a.b' at byte 24".
   Error truncated(const std::string& subject) const {
     return refuse(subject, ": needs ", cursor_.wanted(), " bytes at byte ", cursor_.offset(), " and ", cursor_.remaining(),
@@ -359,7 +359,7 @@ class GgufParser {
     if (!count) return success();
     if (Status s = number_of("split.count", max_gguf_parts, out_.split.count); !s) return s;
     if (out_.split.count <= 1) {
-      // The number of all tensors says whether this is a whole model after all.
+      // split.count says that this file is the whole model. It is, unless the model has another number of tensors than this file.
       const GgufKey* all = find_by_name(out_.keys, out_.keys_by_name, "split.tensors.count");
       if (!all || integer_of(*all) == n_tensors) return success();
       return refuse(subject_of("key", *count), ": found ", out_.split.count,
@@ -536,7 +536,7 @@ class GgufParser {
     return success();
   }
 
-  // What a tensor's size follows from, for messages: "f32 of shape [16, 32]".
+  // Returns, for messages, the type and the shape of a tensor, from which its size follows: "f32 of shape [16, 32]".
   static std::string kind_of(const GgufTensor& tensor) {
     return concat(tensor.is_packed ? "packed " : "", tensor.type_name, " of shape ", shape_text(tensor.dims, tensor.n_dims));
   }

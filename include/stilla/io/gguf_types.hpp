@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Numbers in GGUF files: value types, tensor types with the sizes of their blocks, and the one function that computes the size of a
-// tensor in bytes from its shape. Sources: the GGUF specification and ggml.h. The sizes of blocks are those of gguf-py's
-// GGML_QUANT_SIZES, except for q8_1: its two scales are halves in ggml (36 bytes) and floats in gguf-py (40 bytes). It is a
+// The numbers that stand for types of values and of tensors in GGUF files, the sizes of the tensor types' blocks, and the one function
+// that computes the size of a tensor in bytes from its shape. Sources: the GGUF specification and ggml.h. The sizes of blocks are those of
+// gguf-py's GGML_QUANT_SIZES, except for q8_1: its two scales are halves in ggml (36 bytes) and floats in gguf-py (40 bytes). q8_1 is a
 // format for activations and does not occur in files.
 //
 // All types of ggml are listed, not only those that Stilla decodes (format/format.hpp). A file with one tensor of another type
@@ -77,7 +77,8 @@ inline constexpr std::string_view packed_rotation_key = "stilla.packed.rotation"
 inline constexpr std::string_view packed_calibration_key = "stilla.packed.calibration";
 inline constexpr std::string_view packed_importance_key = "stilla.packed.importance";
 
-// Keys of packed files that were made from a Hugging Face folder (hugging_face.hpp). GGUF has no keys for what they say.
+// Keys of packed files that were made from a Hugging Face folder (hugging_face.hpp). GGUF has no keys for what they say. Beside each key
+// stand the type of its value and what the value says.
 inline constexpr std::string_view half_split_key = "stilla.rope.half_split";  // boolean: rows of Q and K are as in the original release
 inline constexpr std::string_view nfc_key = "stilla.tokenizer.nfc";           // boolean: Vocabulary::nfc
 inline constexpr std::string_view end_ids_key = "stilla.tokenizer.end_ids";   // uint32[]: Vocabulary::ends
@@ -117,12 +118,13 @@ template <class F, class... Rest, class... Kept>
 struct GgmlFormats<TypeList<F, Rest...>, Kept...> : GgmlFormats<TypeList<Rest...>, Kept...> {};
 
 // Returns the number that a format without a ggml type has in packed files. Formats in the table `chosen` have numbers that earlier
-// versions of Stilla chose. The number of any other format is computed from its id and is above all that ggml will use.
+// versions of Stilla chose: the bytes of a short name, which stands beside each. The number of any other format is computed from its id and
+// is above all that ggml will use.
 constexpr std::uint32_t own_number(std::string_view name) {
-  constexpr std::pair<std::string_view, std::uint32_t> chosen[] = {{"st4", 0x00345453},            // "ST4" as text
-                                                                   {"int4_g128", 0x00533449},      // "I4S"
+  constexpr std::pair<std::string_view, std::uint32_t> chosen[] = {{"st4", 0x00345453},  // "ST4" as text
+                                                                   {"int4_g128", 0x00533449},  // "I4S"
                                                                    {"int4_g128_min", 0x004d3449},  // "I4M"
-                                                                   {"int4_channel", 0x00433449},   // "I4C"
+                                                                   {"int4_channel", 0x00433449},  // "I4C"
                                                                    {"int8_channel", 0x00433849}};  // "I8C"
   for (const auto& [known, number] : chosen) {
     if (known == name) return number;

@@ -47,7 +47,8 @@ inline void GgufFile::note_id_outside(std::string_view key, std::int64_t id, Voc
       concat("key '", key, "': found ", id, ", which is outside the vocabulary of ", out.tokens.size(), " tokens and is ignored"));
 }
 
-// Adds a note that names the keys of the vocabulary that are not known. Keys that only other architectures need are left out.
+// Adds a note to out.notes that names those keys tokenizer.ggml.* of the file that are not known. Keys that only other architectures need
+// are not named.
 inline void GgufFile::note_unknown_keys(Vocabulary& out) const {
   constexpr std::string_view prefix = "tokenizer.ggml.";
   constexpr std::string_view known[] = {"model",
@@ -124,7 +125,8 @@ inline Status GgufFile::read_token_ids(Vocabulary& out) const {
       }
     }
   }
-  // Older files of Llama 3 do not have the key. llama.cpp, which they were made for, begins a text with BOS for these pre-tokenizers.
+  // Older files of Llama 3 do not have the key add_bos_token. llama.cpp, which they were made for, begins a text with BOS if the file names
+  // one of these pre-tokenizers.
   constexpr std::string_view begin_with_bos[] = {"llama3", "llama-v3", "llama-bpe", "falcon3", "pixtral", "midm-2.0", "lfm2"};
   const bool adds_bos = out.kind == VocabularyKind::sentencepiece ||
                         std::find(std::begin(begin_with_bos), std::end(begin_with_bos), out.pretokenizer) != std::end(begin_with_bos);

@@ -146,8 +146,8 @@ class HuggingFaceFolder final : public ModelSource {
 
  private:
   struct Tensor {
-    std::string name;      // in GGUF
-    std::string original;  // in its file
+    std::string name;      // the tensor's name in GGUF
+    std::string original;  // the tensor's name in its file
     TensorInfo info;       // its name is a view of `name`
   };
 
@@ -160,7 +160,7 @@ class HuggingFaceFolder final : public ModelSource {
     return {ErrorKind::refused_file, concat(parts...)};
   }
 
-  // Opens a file of the folder. The result is empty if there is no such file. It is an error if there is one that cannot be opened.
+  // Opens a file of the folder. The result is empty if there is no such file. If the file exists and cannot be opened, this is an error.
   Result<std::optional<MappedFile>> open_if_there(std::string_view file) const {
     const std::string path = in_folder(file);
     Result<MappedFile> mapped = MappedFile::open(path);
@@ -412,8 +412,8 @@ class HuggingFaceFolder final : public ModelSource {
                          static_cast<std::uint32_t>(files_.size())}});
   }
 
-  // For a model whose config.json says that the embedding is also the head. Drops a separate head that is the same. One that differs is
-  // used, as the library transformers does since version 5; before, it took the embedding.
+  // Is called if config.json says that the embedding is also the head. If the folder has a separate head with the same bytes, the function
+  // drops it. A head that differs is used, as the library transformers does since version 5; earlier versions used the embedding.
   void drop_equal_head() {
     const auto named = [&](std::string_view name) {
       return std::find_if(tensors_.begin(), tensors_.end(), [&](const Tensor& tensor) { return tensor.name == name; });
@@ -468,8 +468,8 @@ class HuggingFaceFolder final : public ModelSource {
 
   std::string path_;
   std::string weights_path_;  // for messages about a tensor that is missing
-  std::unique_ptr<HuggingFaceConfig> config_;       // on the heap, so that views of it stay valid when the HuggingFaceFolder is moved
-  std::unique_ptr<Result<Vocabulary>> vocabulary_;  // not null once the folder is open. Its error is told to who asks for it
+  std::unique_ptr<HuggingFaceConfig> config_;  // on the heap, so that views of it stay valid when the HuggingFaceFolder is moved
+  std::unique_ptr<Result<Vocabulary>> vocabulary_;  // not null once the folder is open; may hold an error, which vocabulary() returns
   std::string chat_template_;
   std::vector<std::string> notes_;
   bool has_unasked_biases_ = false;

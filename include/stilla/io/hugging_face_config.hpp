@@ -277,7 +277,7 @@ class HuggingFaceConfigReader {
     return std::get<double>(found->second.value);
   }
 
-  // The member of an object with the settings of RoPE that says how it is scaled. Null if there is none.
+  // `settings` is an object with the settings of RoPE. Returns its member that says how RoPE is scaled, or null if it has none.
   static const nlohmann::json* rope_type_of(const nlohmann::json& settings) {
     const nlohmann::json* type = find_member(settings, "rope_type");
     return type != nullptr ? type : find_member(settings, "type");
@@ -288,7 +288,8 @@ class HuggingFaceConfigReader {
     return type != nullptr && *type != "default";
   }
 
-  // Reads one of the two objects with the settings of RoPE. `found` is null if it is missing or empty.
+  // Reads one of the two objects with settings of RoPE, rope_parameters or rope_scaling. `found` becomes null if this object is missing or
+  // empty.
   Status read_rope_object(std::string_view key, const nlohmann::json*& found) const {
     found = find_member(json_, key);
     if (found == nullptr) return success();
@@ -313,9 +314,9 @@ class HuggingFaceConfigReader {
   }
 
   // Finds the object with the settings of RoPE, and its key. The library transformers writes all settings into rope_parameters since
-  // version 5. Earlier versions write the scaling into rope_scaling and the base, rope_theta, beside this object. Users who are told to
-  // add rope_scaling do so to new files too. Then rope_parameters has no scaling of its own, or the same one. `settings` is null if
-  // there is neither object.
+  // version 5. Earlier versions write the scaling into rope_scaling and the base, rope_theta, beside this object. Users who are told
+  // to add rope_scaling add it to new files too. Such a file is accepted if rope_parameters has no scaling of its own, or the same one.
+  // `settings` becomes null if there is neither object.
   Status find_rope_settings(const nlohmann::json*& settings, std::string& key) {
     const nlohmann::json *parameters = nullptr, *scaling = nullptr;
     if (Status s = read_rope_object("rope_parameters", parameters); !s) return s;
@@ -341,8 +342,8 @@ class HuggingFaceConfigReader {
     return success();
   }
 
-  // Reads the base of RoPE's angles, rope_theta, which may stand in each of the two objects and beside them. Where it stands twice, it
-  // must be the same.
+  // Reads the base of RoPE's angles, rope_theta, which may stand in rope_parameters, in rope_scaling and beside these objects. If it stands
+  // in several of these places, the values must be equal.
   Status read_rope_base(std::string_view settings_key) {
     const std::string_view other = settings_key == "rope_scaling" ? "rope_parameters" : "rope_scaling";
     const nlohmann::json* base = nullptr;
@@ -368,7 +369,7 @@ class HuggingFaceConfigReader {
     return add({"rope.freq_base", "", true}, *base, base_key);
   }
 
-  // Adds a note that names the settings of RoPE that its type does not use.
+  // Adds a note that names those settings of RoPE which its type of scaling, `type`, does not use.
   void note_unused_rope_settings(const nlohmann::json& settings, std::string_view key, std::string_view type) {
     constexpr std::string_view of_all[] = {"rope_type", "type", "rope_theta", "partial_rotary_factor", "mscale", "mscale_all_dim"};
     constexpr std::string_view of_llama3[] = {"factor", "low_freq_factor", "high_freq_factor", original_context_key};
@@ -386,8 +387,8 @@ class HuggingFaceConfigReader {
     if (!names.empty()) out_.notes.push_back(concat(place_, ": the rope_type '", type, "' does not use ", names));
   }
 
-  // The number of positions that the model was trained with. It may stand in the object with the settings of RoPE, `settings`, and beside
-  // it. `found` is null if it is missing, and `where` is its key.
+  // Reads the number of positions that the model was trained with. This number may stand in `settings`, the object with the settings of
+  // RoPE, and beside this object. `found` becomes null if the number is in neither place, and `where` becomes the key of the number.
   Status read_original_context(const nlohmann::json& settings, const std::string& object, const nlohmann::json*& found,
                                std::string& where) const {
     const nlohmann::json* beside = find_member(json_, original_context_key);
@@ -451,9 +452,9 @@ class HuggingFaceConfigReader {
     return success();
   }
 
-  // YaRN multiplies cosines and sines by 0.1 ln(factor) + 1. The key attention_factor replaces this formula. The key attn_factor, which
-  // DeepSeek-R1-0528-Qwen3-8B has, multiplies it, as the GGUF key rope.scaling.attn_factor does. So attention_factor is divided by the
-  // formula here. add() has read both keys already.
+  // YaRN multiplies cosines and sines by 0.1 ln(factor) + 1. The key attention_factor is used in place of this number. The key attn_factor,
+  // which DeepSeek-R1-0528-Qwen3-8B has, is a further factor, and so is the GGUF key rope.scaling.attn_factor. To become this GGUF key,
+  // attention_factor is divided here by 0.1 ln(factor) + 1. add() has read both keys already.
   Status read_attention_factor(const nlohmann::json& parameters, const std::string& object) {
     const bool replaces = find_member(parameters, "attention_factor") != nullptr;
     const bool multiplies = find_member(parameters, "attn_factor") != nullptr;

@@ -26,12 +26,12 @@ inline constexpr std::string_view original_context_key = "original_max_position_
 // The keys of config.json that are read, and those that change nothing in the arithmetic of the supported architectures: they describe
 // the file, its training, or how other programs run it. Other keys are named in a note.
 inline constexpr std::string_view known_config_keys[] = {
-    // read or checked
+    // The following keys are read or checked.
     "model_type", "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim",
     "max_position_embeddings", "rms_norm_eps", "rope_theta", "rope_parameters", "rope_scaling", "partial_rotary_factor",
     original_context_key, "tie_word_embeddings", "vocab_size", "eos_token_id", "bos_token_id", "attention_bias", "mlp_bias", "hidden_act",
     "use_sliding_window", "use_mrope", "clip_qkv", "rope_interleaved", "is_causal", "layer_types",
-    // change nothing
+    // The following keys change nothing.
     "architectures", "attention_dropout", "pad_token_id", "initializer_range", "max_window_layers", "sliding_window", "pretraining_tp",
     "torch_dtype", "dtype", "transformers_version", "transformers.js_config", "is_llama_config", "use_cache", "_name_or_path",
     "_model_name_or_path", "_attn_implementation_autoset", "attn_implementation", "_attn_implementation", "_commit_hash", "auto_map",
@@ -39,7 +39,8 @@ inline constexpr std::string_view known_config_keys[] = {
     "is_encoder_decoder", "chunk_size_feed_forward", "problem_type", "task_specific_params", "unsloth_fixed", "unsloth_version",
     "model_name", "hidden_dropout", "resid_pdrop", "embd_pdrop", "max_length", "min_length", "do_sample", "temperature", "top_k", "top_p",
     "repetition_penalty"};
-// The same of the members of rope_parameters and rope_scaling.
+// The members of the objects rope_parameters and rope_scaling that are read, and those that change nothing. Other members are named in a
+// note.
 inline constexpr std::string_view known_rope_keys[] = {
     "rope_type",   "type",           "rope_theta", "factor",          original_context_key, "attention_factor",
     "attn_factor", "beta_fast",      "beta_slow",  "low_freq_factor", "high_freq_factor",   "partial_rotary_factor",
@@ -53,26 +54,26 @@ inline constexpr std::string_view known_bpe_keys[] = {
     "type",          "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback",
     "ignore_merges", "vocab",   "merges"};
 inline constexpr std::string_view known_tokenizer_config_keys[] = {
-    // read or checked
+    // The following keys are read or checked.
     "add_bos_token", "add_prefix_space", "added_tokens_decoder", "additional_special_tokens", "extra_special_tokens", "bos_token",
     "eos_token", "pad_token", "unk_token", "chat_template",
-    // change nothing
+    // The following keys change nothing.
     "auto_map", "backend", "clean_up_tokenization_spaces", "cls_token", "mask_token", "sep_token", "errors", "from_slow", "init_inputs",
     "is_local", "legacy", "local_files_only", "max_length", "model_input_names", "model_max_length", "model_specific_special_tokens",
     "name_or_path", "pad_to_multiple_of", "pad_token_type_id", "padding_side", "processor_class", "sp_model_kwargs",
     "spaces_between_special_tokens", "special_tokens_map_file", "stride", "tokenizer_class", "tokenizer_file", "transformers_version",
     "trim_offsets", "truncation_side", "truncation_strategy", "trust_remote_code", "use_default_system_prompt", "use_fast", "vocab_size"};
-// These change nothing if they are false.
+// Keys of tokenizer_config.json that change nothing if their value is false. With any other value they are named in a note.
 inline constexpr std::string_view false_tokenizer_config_keys[] = {"add_eos_token", "do_lower_case", "split_special_tokens"};
 inline constexpr std::string_view known_generation_keys[] = {
-    // read or checked
+    // The following keys are read or checked.
     "eos_token_id", "bos_token_id",
-    // change nothing
+    // The following keys change nothing.
     "pad_token_id", "decoder_start_token_id", "_from_model_config", "transformers_version", "trust_remote_code", "chat_format",
     "max_window_size", "attn_implementation", "cache_implementation", "use_cache", "return_dict_in_generate", "output_attentions",
     "output_hidden_states", "output_scores", "output_logits", "num_assistant_tokens", "num_assistant_tokens_schedule",
     "assistant_confidence_threshold", "prompt_lookup_num_tokens",
-    // a user chooses these
+    // A user of Stilla chooses the values of the following keys for each run.
     "do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty", "max_length", "max_new_tokens"};
 
 }  // namespace detail
@@ -88,7 +89,7 @@ inline std::optional<std::string> unused_tokenizer_keys(const nlohmann::json& js
   return unknown_keys_note(place, unknown);
 }
 
-// The same for tokenizer_config.json.
+// A note that names the keys of tokenizer_config.json that are not known. Nothing if there are none. `place` is the place of the file.
 inline std::optional<std::string> unused_tokenizer_config_keys(const nlohmann::json& json, std::string_view place) {
   const auto& may_be_false = detail::false_tokenizer_config_keys;
   std::vector<std::string> unknown = unknown_members(json, "", detail::known_tokenizer_config_keys);

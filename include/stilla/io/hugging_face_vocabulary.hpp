@@ -10,7 +10,7 @@
 //                             pre_tokenizer                a known regular expression; gives the name that GGUF files use
 //                             normalizer                   none or NFC
 //                             post_processor               whether BOS comes first
-//                             decoder                      ByteLevel; any other is told and not used
+//                             decoder                      ByteLevel; a note names any other, which is not used
 //     tokenizer_config.json   add_bos_token, {bos,eos,pad,unk}_token
 //     generation_config.json  eos_token_id: all tokens after which a model ends; if it is missing, the key of config.json
 //
@@ -38,18 +38,18 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The contents of tokenizer.json. Its two large tables are not in `json`, because an object of 150,000 tokens and as many arrays of two
-// strings take half as long again to read and to release.
+// The contents of tokenizer.json. Its two large tables are not in `json`: as JSON values, an object of 150,000 tokens and as many arrays of
+// two strings take 50 % more time to read and to release.
 // NOLINTNEXTLINE(bugprone-exception-escape): moving it moves members whose move constructors are noexcept, nlohmann's too
 struct HuggingFaceTokenizer {
-  nlohmann::json json;                                         // its model.vocab and model.merges are empty
+  nlohmann::json json;  // its model.vocab and model.merges are empty
   std::vector<std::pair<std::string, nlohmann::json>> tokens;  // the names and values of model.vocab, in the order of the file
-  std::vector<std::string> merges;                             // the elements of model.merges, as "left right"
-  std::optional<std::size_t> bad_merge;                        // the first element of model.merges that is no merge
-  std::string found_merge;                                     // what stands there
+  std::vector<std::string> merges;  // the elements of model.merges, as "left right"
+  std::optional<std::size_t> bad_merge;  // the first element of model.merges that is no merge
+  std::string found_merge;  // what stands there
 };
 
-// Parses the text of a tokenizer.json. `place` is what messages call it.
+// Parses the text of a tokenizer.json. `place` is what messages call this text.
 inline Result<HuggingFaceTokenizer> parse_hugging_face_tokenizer(std::span<const std::byte> text, std::string_view place);
 
 // The contents of the files that the vocabulary is read from. A pointer is null if there is no such file.
@@ -157,8 +157,8 @@ class HuggingFaceVocabularyReader {
     if (vocabulary == nullptr || !vocabulary->is_object() || tokens.empty()) {
       return refuse("model.vocab", "expected an object of tokens and their ids");
     }
-    // Every id up to the largest gets a token; where the file has no token for an id, it is an unused one. Ids are limited, because
-    // a small file with one very large id would otherwise need much memory.
+    // Every id up to the largest gets a token; if the file has no token for an id, the id gets a token of the type `unused`. Ids are
+    // limited, because a small file with one very large id would otherwise need much memory.
     const Json* added = find_in_tokenizer("added_tokens");
     max_id_ = 65535 + 2 * (std::uint64_t{tokens.size()} + (added ? added->size() : 0));
     ids_.reserve(tokens.size());
@@ -205,8 +205,8 @@ class HuggingFaceVocabularyReader {
         }
       }
       if (Status s = set(*content, *id, "added_tokens", is_control ? TokenType::control : TokenType::user_defined); !s) return s;
-      // A text with two ids is refused. The library tokenizers would keep the id that the text has already, and would move the ids
-      // of the tokens behind it.
+      // A token's text with two ids is refused. For such a file the library tokenizers keeps the id that the text has already, and moves
+      // the ids of the tokens behind it.
       const Json* first = ids_.try_emplace(*content, id).first->second;
       if (*first != *id) {
         return refuse("added_tokens", "token '", printable(*content), "' has two ids, ", *count_of(*first), " and ", *count_of(*id));
@@ -215,7 +215,7 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // Gives each id without a token an unused token.
+  // Gives each id that has no token a token of the type `unused`.
   Status fill_holes() {
     for (std::size_t i = 0; i < out_.tokens.size(); ++i) {
       if (out_.types[i] != no_token) continue;
@@ -272,7 +272,7 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // The types of such parts, for messages. Empty if there are none.
+  // Returns the types of parts that parts_of() found, as text for messages. The text is empty if there are no parts.
   static std::string types_text(const std::vector<const Json*>& parts) {
     std::string out;
     for (const Json* part : parts) out += concat(out.empty() ? "" : ", ", shown(find_member(*part, "type")));
@@ -351,7 +351,7 @@ class HuggingFaceVocabularyReader {
                      "; expected a string, or an object with the string 'content'");
   }
 
-  // The id of BOS that config.json or generation_config.json has. A value that is no id is ignored and told, as in a GGUF file.
+  // Returns the id of BOS in config.json or generation_config.json. A value that is no id is ignored with a note, as in a GGUF file.
   std::optional<std::uint32_t> read_bos_id(const Json* file_json, std::string_view file) {
     const Json* value = file_json ? find_member(*file_json, "bos_token_id") : nullptr;
     if (value == nullptr) return std::nullopt;
@@ -390,8 +390,8 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // Compares the special tokens that tokenizer_config.json lists with those of tokenizer.json. The library transformers adds those that
-  // tokenizer.json lacks. With an id of their own they are refused, because texts would have other ids; others are told.
+  // Compares the special tokens of tokenizer_config.json with those of tokenizer.json. The library transformers adds what tokenizer.json
+  // lacks. Such a token is refused if it has an id of its own, because then texts get other ids; if it has none, a note names it.
   Status check_added_tokens() {
     if (texts_.tokenizer_config == nullptr) return success();
     if (is_set(*texts_.tokenizer_config, "add_prefix_space")) {
@@ -434,7 +434,7 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // Reads which special tokens the template of a post-processor puts before a text. It must have the text once, and nothing after it.
+  // Reads which special tokens a post-processor's template puts before a text. The template must have the text once, and at its end.
   Status read_template(const Json& part) {
     constexpr std::string_view key = "post_processor.single";
     const Json* single = find_member(part, "single");

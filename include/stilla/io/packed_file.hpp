@@ -452,7 +452,7 @@ class PackedFileWriter {
 
 }  // namespace detail
 
-// The number of bytes of the file that write_packed_file would write.
+// Returns the number of bytes of the file that write_packed_file() writes for the same source and options.
 inline Result<std::uint64_t> packed_file_bytes(const ModelSource& source, const PackOptions& options = {}) {
   return detail::PackedFileWriter(source, options).plan();
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Text files as their writers mean them. Editors and shells of Windows begin files with a byte order mark, which is no text, and write
-// UTF-16.
+// Reads text files as their writers mean them. Editors and shells of Windows begin files with a byte order mark, which is not part of the
+// text, and some write UTF-16.
 #pragma once
 
 #include <cstddef>
@@ -56,8 +56,8 @@ inline Result<std::string> text_without_mark(std::string_view bytes, std::string
   return std::string(bytes.substr(bytes.starts_with("\xef\xbb\xbf") ? 3 : 0));
 }
 
-// The same for a file whose text a program is to understand. Text that is not UTF-8 is refused, and so is a zero byte, which UTF-16 and
-// UTF-32 without a mark have.
+// Returns the text of a file as text_without_mark() does, but refuses text that is not UTF-8 and text with a zero byte, which UTF-16 and
+// UTF-32 without a mark have. It is for files whose text a program must understand.
 inline Result<std::string> utf8_text(std::string_view bytes, std::string_view place) {
   Result<std::string> text = text_without_mark(bytes, place);
   if (!text) return text;
