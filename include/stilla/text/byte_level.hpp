@@ -54,7 +54,7 @@ class ByteLevelEncoder {
     });
   }
 
-  // How many of the 256 bytes are no token. Text that needs such a byte has no ids there.
+  // Returns how many of the 256 bytes have no token. encode() leaves these bytes of a text out.
   std::size_t missing_bytes() const {
     return static_cast<std::size_t>(std::count(byte_tokens_.begin(), byte_tokens_.end(), TokenTable::none));
   }

@@ -4,15 +4,15 @@
 // one symbol of two neighbours, and has a rank. While any rule applies, the one with the lowest rank is applied, at its leftmost
 // place first.
 //
-// There are three ways to the same result, chosen by length:
+// There are three ways to the same result. The length of the word, and how often its parts repeat, decide which one is used:
 //   up to 32 symbols    the rules of all neighbours are in an array, which is searched for the lowest rank each time
-//   longer, repetitive  passes over the word; each pass applies the lowest rule everywhere at once. A run of one letter becomes
-//                       half as long with every pass, so all passes together take linear time, and 4 bytes for each symbol
+//   longer, repetitive  passes over the word; each pass applies the lowest rule everywhere at once. A run of one letter becomes half
+//                       as long with every pass, so all passes together take linear time. They need 4 bytes of memory for a symbol
 //   longer, varied      when a pass makes the word less than 1/8 shorter, a heap of (rank, place) over a linked list is used. It
-//                       takes n log n time, and at most about 28 bytes for each symbol that is left
+//                       takes n log n time, and at most about 28 bytes of memory for each symbol that is left
 // If several rules may have the same rank (sentencepiece.hpp) there are no passes, because a pass applies one rule only, and
-// another rule of the same rank may come first. A pass stops early when it creates a pair with a lower rank than its own, so that
-// the order of merges is kept exactly.
+// another rule of the same rank may apply further left. A pass stops early when it creates a pair with a lower rank than its own, so
+// that the order of merges is kept exactly.
 #pragma once
 
 #include <algorithm>
@@ -138,7 +138,7 @@ class WordMerger {
   bool merge_lowest_everywhere(std::vector<std::uint32_t>& symbols) const {
     const MergeRule* lowest = nullptr;
     for (std::size_t i = 0; i + 1 < symbols.size(); ++i) {
-      if (i > 0 && symbols[i] == symbols[i - 1] && symbols[i] == symbols[i + 1]) continue;  // the same pair as before
+      if (i > 0 && symbols[i] == symbols[i - 1] && symbols[i] == symbols[i + 1]) continue;  // a pair that was just looked up
       const MergeRule* rule = table_.find(symbols[i], symbols[i + 1]);
       if (rule != nullptr && (lowest == nullptr || rule->rank < lowest->rank)) lowest = rule;
     }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Chat templates turn a conversation into the prompt format that a model was trained with. A model file contains its template as
-// a Jinja program, which Stilla runs (jinja/template.hpp says how little it can do). For files without a template, one of Stilla's
+// a Jinja program, which Stilla runs (jinja/template.hpp says what such a program cannot do). For files without a template, one of Stilla's
 // own templates is chosen by name (builtin_templates.hpp); these are Jinja programs too.
 //
 // A program gets the same variables as from the function apply_chat_template of Hugging Face's library transformers:
 //   messages               each with `role` and `content`
 //   add_generation_prompt  whether the prompt ends where the model is to answer
 //   bos_token, eos_token   as the vocabulary spells them; undefined if it has none
-//   tools, documents       none
+//   tools, documents       always None
 //   enable_thinking        false if no thought is wanted, otherwise undefined
 //   strftime_now()         returns ChatTemplate::now
 //
@@ -18,7 +18,7 @@
 //
 // The program writes BOS. encode_chat() adds it in front only if the vocabulary asks for it and the program did not write it.
 //
-// The next prompt of a conversation need not begin with the last one: programs remove earlier thoughts, and some put tools or
+// The next prompt of a conversation need not begin with the previous prompt: programs remove earlier thoughts, and some put tools or
 // system messages next to the last turn. A chat therefore renders everything again for each turn. Of its cache it keeps the positions
 // before the first id that differs in the new prompt; Decoder::begin() does this (model/decoder.hpp). Answers keep the tokens with
 // which they were written wherever their text is unchanged in the prompt, so that as much of the cache as possible is kept.
@@ -58,7 +58,7 @@ struct ChatMessage {
 
 enum class Thinking : std::uint8_t {
   as_template,  // the template's program decides
-  open,         // the prompt ends with <think>\n, even if the program leaves this to the caller
+  open,  // the prompt ends with <think>\n, even if the program leaves this to the caller
   // The model is to answer at once, without a thought. If the template's program knows the variable enable_thinking, this variable
   // is set to false; otherwise an empty thought is written into the prompt.
   off,
@@ -70,9 +70,9 @@ struct ChatTemplate {
   jinja::LocalTime now{};
 
   bool knows_enable_thinking = false;  // the program uses the variable enable_thinking
-  bool drops_thoughts = false;         // it removes the thoughts of earlier answers itself, so they must be given to it
-  bool is_deepseek_r1 = false;         // DeepSeek advises to open a thought; older files leave this to the caller
-  std::string origin{};                // the file that it comes from, for messages; empty: none
+  bool drops_thoughts = false;  // the program removes earlier thoughts itself, so it is given answers with their thoughts
+  bool is_deepseek_r1 = false;  // DeepSeek advises to open a thought; older files leave this to the caller
+  std::string origin{};  // the file that contains the program, for messages; empty: none
 };
 
 struct ChatPrompt {
@@ -131,7 +131,7 @@ inline std::vector<std::uint32_t> ids_at(const Tokenizer& tokenizer, std::span<c
   return {ids.begin() + static_cast<std::ptrdiff_t>(first), ids.begin() + static_cast<std::ptrdiff_t>(last)};
 }
 
-// BOS and EOS as the vocabulary spells them, each if it has one.
+// Returns BOS and EOS as the vocabulary spells them. Each of the two is nothing if the vocabulary lacks that token.
 inline std::pair<std::optional<std::string_view>, std::optional<std::string_view>> spelled_ends(const Tokenizer& tokenizer) {
   const auto spelled = [&](std::optional<std::uint32_t> id) {
     return id ? std::optional(tokenizer.piece(*id, ControlText::show)) : std::nullopt;
@@ -271,9 +271,9 @@ inline std::size_t markup_length(std::string_view text, std::size_t at, Vocabula
   return 0;
 }
 
-inline constexpr std::size_t markup_named = 8;  // so many pieces of unknown markup are named
+inline constexpr std::size_t markup_named = 8;  // a note names at most this many pieces of unknown markup
 
-// Appends the markup in a text to `out`, each once, until it has more than are named.
+// Appends the pieces of markup in a text to `out`, unless `out` has them already. Stops as soon as `out` has more than markup_named pieces.
 inline void collect_markup(std::vector<std::string>& out, std::string_view text, VocabularyKind kind) {
   for (std::size_t at = text.find_first_of("<["); at < text.size() && out.size() <= markup_named; at = text.find_first_of("<[", at)) {
     const std::size_t length = markup_length(text, at, kind);
@@ -285,9 +285,9 @@ inline void collect_markup(std::vector<std::string>& out, std::string_view text,
 
 }  // namespace detail
 
-// A line for the user if the template writes markup for which the vocabulary has no control token, as a template of Llama 3 does
-// for a vocabulary of Qwen. The model then reads the markup as ordinary text, which messages may hold too. Nothing if each markup is a
-// token. What the template writes is found out by rendering a short conversation with it.
+// Returns a line for the user if the template writes markup for which the vocabulary has no control token, as a template of Llama 3 does
+// for a vocabulary of Qwen. The model then reads the markup as ordinary text, and a message may contain the same text. Returns nothing if
+// every piece of markup is a token. What the template writes is found out by rendering a short conversation with it.
 inline std::optional<std::string> unknown_markup_note(const Tokenizer& tokenizer, const ChatTemplate& chat_template) {
   const ChatMessage chat[] = {{ChatRole::system, "a"}, {ChatRole::user, "b"}, {ChatRole::assistant, "c"}, {ChatRole::user, "d"}};
   const std::span<const ChatMessage> all = chat;

@@ -120,7 +120,8 @@ class NfcStretch {
       }
       std::size_t end = begin;
       while (end < chars_.size() && chars_[end].combining != 0) ++end;
-      // Marks of the same class keep their order. (std::stable_sort in the library of GCC 12 causes a warning from clang 19.)
+      // Marks of the same class keep their order, because their places are compared too. (std::stable_sort is not used, because in the
+      // library of GCC 12 it causes a warning from clang 19.)
       std::sort(chars_.begin() + static_cast<std::ptrdiff_t>(begin), chars_.begin() + static_cast<std::ptrdiff_t>(end),
                 [](const Char& a, const Char& b) { return a.combining != b.combining ? a.combining < b.combining : a.place < b.place; });
       begin = end;

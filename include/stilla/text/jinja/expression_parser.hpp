@@ -101,7 +101,7 @@ class ExpressionParser {
     return static_cast<NodeId>(tree_.nodes.size() - 1);
   }
 
-  // Parses an expression, or several that are separated by commas, which are a tuple.
+  // Parses an expression, or several expressions with commas between them, which make a tuple.
   NodeId parse_tuple(bool takes_condition = true) {
     Node node = make(NodeKind::tuple);
     bool is_tuple = false;
@@ -354,8 +354,8 @@ class ExpressionParser {
     return add(std::move(node));
   }
 
-  // Parses arguments in brackets: positional ones into the children of the node, named ones into its `named`. The last positional one of
-  // a call may be *value.
+  // Parses arguments in brackets. Positional arguments are added to the children of the node, and named arguments to its member `named`.
+  // The last positional argument of a call may be *value.
   void parse_arguments(Node& node, bool is_call = false) {
     expect(TokenKind::sign, "(");
     bool is_first = true;
@@ -429,7 +429,8 @@ class ExpressionParser {
  protected:
   SyntaxTree tree_;
   bool uses_varargs_ = false, uses_kwargs_ = false;  // whether the macro that is being read uses these variables
-  // How often the template has used `loop` so far, other than for its attributes that need no items behind the current one.
+  // How often the template has used `loop` so far. Uses of attributes that need no items behind the current one, such as loop.index, are
+  // not counted.
   std::size_t loop_uses_ = 0;
 };
 

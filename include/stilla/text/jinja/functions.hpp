@@ -170,7 +170,7 @@ inline std::string time_part(const LocalTime& time, char letter, char flag) {
   }
 }
 
-// The format that a conversion of strftime() stands for, if it consists of several others.
+// Returns the format that a conversion of strftime() stands for if it combines several other conversions: "%Y-%m-%d" for the letter F.
 inline std::string_view composed_format(char letter) {
   switch (letter) {
     case 'F': return "%Y-%m-%d";

@@ -235,7 +235,7 @@ class Lexer {
       return fail("numbers that are not decimal are not supported");
     }
     std::size_t end = digits_end(at_);
-    const bool is_member = source_[at_ - 1] == '.';  // x.0.1: two indices
+    const bool is_member = source_[at_ - 1] == '.';  // in x.0.1, 0 and 1 are two indices
     bool is_real = false;
     if (!is_member && end + 1 < source_.size() && source_[end] == '.' && is_digit_char(source_[end + 1])) {
       is_real = true;

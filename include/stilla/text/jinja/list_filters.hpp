@@ -201,7 +201,7 @@ inline Told told_operation(Rendering& run, const Arguments& arguments, std::size
 }
 
 inline Value map_filter(Rendering& run, const Value& value, const Arguments& arguments) {
-  if (!truth(value)) return run.list({}, ListKind::generator);  // also None and 0, as in Jinja
+  if (!truth(value)) return run.list({}, ListKind::generator);  // for None and 0 too, as in Jinja
   std::vector<Value> items = iterate(run, value);
   if (arguments.positional.empty()) {
     const Parameters parameters(run, "filter 'map'", arguments, {"attribute", "default"}, 1);

@@ -80,7 +80,7 @@ inline Value splitlines_method(Rendering& run, const Value& self, const Argument
   return parts_list(run, *self.text(), split_lines(text.bytes(), parameters.flag(0, false)));
 }
 
-// Python's startswith() and endswith(), with one text or with a tuple of texts.
+// Does what Python's startswith() and endswith() do. The argument is one text or a tuple of texts.
 template <bool at_end>
 Value affix_method(Rendering& run, const Value& self, const Arguments& arguments) {
   const Parameters parameters(run, at_end ? "endswith()" : "startswith()", arguments, {"affix"}, 1);
@@ -190,7 +190,8 @@ Value case_method(Rendering& run, const Value& self, const Arguments& arguments)
   return run.text(changed(text), self.text()->is_safe);
 }
 
-// Python's isdigit() and similar methods: true if there is at least one character and `holds` is true for all.
+// Does what Python's isdigit() and similar methods do: the result is true if the text has at least one character and `holds` is true for
+// all its characters.
 template <bool (*holds)(std::uint32_t)>
 Value all_method(Rendering& run, const Value& self, const Arguments& arguments) {
   const Parameters none(run, "this method", arguments, {});
@@ -241,7 +242,8 @@ inline Value join_method(Rendering& run, const Value& self, const Arguments& arg
 
 enum class Side : std::uint8_t { left, right, both };
 
-// Python's ljust(), rjust() and center(); `side` is the side at which the text stands. `origin` is where the fill character comes from.
+// Does what Python's ljust(), rjust() and center() do. `side` is the side at which the text stands, and `origin` is where the fill
+// character comes from.
 inline MarkedText justified(Rendering& run, const MarkedText& text, std::size_t width, Side side, char fill = ' ',
                             Origin origin = from_template) {
   const std::size_t size = char_count(text.bytes());

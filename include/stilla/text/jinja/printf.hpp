@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Python's two ways to format: "%s of %d" % (a, b), and "{} of {name}".format(a, name=b). The parts that templates use are
+// Formats text in Python's two ways: "%s of %d" % (a, b), and "{} of {name}".format(a, name=b). The parts that templates use are
 // supported: %s %r %d %i %x %X %f %% with the flags - and 0, a width and a precision, and {} {0} {name} without a format.
 // Anything else is an error that names it.
 #pragma once
@@ -25,7 +25,8 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
-// A number as text, with `precision` digits behind the decimal point; at most 60, so that there is always room.
+// Returns a number as text, with `precision` digits behind the decimal point. `precision` is at most 60, so that the text always fits into
+// the memory that the function reserves for it.
 inline std::string fixed_text(double value, int precision) {
   std::string out(400, '\0');
   const auto end = std::to_chars(out.data(), out.data() + out.size(), value, std::chars_format::fixed, precision);
@@ -139,7 +140,7 @@ Value format_percent(Rendering& run, const Text& format, const Value& values) {
   return run.text(std::move(out));
 }
 
-// Python's str.format().
+// Formats as Python's str.format() does: puts the arguments in place of {}, {0} and {name} in the text `format`.
 inline Value format_braces(Rendering& run, const Text& format, const Arguments& arguments) {
   if (format.is_safe) return run.fail("format() of a safe text is not supported");
   const MarkedText& marked = format.marked;

@@ -23,10 +23,10 @@ inline constexpr NodeId no_node = 0;
 
 enum class NodeKind : std::uint8_t {  // the comment beside each kind lists the children of its nodes; optional ones may be no_node
   nothing,
-  // the kinds of nodes that are expressions
+  // The following kinds of nodes are expressions.
   constant,        //
   variable,        //
-  attribute,       // value; `name`, and its text in `constant`
+  attribute,       // value; the attribute's name is in `name`, and also as a text in `constant`
   subscript,       // value, key
   slice,           // value, start, stop, step, each optional
   list,            // items
@@ -45,7 +45,7 @@ enum class NodeKind : std::uint8_t {  // the comment beside each kind lists the 
   comparison,      // first, others; `operators` has those between them
   conditional,     // condition, then, else (optional)
   namespace_item,  // the variable of the namespace; only as a target
-  // the kinds of nodes that are statements
+  // The following kinds of nodes are statements.
   block,           // statements
   data,            // text in `constant`
   output,          // expression

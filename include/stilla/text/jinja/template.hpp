@@ -10,8 +10,8 @@
 // A template comes from a file that nobody has checked. It can therefore only make text: it has no access to files or to anything
 // else of the computer, and its steps, memory, output and depth are limited (rendering.hpp). A mistake in a template is an Error
 // with one line of text, which begins with the line number in the template. Parts of Jinja that Stilla does not know are refused
-// by name when the template is parsed: include, import, extends, block, recursive loops, *args, and the rarer filters, tests,
-// methods and functions.
+// by name when the template is parsed: include, import, extends, block, recursive loops, arguments with ** or (of filters and tests)
+// with *, and the rarer filters, tests, methods and functions.
 //
 // Expressions, statements and white space behave as in Jinja 3.1, values as in Python: None prints as None, 1/2 is 0.5, and a
 // list prints as by repr(). An integer has 64 bits; a larger one is an error.

@@ -77,7 +77,7 @@ inline ByteRange stripped(std::string_view text, const std::string_view* chars, 
   return range;
 }
 
-// Python's split(separator, most), or rsplit() if `from_right`. The separator is not empty.
+// Does what Python's split(separator, most) does, or rsplit() if `from_right` is set. The separator is not empty.
 inline std::vector<ByteRange> split(std::string_view text, std::string_view separator, std::size_t most, bool from_right) {
   std::vector<ByteRange> out;
   std::size_t begin = 0, end = text.size();
@@ -98,7 +98,7 @@ inline std::vector<ByteRange> split(std::string_view text, std::string_view sepa
   return out;
 }
 
-// Python's split() at white space, or rsplit() if `from_right`. There are no empty parts.
+// Does what Python's split() does at white space, or rsplit() if `from_right` is set. The result has no empty parts.
 inline std::vector<ByteRange> split_at_space(std::string_view text, std::size_t most, bool from_right) {
   std::vector<ByteRange> out;
   for (ByteRange rest{0, text.size()};;) {
@@ -143,9 +143,9 @@ inline std::vector<ByteRange> split_lines(std::string_view text, bool keep_ends)
   return out;
 }
 
-// Python's replace(). An empty `old` is found before each character and at the end. What takes the place of a message's bytes counts as
-// text of a message, as every changed byte does: otherwise a template that replaces single characters could spell out a control token that
-// a message names.
+// Does what Python's replace() does. An empty `old` is found before each character and at the end. What takes the place of a message's
+// bytes counts as text of a message, as every changed byte does. Otherwise a template that replaces single characters could spell out a
+// control token that a message names.
 inline MarkedText replaced(Rendering& run, const MarkedText& text, std::string_view old, const MarkedText& by, std::size_t most) {
   MarkedText out;
   std::size_t done = 0;
@@ -256,7 +256,7 @@ inline MarkedText in_case(const MarkedText& text, Case wanted) {
 inline MarkedText lower(const MarkedText& text) { return in_case(text, Case::lower); }
 inline MarkedText upper(const MarkedText& text) { return in_case(text, Case::upper); }
 
-// Python's str.capitalize(): the first character has title case, the others lower case.
+// Does what Python's str.capitalize() does: the first character has title case, the others lower case.
 inline MarkedText capitalized(const MarkedText& text) {
   MarkedText out;
   bool is_first = true;
@@ -265,7 +265,7 @@ inline MarkedText capitalized(const MarkedText& text) {
   return out;
 }
 
-// Python's str.title(): the first of several cased characters in a row has title case, the others lower case.
+// Does what Python's str.title() does: the first of several cased characters in a row has title case, the others lower case.
 inline MarkedText titled(const MarkedText& text) {
   MarkedText out;
   append_in_case(out, text, {0, text.size()},
