@@ -31,7 +31,7 @@ namespace stilla { inline namespace STILLA_ABI {
 struct Architecture {
   std::string_view name;
   RopeLayout rope_layout;
-  bool needs_qkv_bias;   // Q, K and V must have biases; if not set, they may
+  bool needs_qkv_bias;   // true: Q, K and V must have biases; false: they may have biases
   bool has_qk_norm;      // attn_q_norm and attn_k_norm, one gain for each dimension of a head
   bool may_output_bias;  // the attention's output may have a bias
   bool may_ffn_bias;     // gate, up and down may have biases
@@ -146,7 +146,7 @@ constexpr bool has_model_tensor(std::string_view name) {
 // A key that changes what is computed unless it has its neutral value. `suffix` is the key without the name of the architecture.
 struct NeutralKey {
   std::string_view suffix;
-  double neutral;          // false is 0, true is 1
+  double neutral;          // of a boolean, 0 for false and 1 for true
   std::string_view effect; // what another value does, for example "scales the logits"
 };
 

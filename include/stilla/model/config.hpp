@@ -32,10 +32,10 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The rotations that a model's weights contain (model/rotation.hpp). The forward pass compensates for them.
+// The rotations that a model's weights contain (model/rotation.hpp). The forward pass compensates for `residual` and `down`.
 struct Rotation {
   bool residual = false;
-  bool heads = false;  // cancels within the weights: the forward pass does nothing
+  bool heads = false;  // cancels within the weights, so the forward pass has nothing to do for it
   bool down = false;
 
   bool any() const { return residual || heads || down; }
@@ -94,7 +94,7 @@ struct ModelConfig {
   std::string name;
   std::size_t n_layers = 0;
   std::size_t hidden = 0;        // E, the width of the residual stream
-  std::size_t ffn = 0;           // width between gate/up and down
+  std::size_t ffn = 0;           // F, the number of outputs of gate and of up, and of inputs of down
   std::size_t n_heads = 0;       // H
   std::size_t n_kv_heads = 0;    // G
   std::size_t head_dim = 0;      // D, of queries, keys and values; H * D may differ from E
@@ -105,7 +105,7 @@ struct ModelConfig {
   float rms_epsilon = 0.0f;
   RopeLayout rope_layout = RopeLayout::half_split;
   RopeScaling rope_scaling;
-  bool has_qkv_bias = false;  // if set, Q, K and V must have biases; if not, they may
+  bool has_qkv_bias = false;  // true: Q, K and V must have biases; false: they may have biases
   bool has_qk_norm = false;   // each head of queries and keys is normalised before RoPE
   Rotation rotation;
   std::vector<std::string> notes;  // what a user should be told about the file, a line each
@@ -237,7 +237,7 @@ inline Status apply_rope_choice(ModelConfig& c, const RopeChoice& choice) {
   const auto positions = static_cast<std::size_t>(std::min(scaled, static_cast<double>(max_context)));
   if (choice.factor || choice.original_context) {
     c.context = positions;
-  } else if (scaling.type == Type::yarn) {  // where a user has added YaRN to a model, its context_length is still the one before it
+  } else if (scaling.type == Type::yarn) {  // if somebody added YaRN to the file, its context_length may be the one without YaRN
     c.context = std::max(c.context, positions);
   }
   return success();

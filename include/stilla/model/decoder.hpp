@@ -38,8 +38,8 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct DecoderOptions {
   bool lookup = true;        // whether guesses are looked up in the text itself
-  // The session of a small model with the same vocabulary, which makes guesses; null: there is none. It must outlive the decoder, and
-  // only the decoder may use it.
+  // The session of a small model with the same vocabulary, which makes guesses; null: there is none. The session must outlive
+  // the decoder, and only the decoder may use it.
   Session* draft = nullptr;
   // How many guesses the small model writes each time; all of them are checked. 0: it writes as many as are worth their time.
   std::size_t draft_guesses = 0;

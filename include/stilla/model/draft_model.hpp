@@ -75,7 +75,7 @@ class DraftModel {
     const std::size_t most = std::min(held.size(), expected.size());
     std::size_t kept = 0;
     while (kept < most && held[kept] == expected[kept]) ++kept;
-    if (kept == expected.size() && kept > 0) --kept;  // the last token is evaluated for its logits
+    if (kept == expected.size() && kept > 0) --kept;  // the last token is evaluated again for its logits
     const bool is_far = expected.size() - kept > max_behind, is_full = expected.size() + max_behind > session_->context();
     if (kept == 0 || is_far || is_full) {
       kept = 0;

@@ -333,7 +333,7 @@ class Session {
   }
 
   // Adds `residual` to the residual stream x, and computes h = rms_norm(x) * weight. `residual` is the output of the attention or
-  // feed-forward network that came before; null: there is none. h is also rounded if one of `users`, the matrices that multiply h,
+  // feed-forward network that came before, or null if there was none. h is also rounded if one of `users`, the matrices that multiply h,
   // takes rounded activations.
   MatmulInput normalise(Matrix h, ActivationBuffer& rounded, Matrix x, const Matrix* residual, const std::vector<float>& weight,
                         std::initializer_list<const Linear*> users) {
@@ -356,7 +356,7 @@ class Session {
     std::size_t wanted_rows = 0;  // how many of the last tokens need logits
     std::size_t rows = 0;         // the number of tokens, with the padding behind them
     std::size_t first = 0;        // the position of the first token
-    std::size_t first_row = 0;    // the token that row 0 belongs to; in k, v, cos and sin it is always token 0
+    std::size_t first_row = 0;    // the token of row 0 in x, h, q, mixed, gate and up; row 0 of k, v, cos and sin is always of token 0
     bool has_residual = false;    // whether h must still be added to x
     Rotation rotated;
     Matrix x, h, q, mixed, k, v, gate, up, cos, sin;
@@ -391,7 +391,7 @@ class Session {
       if (Status s = attention_block(step, l); !s) return s;
       if (Status s = ffn_block(step, l); !s) return s;
     }
-    if (options_.observer || n_layers == 0) step.keep_wanted_rows();  // else the last layer did so
+    if (options_.observer || n_layers == 0) step.keep_wanted_rows();  // otherwise the last layer has called this
     if (options_.body == nullptr) cache_.set_size(step.first + ids.size());
     ids_.insert(ids_.end(), ids.begin(), ids.end());
     write_logits(step, wanted);
@@ -533,7 +533,7 @@ class Session {
     const std::size_t query = c.n_heads * c.head_dim, kv = c.n_kv_heads * c.head_dim, angles = c.rotary_dim / 2;
     return {c.hidden, c.hidden, query, query, kv, kv, c.ffn, c.ffn, angles, angles};
   }
-  // The number of floats is rounded up to whole cache lines.
+  // Returns the number of floats of a matrix, rounded up to whole cache lines.
   static std::size_t matrix_floats(std::size_t M, std::size_t width) { return (M * width + 15) / 16 * 16; }
 
   // Makes room in memory for everything that an evaluation of M tokens needs, before any of it is used.

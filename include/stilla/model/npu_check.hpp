@@ -118,7 +118,7 @@ constexpr std::uint64_t npu_bytes(const NpuForm& form, std::uint64_t N, std::uin
   const std::uint64_t groups = form.group == 0 ? 0 : N * ((K + form.group - 1) / form.group);
   switch (form.scales) {
     case NpuScales::channel: return codes + N * sizeof(float);
-    case NpuScales::integer: return codes + N * sizeof(float) + groups;             // a byte for each block
+    case NpuScales::integer: return codes + N * sizeof(float) + groups;             // a byte for each group's integer
     case NpuScales::group_zero: return codes + groups * sizeof(f16) + (groups + 1) / 2;  // and 4 bits for each zero point
     default: return codes + groups * sizeof(f16);
   }

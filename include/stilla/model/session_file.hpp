@@ -62,7 +62,7 @@ namespace detail {
 
 // The version of session files. It gets another number with each change of their layout, of the layout of a chunk of the cache, or of
 // the arithmetic of the forward pass.
-inline constexpr std::uint32_t session_version = 3;  // 2: the identity of a model was computed from less
+inline constexpr std::uint32_t session_version = 3;  // version 2 computed the identity of a model from less data
 inline constexpr std::size_t session_header_bytes = 72;
 
 constexpr std::uint32_t bits_in_file(ActivationBits activations) {
@@ -99,8 +99,8 @@ inline Status check_numbers(const KvShape& shape, std::span<const std::byte> chu
                                                " are not numbers (NaN or infinity)")};
 }
 
-// Compares the numbers of tokens and of the note's bytes, which the header has, with the size of the file and with the context. After
-// success the file has exactly these parts.
+// The header says how many tokens the file holds and how many bytes its note has. Compares these two numbers with the size of the file,
+// and the number of tokens also with the context. After success the file has exactly the size that follows from its header.
 inline Status check_session_size(const SessionKind& kind, std::uint64_t tokens, std::uint64_t note_bytes, std::uint64_t file_bytes) {
   const auto refuse = [](const auto&... parts) { return Error{ErrorKind::refused_file, concat(parts...)}; };
   const std::uint64_t behind_header = file_bytes - session_header_bytes;

@@ -212,7 +212,7 @@ class Model {
     if (Status s = read_rope_frequencies(reading); !s) return s;
     if (Status s = source_->check_lengths(); !s) return s;
     // Not all tensors were read: an embedding that is not packed is read later, and some tensors are never read. The caller's
-    // progress function is told that they are done too, so that it sees the end.
+    // progress function is called as if these tensors were done too, so that it sees the end.
     if (progress && reading.done < reading.total) progress(reading.total, reading.total);
     return success();
   }
