@@ -44,9 +44,9 @@ int main() {
   if (!stilla::quantise(buffer, stilla::ConstMatrix(x.data(), 1, K))) return EXIT_FAILURE;
   const stilla::ActivationQ8 x8 = buffer.view();
 
-  // 3. The dot product is computed block by block. `worst` adds up the largest change of the result that rounding can cause. A
-  //   weight is rounded by up to one step of its block (half a step, except at the upper end, because the highest code is 7 and
-  //   not 8), and an activation is rounded by up to half a step.
+  // 3. The dot product is computed block by block. `worst` adds up the largest change of the result that rounding can cause. Let a
+  //   step be the scale of a block, the distance between two neighbouring values. A weight is rounded by up to one step (by half a
+  //   step, except at the upper end, because the highest level is 7 and not 8), and an activation is rounded by up to half a step.
   float dot = 0.0f;
   double exact = 0.0, worst = 0.0;
   for (std::size_t b = 0; b < blocks; ++b) {

@@ -18,7 +18,8 @@
 
 namespace {
 
-// The logits are sorted from likely to unlikely, which keeps the filters below short. The sampler does not need them sorted.
+// The logits are sorted from likely to unlikely, because this example's own filters, below, are short for sorted logits. The library's
+// sampler takes logits in any order.
 const std::vector<float> logits{3.0f, 2.5f, 2.0f, 1.0f, 0.0f, -1.0f};
 
 std::vector<double> softmax(const std::vector<float>& x, double temperature, std::size_t kept) {

@@ -78,7 +78,7 @@ void use_both_functions() {
 
 }  // namespace
 
-// The program would run the best target of the CPU. This example runs each one that the CPU has, one after the other.
+// Without force_target() the library runs the best target of the CPU. This example runs all targets that the CPU has, one after the other.
 int main() {
   stilla::for_each_available_target([](stilla::TargetId target) {
     check(stilla::force_target(target.name));

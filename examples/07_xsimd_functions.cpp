@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The functions of example 7, for the architecture ARCH of xsimd. Each time this file is compiled, ARCH is another one, and the compiler
-// has its flags.
+// The functions of example 7, for the architecture ARCH of xsimd. This file is compiled once for each architecture, each time with another
+// ARCH and with the compiler flags of that architecture.
 #include "07_xsimd_functions.hpp"
 
 #include <cmath>

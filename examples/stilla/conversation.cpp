@@ -110,7 +110,7 @@ class SavedMessages {
     ++depth_;
     return true;
   }
-  // Both end the reading. The reason that is given first is kept.
+  // fail() and wrong_value() end the reading with a reason. If they are called several times, the first reason is kept.
   bool fail(std::string reason) {
     if (reason_.empty()) reason_ = std::move(reason);
     return false;

@@ -27,7 +27,7 @@ std::unique_ptr<stilla::ModelSource> open_source(const std::string& path, stilla
 // Returns two lines for a conversation with the embedded model: how to get a larger model, and which models fit this
 // machine's memory.
 std::string larger_models_text();
-// Returns a list of these larger models for the help, with the memory that each needs.
+// Returns a list for the help: the larger models that the program recommends, with the memory that each needs.
 std::string models_by_memory_text();
 
 }  // namespace program

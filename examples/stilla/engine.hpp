@@ -133,7 +133,7 @@ class Engine {
   stilla::Session& session();
 
   // Loads a draft model: a small model with the same vocabulary, which guesses tokens for the engine's model to check
-  // (model/decoder.hpp). The text begins again.
+  // (model/decoder.hpp). The text of the draft model is empty at first; the text of the engine does not change.
   void load_draft(std::unique_ptr<stilla::ModelSource> source, const Progress& progress);
   stilla::Session* draft();  // null: none
 

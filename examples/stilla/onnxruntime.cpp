@@ -141,7 +141,7 @@ class LoadedOnnxruntime : public Onnxruntime, public std::enable_shared_from_thi
  public:
   static Result<std::shared_ptr<Onnxruntime>> open(const OnnxruntimeOptions& options, std::size_t threads) {
     std::string path;
-    // The library stays loaded as long as the process lives, because threads of its own may still be running.
+    // The library stays loaded as long as the process lives, because threads that it has started may still be running.
     const Result<void*> library = load_library(options.library, path);
     if (!library) return library.error();
     const auto get_base = reinterpret_cast<const OrtApiBase* (*)()>(find_symbol(*library, "OrtGetApiBase"));

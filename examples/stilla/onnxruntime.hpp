@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The part of ONNX Runtime that the program needs. It comes from the user's own library, which is loaded only when a command asks
-// for it; the program is built and starts without the library. Its C API is a table of function pointers, which OrtGetApiBase()
-// returns for a version and which only ever grows at its end. onnxruntime.cpp declares the entries that the program uses, with
-// their places in that table. So no header of ONNX Runtime is needed, and none is copied.
+// for it; the program is built and starts without the library. The library's C API is a table of function pointers. OrtGetApiBase()
+// leads to the table of a version; newer versions add entries only at the end. onnxruntime.cpp declares the entries that the program
+// uses, with their places in that table. So no header of ONNX Runtime is needed, and none is copied.
 //
 // Every error of these functions is one line that names the library.
 #pragma once
@@ -22,7 +22,7 @@ namespace program {
 
 // The values of the option `--device onnxruntime[:PROVIDER]` and of the options that belong to it.
 struct OnnxruntimeOptions {
-  std::string provider;          // "QNN" for QNNExecutionProvider; empty: the CPU's
+  std::string provider;          // "QNN" for QNNExecutionProvider; empty: the CPU's provider
   std::string library;           // the library's path; empty: one beside the program, or the system's
   std::string provider_library;  // the library of a provider that has one of its own; empty: none
   std::vector<std::pair<std::string, std::string>> settings;  // options of the provider

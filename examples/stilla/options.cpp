@@ -70,7 +70,8 @@ void add_device_options(CLI::App& app, ModelOptions& options) {
                                 "onnxruntime: its library (default: the one beside this program, or where the system looks)"))
           ->type_name("FILE")
           ->envname(Onnxruntime::variable);
-  // The variable of the environment may be there for other runs of the program, which have a device.
+  // --device-library needs --device, but the environment variable does not: it may be set for other runs of the program, which have a
+  // device.
   if (std::getenv(Onnxruntime::variable) == nullptr) library->needs(device);
   takes_path(app.add_option("--device-provider", options.onnxruntime.provider_library,
                             "onnxruntime: the library of a provider that has one of its own"))

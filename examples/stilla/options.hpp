@@ -100,8 +100,8 @@ struct ModelOptions {
   std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: the model's size decides
   std::optional<stilla::FormatId> weights = std::nullopt;  // the format that the layers are requantised to; none: as in the file
   std::string imatrix;       // the file of an importance matrix for requantised layers; empty: none
-  std::string pretokenizer;  // instead of the file's; empty: the file's
-  stilla::RopeChoice rope;  // instead of what the file says
+  std::string pretokenizer;  // replaces the file's pre-tokenizer; empty: the file's is used
+  stilla::RopeChoice rope;  // what the user chooses instead of what the file says
   std::string device;        // runs the layers, or multiplies their matrices; empty: the CPU
   OnnxruntimeOptions onnxruntime;  // if the device is onnxruntime
   std::size_t context = 0;  // 0: the model's
@@ -117,8 +117,8 @@ std::optional<stilla::ActivationBits> activations_named(std::string_view name);
 void add_draft_option(CLI::App& app, ModelOptions& options);
 void add_threads_option(CLI::App& app, std::size_t& threads);
 void add_weights_option(CLI::App& app, std::optional<stilla::FormatId>& weights, const std::string& help);
-// What the help of --weights advises for weights that this program runs. The measurements behind it are in
-// include/stilla/format/README.md and examples/stilla/npu.md.
+// The advice that the help of --weights gives to users who run the model with this program; `stilla export`, which writes models for
+// other programs, gives other advice. The measurements behind it are in include/stilla/format/README.md and examples/stilla/npu.md.
 inline constexpr const char* weights_advice =
     ".\nst4 for the best text at 4.25 bits per weight, q8_0 (8.5 bits) for the least loss;\n"
     "int4_channel or lpbq64 (4.03 and 4.13 bits) for the weights that NPUs take";

@@ -105,8 +105,8 @@ void prepare_process() {
   SetConsoleOutputCP(CP_UTF8);
   SetConsoleCP(CP_UTF8);
   for (FILE* stream : {stdin, stdout, stderr}) _setmode(_fileno(stream), _O_BINARY);
-  // The standard streams get buffers. On consoles they would be unbuffered and write byte by byte, and a console does not put the
-  // bytes of a character together again.
+  // The standard streams get buffers. Without this call they are unbuffered on consoles and write byte by byte, and a console does not
+  // put the bytes of a character together again.
   for (FILE* stream : {stdout, stderr}) std::setvbuf(stream, nullptr, _IOFBF, 4096);
   for (const DWORD id : {STD_OUTPUT_HANDLE, STD_ERROR_HANDLE}) {
     DWORD mode = 0;
@@ -205,8 +205,8 @@ std::string program_folder() {
 }
 
 void* open_library(const std::string& path, std::string& reason) {
-  // If the path is absolute, the other libraries that this library needs are looked for in its folder. Otherwise it may be a name that
-  // Windows looks for in several folders.
+  // If the path of the library is absolute, Windows looks in the same folder for the other libraries that this library needs. A path that
+  // is not absolute may be a mere name, which Windows looks for in several folders.
   const std::wstring text = to_utf16(path);
   HMODULE library = std::filesystem::path(text).is_absolute()
                         ? LoadLibraryExW(file_path(path).c_str(), nullptr, LOAD_WITH_ALTERED_SEARCH_PATH)

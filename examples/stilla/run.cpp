@@ -163,7 +163,7 @@ void add_run(CLI::App& app, Command& chosen) {
                  "With --raw: begin with the token for the beginning of a text, once, whether or not the model's vocabulary asks for it")
       ->needs(raw);
   add_text_options(*command, options->text);
-  // CLI11's get_option() is not used, because a part of it allocates memory and is noexcept, so it would end the program if there is none.
+  // CLI11's get_option() is not used, because a part of it allocates memory and is noexcept: without memory it ends the program.
   const auto needs_template = [](const CLI::Option* option) {
     return option->check_lname("system") || option->check_lname("chat-template");
   };

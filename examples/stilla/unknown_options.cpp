@@ -140,7 +140,7 @@ std::string nearest_option(const CLI::App& command, std::string_view name) {
 }
 
 // Returns the option with this name. CLI11's get_option_no_throw() is not used, because it
-// allocates memory and is noexcept, so it would end the program if there is no memory.
+// allocates memory and is noexcept: without memory it ends the program.
 const CLI::Option* find_option(const CLI::App& command, const std::string& name) {
   const std::vector<const CLI::Option*> found = command.get_options([&](const CLI::Option* option) { return option->check_name(name); });
   return found.empty() ? nullptr : found.front();

@@ -20,7 +20,7 @@ Verification::Verification(const stilla::ModelSource& source)
   try {
     thread_ = std::thread([this] { compare(); });
   } catch (const std::system_error&) {
-    // The system grants no more threads. Then finish() does the comparison itself.
+    // The system has granted no further thread, so finish() will do the comparison itself.
   }
 }
 

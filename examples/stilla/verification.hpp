@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Compares a packed file with its checksums while the program works with it. Comparing reads every byte. Before the first token it
-// would take a large part of the time in which a packed file starts. So it begins when the first token is written, on a thread of its
-// own.
+// Compares a packed file with its checksums while the program works with the file. The comparison reads every byte. If it ran before the
+// first token, it would take a large part of the time in which a packed file starts. So it begins when the first token is written, on a
+// thread of its own.
 #pragma once
 
 #include <atomic>

@@ -61,8 +61,8 @@ class Pass {
 
   // Returns the greatest difference between two scores of the same softmax.
   float score_span() const { return score_span_; }
-  // Returns the largest sum of the absolute values of a scaled query that a layer ("blk.0.") has. If keys are off by at most 1,
-  // a score changes by at most this sum.
+  // Adds up the absolute values of each scaled query of a layer, and returns the largest of these sums. `layer` is, for example,
+  // "blk.0.". If the values of keys are off by at most 1, a score changes by at most this sum.
   float max_query_sum(const std::string& layer) const { return max_query_sum_.at(layer); }
 
  private:
@@ -151,8 +151,8 @@ class Pass {
     return y;
   }
 
-  // Rotates x by position (RoPE). The rotation adds up products of values with cosines and sines. A product is at most as large
-  // as the largest of the values in magnitude, so the ranges of the products are made from that value.
+  // Rotates x by position (RoPE). In the graph, the rotation adds up products of x's values with cosines and sines. In magnitude no
+  // product is larger than the largest value of x, so the ranges of the products go from minus this magnitude to plus this magnitude.
   void turn(Floats& x, const Floats& cos, const Floats& sin, const std::string& part) {
     ValueRange before;
     for (const float value : x.values) before.include(value);
@@ -253,9 +253,9 @@ Calibration calibrate(const ExportModel& model, stilla::FormatId weights, const 
     const ValueRange scores = *out.ranges.find(name + "scores.grouped");
     out.ranges[name + "scores.masked"].include(ValueRange{scores.least + out.mask_value, scores.most});
     for (const char* share : {"sigmoid", "shares"}) out.ranges[name + share].include(ValueRange{0.0f, 1.0f});
-    // In the graph, keys and values are the sum of an upper and a lower plane of 8 bits (qdq.hpp). These are the ranges of the
-    // products with the lower plane, whose values are at most half a step of the upper plane. The weights of a softmax add up to 1,
-    // so the weighted sum of values is not larger than the values.
+    // In the graph, keys and values are the sum of an upper and a lower plane of 8 bits (qdq.hpp). The ranges that are set here are
+    // those of the products with the lower plane, whose values are at most half as large as the distance between two neighbouring values
+    // of the upper plane. The weights of a softmax add up to 1, so the weighted sum of values is not larger than the values.
     const auto half_step = [&](const char* what) {
       const ValueRange range = *out.ranges.find(fmt::format("{}.{}", what, l));
       return 0.52f * (range.most - range.least) / 255.0f;

@@ -45,8 +45,8 @@ const stilla::NpuDescriptor& npu_of(Stack stack) {
   return *std::find_if(stilla::npu_descriptors.begin(), stilla::npu_descriptors.end(), is_for_it);
 }
 
-// Returns the layers of each part of the body. A part has as many layers as the request says. If it says nothing, it has as many as
-// `stilla npu check` says. There are no parts if a single layer is too large.
+// Returns the layers of each part of the body. A part has as many layers as the request says or, if the request does not say it, as many
+// as `stilla npu check` says. There are no parts if a single layer is too large.
 std::vector<LayerRange> parts_of(const ExportModel& model, const ExportRequest& request) {
   const stilla::ModelConfig& c = model.config();
   std::vector<LayerRange> parts;

@@ -19,8 +19,8 @@ namespace program {
 struct ExportRequest {
   Stack stack = Stack::onnx;
   std::optional<stilla::FormatId> weights = std::nullopt;
-  // For qnn: the calibration texts, divided by lines that are "---". Where a text has the name of a control
-  // token, such as <|im_end|>, that is read as the control token and not as plain text.
+  // For qnn: the calibration texts, divided by lines that are "---". If the name of a control token, such as <|im_end|>, stands in a text,
+  // it becomes the control token and not plain text.
   std::string calibration_text;
   std::size_t layers_of_part = 0;  // layers in one graph of the body; 0: as many as the NPU can map with their KV cache
 };

@@ -92,13 +92,13 @@ class GenaiDecoder {
     return output;
   }
 
-  // Adds the RMS norm `name` of the residual stream, and returns its output. What the operators before it still have to add to the
-  // stream is added first.
+  // Puts the RMS norm `name` of the residual stream into the graph, and returns the name of its output. If a tensor (pending_) still has
+  // to be added to the residual stream, the norm's operator adds it before it normalises.
   std::string normalise(const std::string& name) {
     const std::vector<float> gain = model_.vector(name + ".weight", c_.hidden);
     const std::string weight = g_.constant<float>(name + ".weight", ElementType::float32, {integer(c_.hidden)}, gain);
     const NamedAttribute epsilon{"epsilon", c_.rms_epsilon};
-    // onnxruntime has SimplifiedLayerNormalization in ONNX's own operator set, so the node does not name a set of its own.
+    // onnxruntime has SimplifiedLayerNormalization in ONNX's own operator set, so the node names no other set.
     if (pending_.empty()) {
       return g_.add("SimplifiedLayerNormalization", {residual_, weight}, name,
                     {{"axis", std::int64_t{-1}}, epsilon, {"stash_type", std::int64_t{1}}});

@@ -34,7 +34,7 @@ fs::path numbered(const fs::path& path, std::string_view ending) {
   return out;
 }
 
-// Returns the path that the symbolic links at `path` lead to, where nothing needs to exist.
+// Returns the path that the symbolic links at `path` lead to. Nothing needs to exist at the path that is returned.
 fs::path followed_links(fs::path path, std::error_code& error) {
   constexpr int most_links = 40;  // as in Linux
   for (int links = 0; fs::is_symlink(fs::symlink_status(path, error)); ++links) {

@@ -10,8 +10,8 @@
 // the old folder. Locks tell whether a process still uses a folder. On systems without such locks (Windows), all that a killed
 // process left stays.
 //
-// As AtomicFile does for files: the new folder and its files get the permissions of those that they replace. If the path is a
-// symbolic link, the folder that it leads to is replaced, and must exist.
+// Two things are as AtomicFile does them for a single file: the new folder and its files get the permissions of those that they replace,
+// and if the path is a symbolic link, the folder that it leads to is replaced, and must exist.
 #pragma once
 
 #include <cstdint>
@@ -40,8 +40,8 @@ class OutputFolder {
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
 
-  // Returns the path at which to write a file with AtomicFile. From then on the file is one of the folder's files. If it replaces a
-  // file of the old folder, an empty file with the permissions of that one lies at the path.
+  // Returns the path at which to write a file with AtomicFile. From then on the file is one of the folder's files. If the old folder has
+  // a file of this name, this function puts an empty file with the permissions of the old one at the path.
   std::string file(const std::string& name);
   void write(const std::string& name, std::string_view bytes);
   const std::set<std::string>& files() const { return files_; }

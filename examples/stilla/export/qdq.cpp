@@ -85,9 +85,9 @@ class Quantiser {
   }
 
   // Adds a product of two activations. Qualcomm's HTP multiplies 16 by 8 bits: if the right side has 16 bits, its emulator uses
-  // only the upper 8 (with random values the signal-to-noise ratio is 35 dB, and 76 dB by onnxruntime on the CPU). So the right side
-  // is written as the sum of two planes of 8 bits: its upper bits, and what these lack. The product becomes the sum of two products,
-  // with a signal-to-noise ratio of 70 dB.
+  // only the upper 8 (with random values the signal-to-noise ratio is 35 dB on the emulator, and 76 dB with onnxruntime on the CPU).
+  // So the right side is written as the sum of two planes of 8 bits: its upper bits, and what these lack. The product becomes the sum of
+  // two products, with a signal-to-noise ratio of 70 dB.
   void add_product_of_planes(const Node& node, const ValueRange& range) {
     const std::string &left = node.inputs[0], &right = node.inputs[1], &output = node.outputs.front();
     const ValueRange whole = found_.at(right), low_product = own_range(output + ".low");

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Turns a graph of floats into one with 16-bit activations, in the way that ONNX expresses them: behind every tensor stand a
-// QuantizeLinear and a DequantizeLinear to uint16, whose scale and zero point come from the tensor's range. A stack that has integer
-// operators uses one of them for an operator between such pairs. A stack without integer operators computes the graph in floats, and
-// the integer operators approximate its results. Weights keep their own DequantizeLinear. A product of two activations becomes two
-// products of 16 by 8 bits, one for each of two planes of its right side.
+// QuantizeLinear to uint16 and a DequantizeLinear, whose scale and zero point come from the tensor's range. A stack (software for
+// inference, export_model.hpp) that has integer operators replaces an operator between such pairs by an integer operator. A stack without
+// them computes the graph in floats, and an integer operator's results are close to these. Weights keep their own DequantizeLinear. A
+// product of two activations becomes two products of 16 by 8 bits, one for each of two planes of its right side.
 #pragma once
 
 #include "graph.hpp"
