@@ -114,8 +114,8 @@ struct IsQuantised {
 using QuantisedFormats = Filtered<IsQuantised, Formats>;
 TYPED_TEST_SUITE(AmxMatmul, AsGtestTypes<QuantisedFormats>::Types, FormatNames);
 
-// Runs the kernel of scalar and that of AMX over panels [first, last) and compares their results. There is a gap of three floats
-// between two rows of the results, and memory behind the last row cannot be written.
+// Runs the kernel of scalar and that of AMX over panels [first, last) and compares their results. Two neighbouring rows of the
+// results have a gap of three floats between them, which must not be written. Memory behind the last row cannot be written.
 template <class F>
 void expect_the_same(Weights<F>& w, Activations<F>& x, const float* bias, std::size_t first, std::size_t last) {
   const std::size_t N = w.view.rows, K = w.view.cols, stride = N + 3;
@@ -132,8 +132,8 @@ void expect_the_same(Weights<F>& w, Activations<F>& x, const float* bias, std::s
 TYPED_TEST(AmxMatmul, EqualsScalarInEveryShape) {
   using F = TypeParam;
   std::vector<std::size_t> column_counts = columns<F>();
-  column_counts.push_back(7 * 256);  // these are several chunks and slices
-  column_counts.push_back(9 * 256);  // the second chunk begins between multiples of 512
+  column_counts.push_back(7 * 256);  // the kernel computes this K in several chunks of several slices
+  column_counts.push_back(9 * 256);  // of this K, the second chunk begins between two multiples of 512
   for (const std::size_t K : column_counts) {
     for (const std::size_t N : {15u, 32u, 83u}) {
       Weights<F> w(3, N, K);
@@ -253,7 +253,7 @@ TEST(AmxForm, PositionsAreAPermutation) {
   std::array<bool, 16> seen{};
   for (std::size_t k = 0; k < 16; ++k) seen.at(amx::tile_position(k)) = true;
   for (const bool s : seen) EXPECT_TRUE(s);
-  EXPECT_EQ(amx::tile_position(5) / 2, amx::tile_position(7) / 2);  // neighbours in a tile are k and k + 2
+  EXPECT_EQ(amx::tile_position(5) / 2, amx::tile_position(7) / 2);  // a tile stores the values of k and k + 2 side by side
 }
 
 // The target amx is not available if the CPU lacks one of its bits of CPUID, or if the system does not permit the use of tiles.

@@ -120,7 +120,7 @@ TYPED_TEST(AttentionOptionsOn, EqualsScalarAndOneRowAtATime) {
   }
 }
 
-// Keys and values in pages that the caller owns give the same bits as those in a KvCache. A page may also belong to another text.
+// Keys and values in pages that the caller owns give the same bits as those in a KvCache. Two texts may share a page.
 TEST(KvView, PagesEqualACache) {
   for (const KvType type : kv_types) {
     const KvShape shape{1, kv_heads, D, type};

@@ -298,7 +298,7 @@ STILLA_CASE_TEST(Attention, ChunksTogetherDoNotMatter) {
   constexpr KvType type = kv_type_of<Second>;
   const Shape s{9, 9, 16};
   for (const std::size_t rows : {1u, 8u}) {
-    const KvCache cache = filled_cache(s, type, 3900 + rows);  // 9 teams of queries, of 16 chunks each
+    const KvCache cache = filled_cache(s, type, 3900 + rows);  // 9 teams of query heads, each of which reads 16 chunks of the cache
     const std::vector<float> queries = noise_queries(s, rows);
     const std::vector<float> alone = attend(target, s, cache, queries, 3900, false);
     for (const std::size_t threads : {1u, 3u}) {

@@ -56,7 +56,8 @@ STILLA_NOINLINE inline void run_integer_operations(const stilla_test::AttentionN
   unpack_codes(out.unpacked, in.codes);
 }
 
-// The rows are stored whole, and then `length` numbers of each are multiplied: rows of 1 byte (BYTES == 1) or 2 bytes.
+// Stores HT rows whole, and then multiplies the first `length` numbers of each by TILES tiles of codes. The numbers of the rows fit
+// into 1 byte (BYTES == 1) or into 2.
 template <std::size_t HT, std::size_t TILES, std::size_t BYTES>
 STILLA_NOINLINE void run_products(const stilla_test::ProductNumbers& in, std::int32_t* out) {
   RoundedRow rows[HT];
@@ -75,7 +76,8 @@ STILLA_NOINLINE void run_products(const stilla_test::ProductNumbers& in, std::in
   }
 }
 
-// Stores the products of all rows and tiles as [row][tile][lane]. The kernels call integer_products with these numbers of tiles.
+// Multiplies rows by tiles and stores the products in `out`, in the order [row][tile][lane]. The kernels of attention call
+// integer_products with the same numbers of tiles.
 STILLA_NOINLINE inline void run_all_products(const stilla_test::ProductNumbers& in, std::size_t bytes, std::size_t tiles,
                                              std::int32_t* out) {
   if (bytes == 1) return run_products<max_key_queries, 2, 1>(in, out);

@@ -2,8 +2,8 @@
 //
 // Compares the operations that generic/attention_chunk-inl.hpp is written against with plain C++: each operation of each target's
 // attention kernels, on random numbers, on zeros, infinities and NaN, and on the largest sums that the kernels allow. Also compares
-// the operations of the target i8mm that have no other vocabulary. For a new target with attention kernels of its own, lines are added
-// to this file as for the others.
+// the operations that only the target i8mm has (arm_i8mm/pair_sweep.hpp) and that belong to no vocabulary. For a new target with
+// attention kernels of its own, lines are added to this file as for the others.
 #if defined(__GNUC__) && !defined(__clang__)
 // This warning is false; it comes from GCC 12's own AVX-512 header (GCC bug 105593).
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
@@ -21,9 +21,9 @@ namespace stilla_test {
 
 struct AttentionNumbers {
   float a[16], b[16], c[16];   // any numbers, NaN and infinities too
-  float not_nan[16];           // infinities, too
+  float not_nan[16];           // any numbers but NaN; infinities are among them
   float not_positive[16];      // at most 0, or NaN
-  float small[16], scale;      // their products are below 2^22 in magnitude
+  float small[16], scale;      // each small[i] * scale is below 2^22 in magnitude
   std::int32_t integers_a[16], integers_b[16];
   stilla::f16 f16s[16];
   stilla::bf16 bf16s[16];
@@ -49,14 +49,14 @@ struct ProductNumbers {
   static constexpr std::size_t most_rows = 8, tile_bytes = 16 * stilla::kv_chunk;
   std::int32_t rows[most_rows][stilla::kv_chunk];
   alignas(64) std::uint8_t codes[2 * tile_bytes];  // two tiles
-  std::size_t length;                              // how many numbers of each row are multiplied
+  std::size_t length;                              // how many numbers of each row `products` multiplies
 };
 
 struct AttentionVocabulary {
   void (*floats)(const AttentionNumbers&, FloatResults&);
   void (*integers)(const AttentionNumbers&, IntegerResults&);
   void (*products)(const ProductNumbers&, std::size_t bytes, std::size_t tiles, std::int32_t* out);
-  std::size_t key_rows, value_rows;  // how many rows `products` multiplies with 1 byte, and with 2 bytes
+  std::size_t key_rows, value_rows;  // how many rows `products` takes: with numbers of 1 byte, and of 2 bytes
 };
 
 }  // namespace stilla_test
@@ -117,7 +117,8 @@ namespace {
 using namespace stilla;
 using namespace stilla_test;
 
-// Random bits as a float that is often NaN, infinite, zero or subnormal.
+// Returns a float that is made of random bits, and is often NaN, infinite, zero or subnormal. All other floats have magnitudes from
+// 5e-10 to 2, or from 2 to 8e9.
 float any_float(std::uint32_t bits, std::uint32_t kind) {
   switch (kind % 16) {
     case 0: return 0.0f;
@@ -126,7 +127,7 @@ float any_float(std::uint32_t bits, std::uint32_t kind) {
     case 3: return -std::numeric_limits<float>::infinity();
     case 4: return std::numeric_limits<float>::quiet_NaN();
     case 5: return std::bit_cast<float>(bits & 0x807fffffu);  // subnormal
-    default: return std::bit_cast<float>((bits & 0x8fffffffu) | (kind & 0x100u ? 0x30000000u : 0x40000000u));  // 5e-10 to 2, 2 to 8e9
+    default: return std::bit_cast<float>((bits & 0x8fffffffu) | (kind & 0x100u ? 0x30000000u : 0x40000000u));
   }
 }
 
@@ -222,12 +223,14 @@ std::string wrong_integers(const AttentionVocabulary& vocabulary, const Attentio
   return "";
 }
 
-// Rows of random integers and random codes, or (seeds 0 and 1) all of them as large as they can be, so that the sums are the largest.
+// Returns rows of integers and tiles of codes. With seeds 0 and 1 all of them have the largest magnitude, so that the sums of their
+// products are the largest, too: with seed 0 all integers are `largest`, with seed 1 all are -largest. With other seeds the numbers
+// are random.
 ProductNumbers random_products(std::uint32_t seed, std::int32_t largest, std::size_t length) {
   ProductNumbers in{};
   in.length = length;
   for (std::size_t h = 0; h < ProductNumbers::most_rows; ++h) {
-    for (std::size_t i = 0; i < length; ++i) {  // behind its end a row is zeros
+    for (std::size_t i = 0; i < length; ++i) {  // the numbers of a row behind its first `length` stay 0
       const auto random =
           static_cast<std::int32_t>(noise_bits(seed + static_cast<std::uint32_t>(h), i) % (2u * static_cast<std::uint32_t>(largest) + 1));
       in.rows[h][i] = seed == 0 ? largest : seed == 1 ? -largest : random - largest;
@@ -304,7 +307,8 @@ TEST_F(VocabularyOfI8mm, Operations) {
     float floats[8], halves[4][4];
     for (std::size_t i = 0; i < 12; ++i)
       numbers[i] = seed == 0 ? static_cast<std::int32_t>(0x80808080) : static_cast<std::int32_t>(noise_bits(seed, i));
-    for (std::size_t i = 0; i < 4; ++i) numbers[i] >>= 8;  // the sums that are added to: theirs must not overflow
+    // The first four numbers are sums to which products are added. They are made so small that nothing overflows.
+    for (std::size_t i = 0; i < 4; ++i) numbers[i] >>= 8;
     for (std::size_t i = 0; i < 8; ++i) floats[i] = any_float(noise_bits(seed, 20 + i), noise_bits(seed, 40 + i));
     i8mm::run_operations(numbers, floats, sums, halves);
     const auto* bytes = reinterpret_cast<const std::int8_t*>(numbers);

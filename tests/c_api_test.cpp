@@ -212,7 +212,8 @@ TEST(CApi, EpiloguesAndActivationsInMemoryOfTheCaller) {
     std::vector<float> plain(M * N), silu = plain, gelu = plain, sum = noise_values(4, M * N), expected_sum = sum;
     const stilla_product one = product(plain, nullptr, nullptr, 0);
     ASSERT_EQ(stilla_matmul(&one, 1, own, nullptr, nullptr, &e), STILLA_OK);
-    // A function of the caller that matmul runs on each tile of results: it doubles the values and counts them.
+    // `twice` is a function of the caller, which matmul runs on each tile of results. It doubles the results of the tile and counts
+    // them.
     std::size_t seen = 0;
     const auto twice = [](void* object, const stilla_tile* tile) {
       for (std::size_t i = 0; i < tile->rows; ++i) {

@@ -118,7 +118,7 @@ TEST(ChatTemplate, TextCannotForgeControlTokens) {
   const ChatMessage half[] = {{ChatRole::user, "<|im_end|"}, {ChatRole::user, "<"}};
   EXPECT_EQ(count(encoded(qwen, by_name("chatml"), half), qwen.find("<|im_start|>")), 3u);
 
-  // The template lets the message be the format of a date.
+  // This template passes the text of the message to strftime_now() as the format of a date.
   const ChatMessage format[] = {{ChatRole::user, "<|im_end|>"}};
   const ChatTemplate dates = *read_chat_template("{{ strftime_now(messages[0].content) }}{{ strftime_now('%Y<|im_end|>') }}");
   EXPECT_EQ(count(encoded(qwen, dates, format), qwen.find("<|im_end|>")), 1u);
@@ -234,7 +234,7 @@ TEST(ChatTemplate, NoControlTokenFromMessages) {
   EXPECT_GT(with_control, 3000u);  // otherwise the attempts tested nothing
 }
 
-// A template may write markup that is no token of the vocabulary. The model reads it as ordinary text, and this is told.
+// A template may write markup that is no token of the vocabulary. The model reads it as ordinary text, and a note says so.
 TEST(ChatTemplate, MarkupThatIsNoTokenIsTold) {
   const Tokenizer qwen = *read_tokenizer(open_golden("qwen2")), r1 = *read_tokenizer(open_golden("deepseek-r1-qwen"));
   const Tokenizer llama = *read_tokenizer(open_golden("llama-bpe")), pieces = *read_tokenizer(open_golden("sentencepiece"));

@@ -91,14 +91,14 @@ def namespace_failures(compiler, folder):
 
 
 def public_headers():
-    """All headers that a user may include, as include lines name them. windows.hpp is for Windows alone."""
+    """Returns all headers that a user may include, as include lines name them. windows.hpp is left out, because it is for Windows."""
     folder = ROOT / "include"
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.h*") if not p.name.endswith("-inl.hpp"))
     return [name for name in names if name != "stilla/base/windows.hpp"]
 
 
 def headers_that_include(other):
-    """The public headers that include the header `other`, themselves or by another public header."""
+    """Returns the public headers that include the header `other`, themselves or by another public header."""
     included = {name: re.findall(r"(?m)^#include <([^>]+)>", (ROOT / "include" / name).read_text(encoding="utf-8"))
                 for name in public_headers()}
     found, before = {other}, set()
@@ -109,12 +109,12 @@ def headers_that_include(other):
 
 
 def including(name, others):
-    """The lines that include the header `name` if the headers `others` are installed."""
+    """Returns the lines that include the header `name` if the headers `others` are installed."""
     return "\n".join([*(f"#if __has_include(<{other}>)" for other in others), f"#include <{name}>", *["#endif"] * len(others)])
 
 
 def macro_source(names):
-    """A file that includes the library while these macros are defined, most of them as text that never compiles."""
+    """Returns a file that includes the library while these macros are defined, most of them as text that never compiles."""
     functions = {"min": "(a, b) (((a) < (b)) ? (a) : (b))", "max": "(a, b) (((a) > (b)) ? (a) : (b))"}
     functions.update({name: "(x) ((x) * 1000)" for name in ("abs", "bit", "radians", "round")})
     # Other people's headers come first, because they would not survive the macros.

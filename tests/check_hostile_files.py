@@ -20,7 +20,7 @@ import sys
 import tempfile
 
 REPORTS = (b"AddressSanitizer", b"LeakSanitizer", b"runtime error:", b"MemorySanitizer", b"ThreadSanitizer", b"terminate called")
-HARMLESS = ("control", "survived", "text")  # from files of these kinds, `pack` may write a packed file
+HARMLESS = ("control", "survived", "text")  # if a case expects one of these, `pack` may write a packed file
 
 
 class Checker:
@@ -29,14 +29,15 @@ class Checker:
         self.environment = dict(os.environ, ASAN_OPTIONS="exitcode=99:allocator_may_return_null=1:detect_leaks=0",
                                 UBSAN_OPTIONS="print_stacktrace=1")
         cases = json.loads((folder / "cases.json").read_text())
-        self.controls = {case["kind"]: self.path(case) for case in reversed(cases) if case["expect"] == "control"}  # the first of each
+        # The first control of each kind.
+        self.controls = {case["kind"]: self.path(case) for case in reversed(cases) if case["expect"] == "control"}
         self.messages = []  # "gguf-003-magic: run: 3: stilla: ..."
 
     def path(self, case):
         return self.folder / case["name"] / case.get("file", "")
 
     def run(self, arguments, typed=b""):
-        """Returns (status, or None for a hang; standard error)."""
+        """Runs the program. Returns its status, or None if it did not end in time, and what it wrote to standard error."""
         try:
             done = subprocess.run([self.program, *map(str, arguments)], input=typed, capture_output=True, timeout=self.seconds,
                                   env=self.environment, check=False)
@@ -58,7 +59,7 @@ class Checker:
         return [(["inspect", path], "inspect"), ([*run, "-m", path], "run"), ([*run, "-m", self.controls[kind], "--draft", path], "draft"), last]
 
     def faults(self, case):
-        """Yields a line for each fault, and none for a case that is as it should be."""
+        """Yields a line for each fault of the program with this case. If the program does what it should, it yields none."""
         path = self.path(case)
         with tempfile.TemporaryDirectory() as scratch:
             packed = pathlib.Path(scratch) / "out.stilla"

@@ -41,7 +41,7 @@ class Checker:
         return subprocess.Popen([self.program, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def finish(self, process, typed=b""):
-        """Returns (status, standard output, standard error)."""
+        """Waits for the end of the process. Returns its status, standard output and standard error."""
         try:
             out, errors = process.communicate(typed, timeout=PATIENCE)
         except subprocess.TimeoutExpired:
@@ -63,7 +63,7 @@ class Checker:
     # go(process) makes the process write, and once() writes the file in a process that is not disturbed.
 
     def kill(self, name, writer, output, before, after, kills, terms):
-        """`before`: what the output holds when the writer begins. `after`: what the writer makes of it."""
+        """Kills the writer at random moments. `before` is what the output holds when the writer begins, and `after` what it writes."""
         whole = statistics.median(self.seconds(writer, output, before) for _ in range(5))
         signals = [signal.SIGKILL] * kills + [signal.SIGTERM] * terms
         self.random.shuffle(signals)
@@ -102,7 +102,7 @@ class Checker:
             output.write_bytes(content)
 
     def seconds(self, writer, output, before):
-        """How long the writer takes from go() to its end."""
+        """Returns how many seconds the writer takes from go() to its end."""
         self.reset(output, before)
         process = writer.begin()
         start = time.monotonic()
@@ -140,7 +140,8 @@ class Checker:
                 with contextlib.suppress(BrokenPipeError):
                     process.stdin.write(typed)
                     process.stdin.flush()
-            time.sleep(self.random.uniform(0, whole if i % 2 else whole / 10))  # often while it loads
+            # Every other time the cut comes early, so it often comes while the model is loaded.
+            time.sleep(self.random.uniform(0, whole if i % 2 else whole / 10))
             os.truncate(copy, size)
             status, out, errors = self.finish(process)
             what = f"{name}, cut to {size} of {len(content)} bytes"

@@ -41,7 +41,7 @@ FILES = {"region": "base", "targets": "targets", "devices": "targets", "dispatch
 
 
 def layer(path):
-    """The layer of a header, which is named as in an include line, for example stilla/format/q4_0.hpp."""
+    """Returns the layer of a header, whose path is given as in an include line, for example stilla/format/q4_0.hpp."""
     folder, *rest = pathlib.PurePosixPath(path).with_suffix("").parts[1:]
     return (folder if folder in LAYERS else "target") if rest else FILES.get(folder, "op")
 
@@ -105,8 +105,8 @@ COMPILERS_AND_SYSTEMS = re.compile(r"\b(__GNUC__|__clang__|_MSC_VER|__MINGW32__|
 
 
 def outside_branches(lines):
-    """The numbers and texts of lines with an extension of a compiler that stand in no preprocessor branch for certain compilers or
-    systems. An #else or #elif belongs to the branches before it: its lines are read where their conditions do not hold."""
+    """Yields the extensions of a compiler that stand in no preprocessor branch for certain compilers or systems, each with the number
+    of its line. An #else or #elif belongs to the branches before it: its lines are read where their conditions do not hold."""
     depends = []  # for each open #if: whether a condition of it names a compiler or system
     for number, line in enumerate(lines, 1):
         code = line.split("//")[0]
@@ -122,7 +122,7 @@ def outside_branches(lines):
 
 
 def compiler_findings():
-    """Extensions of a compiler in code that every compiler reads."""
+    """Yields a finding for each extension of a compiler that stands in code which every compiler reads."""
     folders = [ROOT / folder for folder in ("include", "kernels", "c_api", "examples/stilla")]
     for path in sorted([p for folder in folders for p in folder.rglob("*.[hc]*") if p.suffix in {".h", ".hpp", ".cpp"}]
                        + [ROOT / "bench/roofline.hpp"]):
@@ -138,7 +138,7 @@ WORDS = {"times the time": "per cent more or less", "likewise": "what is the sam
 
 
 def words():
-    """Uses of a word that WORDS replaces."""
+    """Yields a finding for each use of a word that WORDS replaces."""
     known = re.compile(r"\b(" + "|".join(WORDS) + r")\b", re.IGNORECASE)
     for folder in ("include", "kernels", "c_api", "python", "examples", "bench", "tests", "cmake", "scripts", "."):
         pattern = "*.md" if folder == "." else "**/*"
@@ -151,12 +151,12 @@ def words():
 
 
 def anchor(heading):
-    """What a link to a heading ends in, as GitHub makes it."""
+    """Returns the end of a link to this heading, the part behind the #, as GitHub makes it."""
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
 def broken_links():
-    """Links in pages to files and headings that are not there."""
+    """Yields a finding for each link in a page to a file or a heading that is not there."""
     pages = [path for path in ROOT.rglob("*.md") if "build" not in path.relative_to(ROOT).parts]
     for page in sorted(pages):
         text = re.sub(r"(?ms)^(`{3,})[^`\n]*$.*?^\1$", "", page.read_text(encoding="utf-8"))  # without examples
@@ -170,7 +170,8 @@ def broken_links():
 
 
 def long_functions():
-    """C++ functions of more than 80 lines whose comment does not give the reason, in a sentence with "more than 80 lines because".
+    """Yields a finding for each C++ function of more than 80 lines whose comment does not give the reason, in a sentence with "more
+    than 80 lines because".
 
     A function ends with a line that is "}" in column 0 or 2 (types and tables end in "};", namespaces with a comment), and begins
     with the line above it that is the nearest of those that are not indented more.

@@ -116,8 +116,8 @@ def export(source, folder, file):
 
 
 def load_times(stilla, models, weights, runs):
-    """For each model the least of the seconds that loading took, and of the CPU seconds of the program, which other programs disturb
-    less. The models take turns, so that a busy moment of the machine meets all of them."""
+    """Returns for each model the least time that loading took, and the least CPU time of the program, both in seconds. Other programs
+    change the CPU time less. The models are loaded in turns, so that a busy moment of the machine affects all of them."""
     times, cpu_times = [[] for _ in models], [[] for _ in models]
     for _ in range(runs):
         for i, model in enumerate(models):

@@ -9,8 +9,8 @@ A mix says which type each kind of tensor has. The type depends on the layer, on
 whether the embedding is the head too (MIXES below, after llama.cpp's rules for dense models). For each mix and architecture a
 tiny random model is written with gguf-py. Weights are encoded where gguf-py can encode them; elsewhere they are random blocks,
 all of them valid. The program's logits (16-bit activations, a cache of float32) are compared with a forward pass in float64 on
-the weights as gguf-py decodes them. The bytes of all targets that --targets names are compared with each other. Fails if the
-normalised mean square error is above 1e-5, or if two targets differ.
+the weights as gguf-py decodes them. The targets that --targets names must give the same bytes as the target that the program
+chooses. Fails if the normalised mean square error is above 1e-5, or if a target's bytes differ.
 """
 import argparse
 import os
@@ -29,7 +29,8 @@ LAYERS = 8
 IDS = [5, 301, 17, 17, 44, 260, 3, 118, 400, 77, 9, 250, 31, 2, 199, 512, 64, 90, 411, 7]  # so many that the kernels for many tokens run
 VOCABULARY = Path(__file__).resolve().parent / "golden/tiny-qwen2.gguf"
 ENCODED = (T.F32, T.F16, T.BF16, T.Q8_0, T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1)
-# For each other type: the byte offset of a block's scale, that of its minimum's scale, and the middle of the codes.
+# The types that gguf-py cannot encode. Each has the byte offset of a block's scale, that of its minimum's scale, and the middle of
+# the codes.
 RANDOM = {T.Q2_K: (80, 82, 1.5), T.Q3_K: (108, None, 0), T.Q4_K: (0, 2, 7.5), T.Q5_K: (0, 2, 15.5), T.Q6_K: (208, None, 0)}
 RANDOM |= {t: (0, None, 0) for t in (T.IQ2_XXS, T.IQ2_XS, T.IQ2_S, T.IQ3_XXS, T.IQ3_S, T.IQ4_NL, T.IQ4_XS)}
 
@@ -42,7 +43,8 @@ SHAPES = {
 
 
 def more_bits(layer):
-    """The layers to which the M mixes give more bits: the first and last eighths, and every third between."""
+    """Returns whether the mixes with M in their name give this layer more bits: the first and the last eighth of the layers have them,
+    and every third layer in between."""
     return layer < LAYERS // 8 or layer >= 7 * LAYERS // 8 or (layer - LAYERS // 8) % 3 == 2
 
 
@@ -106,7 +108,7 @@ def type_of(mix, name, shares, is_tied):
 
 
 def encode(rng, qtype, rows, cols, spread):
-    """A random matrix with standard deviation `spread` as the bytes of each row."""
+    """Returns a random matrix with standard deviation `spread`, as the bytes of each row."""
     if qtype in ENCODED:
         return quantize((rng.standard_normal((rows, cols)) * spread).astype(np.float32), qtype)
     block_weights, block_bytes = GGML_QUANT_SIZES[qtype]

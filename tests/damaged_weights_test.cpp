@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of io/damaged_weights.hpp, which finds weights that are NaN or infinite. Its check of a row, which for many formats reads
-// only the scales, must find what decoding all weights of the row finds. Its search through the tensors of a source must name the
-// first damaged one.
+// Tests of io/damaged_weights.hpp, which finds weights that are NaN or infinite. For many formats its check of a row reads only the
+// scales. This check must find the same damage as decoding all weights of the row. The search through the tensors of a source must
+// name the first damaged one.
 #include <stilla/io/damaged_weights.hpp>
 
 #include <gtest/gtest.h>
@@ -84,7 +84,7 @@ TEST(DamagedWeights, TheFirstDamagedTensorIsNamed) {
   }
 }
 
-// A row is longer than any memory.
+// The rows of this tensor are so long that no memory can hold one of them.
 TEST(DamagedWeights, MemoryThatIsShortIsAnError) {
   stilla_test::MemorySource source;
   source.set("a", {{std::uint64_t{1} << 60, 200}, id_of<F32>, {}});

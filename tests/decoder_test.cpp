@@ -2,7 +2,8 @@
 //
 // Tests of texts that are generated with guesses: several tokens are guessed and then checked in one evaluation. These texts must
 // equal those of a plain loop, which evaluates token by token. The guesses come from the text itself and from draft models that are
-// good, bad and perfect. Texts are greedy and sampled, have any number of guesses, and run to the end of the context.
+// good, bad and perfect. The texts are chosen greedily or drawn at random, with several limits for the number of guesses, and run
+// to the end of the context.
 #include <stilla/model/decoder.hpp>
 
 #include <string>
@@ -100,7 +101,8 @@ TEST(Decoder, GuessesDoNotChangeTheText) {
           if (lookup && guesses == 15) continue;
           Session session = new_session(model);
           std::optional<Session> draft;
-          if (small != nullptr) draft.emplace(new_session(*small, 2 * max_positions));  // so large that it never begins again
+          // This context is so large that the draft model never has to begin again with only the end of the text.
+          if (small != nullptr) draft.emplace(new_session(*small, 2 * max_positions));
           Decoder decoder(session, sampling, {lookup, draft ? &*draft : nullptr, guesses});
           const Written written = text_of(decoder, Decoder::no_limit);
           EXPECT_EQ(written.text, expected) << guesses << " guesses, lookup " << lookup;
@@ -128,7 +130,7 @@ TEST(Decoder, StopsAtTheLimitAndGoesOn) {
   const Ids expected = plain_text(model, greedy, 40);
   Session session = new_session(model), draft = new_session(model);
   Decoder decoder(session, greedy, {false, &draft, 8});
-  for (const std::size_t count : {1u, 2u, 9u, 40u}) {  // later texts begin when the session holds more than the prompt
+  for (const std::size_t count : {1u, 2u, 9u, 40u}) {  // from the second count on, the session holds the tokens of the text before
     const Written written = text_of(decoder, count);
     EXPECT_EQ(written.text, Ids(expected.begin(), expected.begin() + static_cast<std::ptrdiff_t>(count)));
     EXPECT_EQ(session.size(), prompt.size() + count - 1) << "guesses are gone, and nobody asked what follows the last token";

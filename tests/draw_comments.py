@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Draws comments at random, to try on a reader whether they can be understood without the code.
+"""Draws comments at random, to test whether a reader can understand them without the code.
 
     tests/draw_comments.py [--count 100] [--seed 1] [FOLDER...]        default: include kernels examples bench tests c_api python
 
@@ -17,7 +17,7 @@ COMMENT = re.compile(r"^\s*//(?! (?:SPDX|clang-format|NOLINT)) ?(.*\w.*)$")
 
 
 def comments(path):
-    """(number of the line, its text, the whole comment) for each line of a comment."""
+    """Yields (number of the line, its text, the whole comment) for each line of a comment."""
     lines = path.read_text(encoding="utf-8").splitlines()
     begin = 0
     while begin < len(lines):

@@ -173,15 +173,15 @@ struct Format {
 };
 void PrintTo(const Format& format, std::ostream* out) { *out << format.name; }
 
-// Returns whether the format has codes of fewer than four bits. Rounding weights to so few bits alone makes 4 % of the answers
-// wrong (q2_k), so wrong answers with these formats say nothing about the code.
+// Returns whether the format has codes of fewer than four bits. With such formats the rounding of the weights alone makes answers
+// wrong (4 % of all with q2_k). So a wrong answer does not show that the program has a fault.
 template <class F>
 constexpr bool is_coarse() {
   if constexpr (QuantisedFormat<F>) return F::code_bits < 4;
   return false;
 }
 
-// The formats to test. Slow builds test four of them, because under an emulator each takes a minute.
+// Returns the formats to test. Slow builds test four of them, because under an emulator each format takes a minute.
 std::vector<Format> encodable_formats() {
   std::vector<Format> out;
   for_each_type(Formats{}, [&]<class F>(F) {

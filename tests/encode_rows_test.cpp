@@ -213,7 +213,7 @@ TEST(EncodingError, IsTheEncodersReport) {
 }
 
 TEST(EncodeRows, RequantisesInPieces) {
-  constexpr std::size_t N = 4100, K = 1024;  // more than 2^22 weights
+  constexpr std::size_t N = 4100, K = 1024;  // these are more than 2^22 weights, so they are requantised in several pieces
   const std::vector<std::byte> rows = random_rows<Q8_0>(11, N, K);
   const auto all = requantise_rows(id_of<Q4_0>, id_of<Q8_0>, rows.data(), N, K);
   ASSERT_TRUE(all);

@@ -36,11 +36,11 @@ namespace {
 
 using namespace stilla_test;
 
-// One field of a protocol buffer message, the format of ONNX files.
+// One field of a message in the format of protocol buffers, in which ONNX files are written.
 struct Field {
   std::uint32_t number;
-  std::uint64_t value;     // varints and fixed widths
-  std::string_view bytes;  // of fields with a length
+  std::uint64_t value;     // a varint's number, or the length that precedes the bytes; 0 for numbers of fixed width
+  std::string_view bytes;  // the content of the field, if it is no varint
 };
 
 std::optional<std::uint64_t> read_varint(std::string_view& bytes) {
@@ -255,8 +255,8 @@ TEST_F(ExportTest, WeightsOfAFileAreExact) {
   }
 }
 
-// `export --rotate` writes the same rotated weights as a packed file gets. The graph also has a Hadamard matrix as a constant,
-// which multiplies the inputs of the matrices down.
+// With `--rotate`, `stilla export` writes the weights of the rotated model, the same that `stilla pack` stores with this option.
+// The graph also has a Hadamard matrix as a constant, which multiplies the inputs of each layer's matrix down (ffn_down).
 TEST_F(ExportTest, RotatedWeightsAreThoseOfAPackedFile) {
   ASSERT_EQ(run_program(arguments("onnx", "f16", "rotated", {"--rotate", "all", "--weights", "q4_0"})).status, 0);
   const std::map<std::string, std::string> files = contents("rotated");
@@ -440,7 +440,7 @@ TEST_F(ExportTest, AFolderWithADamagedManifestIsNotTouched) {
 class ExportReplacesTest : public ExportTest {
  protected:
   void SetUp() override {
-    fs::create_directories(path("output-folder"));  // nothing else lies in it
+    fs::create_directories(path("output-folder"));  // it holds only what these tests put there
     write_file("divider.txt", "\n---\n\n---\n");
   }
   void TearDown() override { fs::remove_all(path("output-folder")); }

@@ -173,8 +173,8 @@ TYPED_TEST(FormatTest, ZeroBlocksStayZero) {
   }
 }
 
-// Weights that are encoded and decoded again change by at most half a step, plus the rounding of the scale and the minimum to
-// halves. A step is the distance between two neighbouring values that a block can hold.
+// Weights that are encoded and decoded again change by at most half the distance between two neighbouring values that a block can
+// hold, plus the rounding of the scale and the minimum to halves.
 TYPED_TEST(FormatTest, RoundTripErrorIsBounded) {
   using F = TypeParam;
   if constexpr (EncodableFormat<F>) {
@@ -189,21 +189,22 @@ TYPED_TEST(FormatTest, RoundTripErrorIsBounded) {
       decode_row<F>(block.data(), decoded.data(), F::block_weights);
       float largest = 0;
       for (const float w : weights) largest = std::max(largest, std::fabs(w));
-      // A bf16 keeps 8 bits of each weight. bfp16ebs8 keeps 8 bits of the largest weight of a block, and its other weights have the
-      // same step.
+      // A bf16 keeps 8 bits of each weight. bfp16ebs8 keeps 8 bits of the largest weight of a block, and the values that its other
+      // weights can have are as far apart as those near the largest.
       float bound = largest * (F::block_weights == 1 ? 0x1p-8f : 0x1p-7f);
       if constexpr (QuantisedFormat<F>) {
-        // The step is the distance of the values of two neighbouring codes. In the worst case the codes of a block must cover [-largest,
-        // largest], where `largest` is the highest magnitude of its weights. Symmetric formats have one code less on one side of 0, so
-        // the extreme weight of this side may be a whole step away from its code's value. Scales and minimums are halves, which keep 11
-        // bits. In UINT4_G128 the code and the zero point have 4 bits each, so their difference has 5 bits.
+        // This bound is computed from the distance between the values of two neighbouring codes. In the worst case the codes of a
+        // block must cover [-largest, largest], where `largest` is the highest magnitude of its weights. Symmetric formats have one
+        // code less on one side of 0, so the extreme weight of this side may be a whole such distance away from its code's value.
+        // Scales and minimums are halves, which keep 11 bits. In UINT4_G128 the code and the zero point have 4 bits each, so their
+        // difference has 5 bits.
         constexpr bool has_zero_point = std::is_same_v<F, UINT4_G128>;
         constexpr unsigned bits = has_zero_point ? 4 : F::code_bits;
         const int levels = bits == 8 ? 254 : (1 << bits) - (F::has_minimum || has_zero_point ? 1 : 0);
         bound = 2 * largest / static_cast<float>(levels) * (F::has_minimum || bits == 8 ? 0.5f : 1.0f) + largest * 0x1p-9f;
-        // An encoder that searches for the best scales may clip extreme weights by 9/8 of a step. It also rounds the scale and minimum
-        // of each group to an integer times the scale and minimum of the block. `bound` assumes that these integers go up to 63.
-        // Sub-minimums of 4 bits go only up to 15, so `bound` is larger with them.
+        // An encoder that searches for the best scales may clip extreme weights by 9/8 of the distance between two neighbouring
+        // codes' values. It also rounds the scale and minimum of each group to an integer times the scale and minimum of the block.
+        // `bound` assumes that these integers go up to 63. Sub-minimums of 4 bits go only up to 15, so `bound` is larger with them.
         if (F::has_sub_scales || RowScaledFormat<F>)
           bound += largest * (2 * 1.125f / static_cast<float>(levels) + 3.0f / (has_nibble_minimums<F> ? 30 : 126));
       }
@@ -245,7 +246,7 @@ double mean_squared_error() {
 TEST(Formats, SearchedScalesBeatPlainOnes) {
   // The weights have variance 1. The least mean squared error that four evenly spaced levels can have is 0.119 (Max, 1960).
   EXPECT_LT(mean_squared_error<Q2_K>(), 0.11);
-  EXPECT_LT(mean_squared_error<Q3_K>(), 0.037);  // eight such levels lose 0.0374
+  EXPECT_LT(mean_squared_error<Q3_K>(), 0.037);  // the least error of eight evenly spaced levels is 0.0374
   EXPECT_LT(mean_squared_error<Q4_K>(), 0.75 * mean_squared_error<Q4_0>());
   EXPECT_LT(mean_squared_error<Q5_K>(), 0.75 * mean_squared_error<Q5_0>());
   EXPECT_LT(mean_squared_error<Q6_K>(), 0.3 * mean_squared_error<Q5_K>());
@@ -254,7 +255,7 @@ TEST(Formats, SearchedScalesBeatPlainOnes) {
   EXPECT_LT(mean_squared_error<ST4>(), 0.9 * mean_squared_error<IQ4_XS>());
 }
 
-// Weights that are too large for any scale of the format, or NaN, must not make the encoder trap, whatever weights they become.
+// If weights are NaN, or too large for any scale of the format, the encoder must not trap. It may encode them as anything.
 TYPED_TEST(FormatTest, EncodesAnyBitsWithoutTrap) {
   using F = TypeParam;
   if constexpr (EncodableFormat<F>) {

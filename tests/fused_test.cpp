@@ -96,7 +96,7 @@ TEST(Fused, AsManyProductsAsAreAsked) {
 
 TEST(Fused, GatedMatmul) {
   constexpr std::size_t K = 256;
-  for (const std::size_t N : {32u, 96u, 192u, 544u, 960u}) {  // 192 rows are one task
+  for (const std::size_t N : {32u, 96u, 192u, 544u, 960u}) {  // one task computes 192 rows
     const PackedMatrix gate = random_matrix(6, id_of<Q4_K>, N, K), up = random_matrix(7, id_of<Q8_0>, N, K);
     everywhere([&](std::size_t M, ActivationBits bits, Parallel parallel) {
       const std::vector<float> x = noise_values(8, M * K);

@@ -94,11 +94,12 @@ TEST(GgufMetadata, RecordsDescribeTheModelAndNotItsFiles) {
   EXPECT_EQ(records->bytes, GgufBuilder::raw_string("general.name") + GgufBuilder::raw<std::uint32_t>(8) + GgufBuilder::raw_string("x"));
 }
 
-// gguf-py fills the space behind the last tensor up to a multiple of the alignment with zeros.
+// gguf-py fills the space behind the last tensor with zeros, up to a multiple of the alignment. Only other bytes there cause a
+// note.
 TEST(GgufMetadata, BytesBehindTheLastTensorAreToldUnlessTheyArePadding) {
   const auto notes = [](std::string_view behind) { return Parsed(GgufBuilder().floats("a", {3}, {1, 2, 3}).raw_data(behind))->notes(); };
   EXPECT_TRUE(notes("").empty());
-  EXPECT_TRUE(notes(std::string(20, '\0')).empty());  // 12 bytes and these are 32
+  EXPECT_TRUE(notes(std::string(20, '\0')).empty());  // these zeros and the tensor's 12 bytes are 32 bytes, the alignment
   for (const std::string& behind : {std::string(20, 'x'), std::string(21, '\0'), std::string(1, 'x')}) {
     ASSERT_EQ(notes(behind).size(), 1u) << behind.size();
     EXPECT_TRUE(notes(behind)[0].starts_with(concat("m.gguf: ", behind.size(), " bytes from byte "))) << notes(behind)[0];
@@ -106,7 +107,8 @@ TEST(GgufMetadata, BytesBehindTheLastTensorAreToldUnlessTheyArePadding) {
   EXPECT_TRUE(Parsed(GgufBuilder().string("general.name", "x").raw_data("more"))->notes().empty());  // a file without tensors
 }
 
-// A tensor of another source has no type number of GGUF. Its type is named as that source names it.
+// A tensor may come from a source that is no GGUF file. It has no type number of GGUF then, and its type is named as that source
+// names it.
 TEST(GgufMetadata, TypesOfTensorsOfOthers) {
   const Parsed file(GgufBuilder().floats("a", {1}, {1}));
   const TensorInfo other{"b", {1, 1, 1, 1}, 1, no_format, "other", 4, 0, false};

@@ -181,7 +181,8 @@ TEST_F(GgufParts, KeysOfTheSplitAreChecked) {
   EXPECT_NE(refusal(part(2)).find("key 'split.no' is missing"), std::string::npos) << refusal(part(2));
 }
 
-// The keys of the first part are used. A further part may repeat them; another value is told.
+// The keys of the first part are used. A further part may repeat them. If it has another key, or another value for one of these
+// keys, a note says that the other key or value is not used.
 TEST_F(GgufParts, KeysThatOnlyAFurtherPartHasAreTold) {
   const auto write_part = [&](std::uint16_t number, float base, std::string_view more) {
     stilla_test::GgufBuilder builder;
@@ -239,7 +240,7 @@ TEST(UnwrittenTail, IsToldFromWeights) {
   constexpr std::size_t row = 4096;
   EXPECT_EQ(tail_refusal(1024, 0), "");
   EXPECT_EQ(tail_refusal(1024, 100 * row), "");  // rows that no token uses may be zero
-  EXPECT_EQ(tail_refusal(64, 60 * row), "");                            // less than 1 MiB
+  EXPECT_EQ(tail_refusal(64, 60 * row), "");                            // these zeros take less than 1 MiB
   EXPECT_EQ(tail_refusal(64, 64 * row, "blk.0.attn_output.bias"), "");  // a bias may be zero,
   EXPECT_NE(tail_refusal(64, 68 * row, "blk.0.attn_output.bias"), "");  // but not together with what comes before it
   EXPECT_NE(tail_refusal(64, 64 * row), "");

@@ -235,7 +235,7 @@ TEST(Gguf, FormatsHaveTheirNumbers) {
     EXPECT_EQ(format_of_gguf_type(number), format_id(name)) << name;
     EXPECT_EQ(is_ggml_format(format_id(name)), number < 42) << name;
   }
-  EXPECT_EQ(format_of_gguf_type(34), std::nullopt);  // tq1_0 has the number 34
+  EXPECT_EQ(format_of_gguf_type(34), std::nullopt);  // this is the number of tq1_0, which Stilla does not read
   EXPECT_EQ(format_of_gguf_type(4711), std::nullopt);
   EXPECT_EQ(gguf_type_of(no_format), std::nullopt);
   EXPECT_EQ(gguf_type_of(format_id("tq1_0")), std::nullopt);
@@ -249,8 +249,8 @@ TEST(Gguf, TypesWithKnownGeometryLoadAndAreRefusedWhenUsed) {
 #endif
   Builder b;
   const std::tuple<const char*, std::uint32_t, std::size_t> refused[] = {
-                                                                           // Each entry has the name of a format, its type
-                                                                           // number, and the bytes of 256 weights.
+                                                                           // Each entry has the name of a format, its type number,
+                                                                           // and the number of bytes that 256 of its weights take.
       {"iq1_s", 19, 50}, {"iq1_m", 29, 56}, {"tq1_0", 34, 54}, {"tq2_0", 35, 66}, {"mxfp4", 39, 8 * 17}, {"nvfp4", 40, 4 * 36}};
   for (const auto& [name, type, bytes] : refused) b.tensor(name, {256, 2}, type, std::vector<std::byte>(2 * bytes));
   const HeapFile heap(b.build());
@@ -270,10 +270,10 @@ TEST(Gguf, TypesWithKnownGeometryLoadAndAreRefusedWhenUsed) {
 struct Damage {
   const char* what;
   std::vector<std::byte> bytes;
-  const char* message;  // a part of it
+  const char* message;  // a part of the expected message
 };
 
-// Tensors whose data cannot be where the file says that it is.
+// Adds files with tensors whose data cannot be where the file says that they are.
 void add_wrong_places(std::vector<Damage>& out) {
   const auto add = [&](const char* what, const Builder& b, const char* message) { out.push_back({what, b.build(), message}); };
   add("offset unaligned", Builder().raw_tensor("t", {1}, 0, 4), "found data offset 4; expected a multiple of the alignment 32");

@@ -159,7 +159,7 @@ std::string chosen(const GgufBuilder& builder, const TokenizerOptions& options =
   if (!tokenizer) return tokenizer.error().message;
   const std::string note = tokenizer->notes().empty() ? "" : tokenizer->notes()[0];
   return note
-      .substr(0, note.rfind('\''))  // cuts off what follows the name
+      .substr(0, note.rfind('\''))  // removes what follows the name of the pre-tokenizer
       .substr(note.rfind('\'', note.rfind('\'') - 1) + 1);
 }
 
@@ -173,8 +173,8 @@ TEST(GgufVocabulary, PreTokenizerIsRecognised) {
     EXPECT_EQ(chosen(family("llama", {"<|im_start|>", "<repo_name>", "<gh_stars>"}, pre)), "smollm");
     // These three files have the architecture of a known family, but their tokens do not fit the pre-tokenizer of this family. The
     // pre-tokenizer qwen2 would never make the number 10 one token, but the first vocabulary has this token. A vocabulary for
-    // llama-bpe has the token 100 and the control tokens of Llama 3. The second vocabulary lacks the former, and the third lacks
-    // the latter. So no pre-tokenizer is recognised.
+    // llama-bpe has the token 100 and the control tokens of Llama 3. The second vocabulary has no token 100, and the third has no
+    // control tokens. So no pre-tokenizer is recognised.
     EXPECT_TRUE(chosen(family("qwen2", {"10"}, pre)).find("choose one by name") != std::string::npos);
     EXPECT_TRUE(chosen(family("llama", {"<|begin_of_text|>", "<|eot_id|>"}, pre)).find("choose one by name") != std::string::npos);
     EXPECT_TRUE(chosen(family("llama", {"100"}, pre)).find("choose one by name") != std::string::npos);

@@ -19,8 +19,8 @@
 
 #include "model_util.hpp"
 
-// While this pointer is not null, operator new adds a size to the set behind the pointer for each memory block that the library's
-// buffers allocate.
+// While this pointer is not null, operator new adds the size of each memory block that the library's buffers allocate to the set
+// behind the pointer.
 std::multiset<std::size_t>* sizes_allocated = nullptr;
 [[gnu::noinline]] void* operator new(std::size_t bytes, std::align_val_t alignment, const std::nothrow_t&) noexcept {
   if (sizes_allocated != nullptr) sizes_allocated->insert(bytes);
@@ -180,7 +180,7 @@ void expect_the_same_tokens(const SamplingOptions& options, std::size_t vocabula
     for (std::uint32_t id = 0; id < vocabulary; ++id) {
       const std::uint32_t kind = noise_bits(seed * 100 + i, id) % 64;
       row[id] = kind == 0 ? infinity : kind == 1 ? -infinity : kind <= 3 ? std::nanf("") : noise(seed + i, id) * 8.0f;
-      if (seed % 3 == 0 || kind < 16) row[id] = std::round(row[id]);  // ties
+      if (seed % 3 == 0 || kind < 16) row[id] = std::round(row[id]);  // whole numbers are often equal, so logits tie
       if (seed % 5 != 0 && kind < 2) row[id] = 0.5f;
     }
     // As in lookup decoding, which guesses tokens before they are evaluated, the sampler says which logits it needs when there

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GGUF files of which every part can be wrong, and the checksum of packed files, for make_hostile_files.py."""
+"""Makes GGUF files of which every part can be wrong, and computes the checksum of packed files, for make_hostile_files.py."""
 
 import functools
 import struct
@@ -10,7 +10,7 @@ MASK = (1 << 64) - 1
 
 
 def xxh64(data):
-    """XXH64 with seed 0."""
+    """Returns the hash XXH64 of the data, with seed 0."""
     p1, p2, p3, p4, p5 = 11400714785074694791, 14029467366897019727, 1609587929392839161, 9650029242287828579, 2870177450012600261
     rotate = lambda x, n: (x << n | x >> (64 - n)) & MASK
     round_ = lambda a, lane: rotate((a + lane * p2) & MASK, 31) * p1 & MASK
@@ -51,7 +51,7 @@ class Raw(bytes):
 
 @functools.cache
 def byte_spellings():
-    """GPT-2's letter for each byte."""
+    """Returns the letters with which GPT-2's vocabulary writes the 256 bytes."""
     letters = {*range(33, 127), *range(161, 173), *range(174, 256)}
     others = [b for b in range(256) if b not in letters]
     return [chr(b if b in letters else 256 + others.index(b)) for b in range(256)]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the reader of config.json, one key at a time: which GGUF keys a file becomes, and the message with which it is refused.
-// hugging_face_test.cpp tests whole folders.
+// Tests of the reader of config.json, one key at a time: the GGUF keys that the reader makes of a file, and the message with which
+// it refuses a file. hugging_face_test.cpp tests whole folders.
 #include <stilla/io/hugging_face_config.hpp>
 
 #include <gtest/gtest.h>
@@ -78,7 +78,8 @@ TEST(HuggingFaceConfig, BecomesGgufKeys) {
   EXPECT_EQ(read_config->rows, 100u);
   EXPECT_EQ(read_config->ties_embeddings, false);
   EXPECT_TRUE(read_config->rope_factors.empty());
-  for (const char* other : {"qwen2", "qwen3"}) {  // GGUF files have the rows of these in the same order
+  // GGUF files store the rows of these models' queries and keys in the same order as Hugging Face's files do.
+  for (const char* other : {"qwen2", "qwen3"}) {
     EXPECT_EQ(value_of(config_with(concat(R"({"model_type": ")", other, R"("})").c_str()), half_split_key), "none");
   }
   const json dims = config_with(R"({"head_dim": 32})");
@@ -265,7 +266,8 @@ TEST(HuggingFaceConfig, TheOriginalContextMayStandBesideTheScaling) {
   EXPECT_EQ(llama->rope_factors.size(), 8u);
 }
 
-// DeepSeek-R1-0528-Qwen3-8B has attn_factor. With 1 / (0.1 ln(4) + 1), its value, cosines and sines keep their size.
+// DeepSeek-R1-0528-Qwen3-8B has the key attn_factor, whose value is 1 / (0.1 ln(4) + 1). With this factor, cosines and sines keep
+// their size.
 TEST(HuggingFaceConfig, AttnFactorMultipliesTheFormula) {
   const json config = config_with(R"({"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "attn_factor": 0.8782488562869419}})");
   EXPECT_EQ(value_of(config, "llama.rope.scaling.attn_factor"), "0.8782488562869419");

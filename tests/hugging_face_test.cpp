@@ -59,7 +59,7 @@ Result<Model> load(const fs::path& path, std::optional<FormatId> format = {}) {
 
 const SessionOptions exact{0, KvType::f32, {}, 512};
 
-// What transformers writes into a folder is all known.
+// Stilla knows every key that transformers writes into a folder, so it has no notes about these folders.
 TEST(HuggingFace, FoldersOfTransformersHaveNoNotes) {
   for (const auto& entry : fs::directory_iterator(golden_folder())) {
     if (!entry.is_directory()) continue;
@@ -356,7 +356,7 @@ TEST_F(HuggingFaceFiles, PlacesAreThoseOfTheFolder) {
 }
 
 // A folder without a chat template and without vocab_size can be packed. A folder without a tokenizer.json cannot, because packed
-// files hold the vocabulary, too. So no packed file counts as made from it.
+// files hold the vocabulary, too. So the packed file that this test made before does not count as made from such a folder.
 TEST_F(HuggingFaceFiles, PackingNeedsTheVocabulary) {
   const fs::path folder = copy("llama");
   fs::remove(folder / "chat_template.jinja");
@@ -614,7 +614,8 @@ TEST_F(HuggingFaceFiles, ATemplateIsTheTextThatItsEditorMeant) {
   }
 }
 
-// A head in the file beside tie_word_embeddings: the same numbers are dropped, and others are used and told.
+// A folder with tie_word_embeddings says that the embedding is the head, but it may hold a head all the same. If this head has the
+// same numbers as the embedding, it is dropped. If it has others, it is used, and a note says so.
 TEST_F(HuggingFaceFiles, AHeadOfItsOwnIsUsed) {
   const fs::path tied = golden_folder() / "qwen2";
   const Result<HuggingFaceFolder> original = HuggingFaceFolder::open(tied.string());

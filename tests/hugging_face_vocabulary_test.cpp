@@ -249,7 +249,7 @@ TEST(HuggingFaceVocabulary, PreTokenizers) {
   const auto split_and = [&](const std::string& pointer, const char* value) {
     return both(split(qwen2), set("/pre_tokenizer/pretokenizers" + pointer, value));
   };
-  // These are told to whoever makes a tokenizer, who may name another pre-tokenizer.
+  // None of these pre-tokenizers is known. Whoever makes a tokenizer is told so, and may name another pre-tokenizer.
   const std::pair<std::string, Edit> unknown[] = {
       {"the sequence of nothing", erase("", "pre_tokenizer")},
       {"the sequence 'ByteLevel'", set("/pre_tokenizer", R"({"type": "ByteLevel", "add_prefix_space": true})")},
@@ -304,8 +304,8 @@ TEST(HuggingFaceVocabulary, SpecialTokens) {
                   {"'add_bos_token': is true, and there is no bos_token", tokenizer_config(R"({"add_bos_token": true})")}});
 }
 
-// tokenizer_config.json lists tokens too, under added_tokens_decoder and under keys for special tokens. What these lists say of a token
-// must be what tokenizer.json says of it. A token that only they have is told and not used.
+// tokenizer_config.json lists tokens too, under added_tokens_decoder and under keys for special tokens. What these lists say of a
+// token must be what tokenizer.json says of it. If a token is only in these lists, it is not used, and a note says so.
 TEST(HuggingFaceVocabulary, ListsOfSpecialTokensAgree) {
   const Vocabulary same = vocabulary_with(tokenizer_config(R"({"added_tokens_decoder": {"5": {"content": "<s>", "lstrip": false},
       "7": {"content": "word"}}, "additional_special_tokens": ["<s>", {"content": "</s>"}], "extra_special_tokens": {"image": "<s>"}})"));
@@ -439,7 +439,7 @@ TEST(HuggingFaceVocabulary, KeysThatAreNotUsedAreTold) {
   EXPECT_EQ(notes(set("/version", json("9.9"))), unknown("tokenizer.json", "'version'"));
   EXPECT_EQ(notes(tokenizer_config(R"({"do_lower_case": true, "split_special_tokens": true, "add_eos_token": true, "new": 1})")),
             unknown("tokenizer_config.json", "'add_eos_token', 'do_lower_case', 'new', 'split_special_tokens'", true));
-  // As in the published folders of Qwen2.5, Llama 3 and DeepSeek-R1.
+  // The published folders of Qwen2.5, Llama 3 and DeepSeek-R1 have these keys, and there are no notes about them.
   EXPECT_TRUE(notes(tokenizer_config(R"({"add_bos_token": false, "add_eos_token": false, "add_prefix_space": false,
       "added_tokens_decoder": {}, "additional_special_tokens": ["<s>"], "bos_token": {"__type": "AddedToken", "content": "<s>"},
       "clean_up_tokenization_spaces": false, "eos_token": "</s>", "errors": "replace", "legacy": true, "model_max_length": 131072,
@@ -485,7 +485,7 @@ TEST(HuggingFaceVocabulary, Ends) {
   expect_refused("F/config.json: key 'eos_token_id': found ", {{"a string" + expected, config(R"({"eos_token_id": "x"})")}});
 }
 
-// The order of a file's keys plays no part, and a name that stands twice is refused wherever it stands.
+// The keys of a file may have any order. A name that stands twice in one object is refused, wherever in the file this object is.
 TEST(HuggingFaceVocabulary, TablesAreReadFromTheText) {
   Files files;
   const std::string rest = R"("pre_tokenizer": {"type": "Sequence", "pretokenizers": [

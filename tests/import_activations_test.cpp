@@ -111,7 +111,7 @@ TYPED_TEST(ImportOn, IsExactWithOneScaleAndForEachRow) {
       const Foreign<std::int8_t> s(scale_for, has_zero_points);
       const Foreign<std::uint8_t> u(scale_for, has_zero_points);
       expect_exact<Q4_0>(s, some_counts);
-      expect_exact<Q8_0>(u, some_counts);  // the codes of Q8_0 have a sign; u is uint8, also without zero points
+      expect_exact<Q8_0>(u, some_counts);  // the codes of Q8_0 are signed, and the activations in u are uint8 even without zero points
       expect_exact<Q4_K>(s, some_counts);  // groups of a block of Q4_K share a minimum
       expect_exact<Q4_1>(u, some_counts);
     }
@@ -213,7 +213,8 @@ TEST(ImportActivations, InEveryProduct) {
 }
 
 TEST(ImportActivations, BitsAreThoseOfItsBufferAfterwards) {
-  const Foreign<std::int8_t> x(ScaleFor::tensor, false);  // holds a -128, which needs 16 bits
+  // These activations include -128. With 8 bits they go only from -127 to 127, so 16 bits are needed.
+  const Foreign<std::int8_t> x(ScaleFor::tensor, false);
   ActivationBuffer buffer(ActivationBits::eight);
   ASSERT_TRUE(import_activations(buffer, x.rows(512)));
   EXPECT_EQ(buffer.bits(), ActivationBits::sixteen);

@@ -53,8 +53,10 @@ class Dice {
   stilla::Random random_;
 };
 
-// Returns random values like those that a network computes. In one of four cases, each piece of 32 values is multiplied by another
-// power of two. In another case a few values are very large. In a third case some values break float code, such as NaN.
+// Returns random values like those that a network computes. The values are changed in three of four cases. In the first, each 32
+// neighbouring values are multiplied by one power of two, which differs from piece to piece. In the second, a few values become
+// 1000 times as large. In the third, some values are replaced by those that break float code, such as NaN. In the fourth case
+// nothing is changed.
 std::vector<float> random_values(Dice& dice, std::size_t count) {
   std::vector<float> values = noise_values(dice.seed(), count);
   const std::uint32_t seed = dice.seed();
@@ -78,7 +80,7 @@ std::vector<float> random_values(Dice& dice, std::size_t count) {
   return values;
 }
 
-// Returns N random rows of a format: like trained weights, or any bytes that a file can hold.
+// Returns N random rows of a format. They hold weights like trained ones, or any bytes that a file can hold.
 template <class F>
 std::vector<std::byte> random_weights(Dice& dice, std::size_t N, std::size_t K) {
   const std::uint32_t seed = dice.seed();

@@ -154,9 +154,9 @@ TEST(KvCacheShape, Bytes) {
   EXPECT_EQ(bytes(KvType::int5), 308281344u);
 }
 
-// Keys and values in integer caches are Hadamard transforms of what was stored, as codes and scales. Each transformed value is
-// off by at most half a step. A step is the distance between two neighbouring values that codes can stand for. So transforming
-// back gives nearly what was stored.
+// Keys and values in integer caches are Hadamard transforms of what was stored, as codes and scales. Each transformed value is off
+// by at most half the distance between two neighbouring values that codes can stand for. So transforming back gives nearly what was
+// stored.
 template <class E>
 void expect_codes_close(KvType type) {
   for (const std::size_t D : {16u, 64u, 80u, 96u, 128u, 256u}) {
@@ -179,8 +179,8 @@ void expect_codes_close(KvType type) {
           found[d] = static_cast<float>(code) * scale;
         }
         stilla::detail::row_kernel<Hadamard>(Scalar::id)(found.data(), D);
-        // Each transformed value is off by at most half a step. A step is the distance between two values that neighbouring codes
-        // stand for. The transform back adds up the errors of all values of one run, which it mixes.
+        // Each transformed value is off by at most half the distance between the values of two neighbouring codes. The transform
+        // back adds up the errors of all values of one run, which it mixes.
         const auto run = static_cast<float>(hadamard_run(D));
         for (std::size_t d = 0; d < D; ++d) {
           EXPECT_NEAR(found[d], (is_key ? key : value)[d], (E::bits == 8 ? 0.5f : 1.0f) * scale * run * 1.001f)

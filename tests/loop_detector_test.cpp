@@ -12,8 +12,8 @@ namespace {
 using stilla::LoopDetector;
 using stilla::TextLoop;
 
-// What a LoopDetector reported: the first loop, after how many tokens it was reported (`at`, 0 if
-// none was), and the number of reports.
+// What a LoopDetector reported: the first loop (`loop`), the number of tokens after which it was reported (`at`, or 0 if none was),
+// and the number of reports (`times`).
 struct Told {
   std::size_t at = 0;
   TextLoop loop;

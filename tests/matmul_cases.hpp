@@ -80,7 +80,8 @@ Exact definition(const std::byte* row, std::size_t K, Activations<F>& x, std::si
       if constexpr (F::has_minimum) {
         float minimum = to_float(F::minimum(block));
         float sum = 0;
-        for (std::size_t k = 0; k < F::group_weights; ++k) sum += static_cast<float>(value(k0 + k));  // exact, because it is below 2^20
+        // This sum of integers is exact, because it is below 2^20.
+        for (std::size_t k = 0; k < F::group_weights; ++k) sum += static_cast<float>(value(k0 + k));
         if constexpr (F::has_sub_scales && F::group_weights == 16) {
           minimum *= static_cast<float>(F::sub_minimum(block, first / 16));
           y.contract = std::fma(minimum, scale_x * sum, y.contract);
@@ -341,7 +342,8 @@ STILLA_CASE_TEST(MatMul, ExtremeCodesAndActivations) {
     }
     for (const ActivationBits bits : roundings_of<F>()) {
       Activations<F> x(ConstMatrix(values.data(), M, K), bits);
-      // The rounded sums of activations, which minimums are multiplied by, are set to the largest that 16 bits can hold, too.
+      // Minimums are multiplied by the rounded sums of activations. These are set to +-32767 here, which is the largest magnitude
+      // that 16 bits can hold with both signs.
       if constexpr (has_sub_minimums<F>) {
         for (std::size_t m = 4; m < M; ++m) {
           RoundedSums largest;
@@ -381,7 +383,7 @@ STILLA_CASE_TEST(MatMul, RowsOfACallEqualCallsOfARow) {
 
 STILLA_CASE_TEST(MatMul, ThreadsDoNotMatter) {
   using F = Second;
-  constexpr std::size_t N = 2000, K = std::max<std::size_t>(F::block_weights, 64), M = 3;  // more than one task
+  constexpr std::size_t N = 2000, K = std::max<std::size_t>(F::block_weights, 64), M = 3;  // so many rows are more than one task
   Weights<F> w(8, N, K);
   Activations<F> x(9, M, K);
   const std::vector<float> bias = noise_values(10, N);
@@ -399,7 +401,7 @@ STILLA_CASE_TEST(MatMul, WritesItsColumnsAndNothingElse) {
     Weights<F> w(14, N, K);
     Activations<F> x(15, M, K);
     const std::vector<float> dense = product(target, w.view, x.all());
-    GuardedArray<float> y(M * stride - 5);  // no padding follows the last row
+    GuardedArray<float> y(M * stride - 5);  // the last row ends where memory ends, without padding
     std::fill(y.data(), y.data() + y.size(), 7.0f);
     const OnTarget on(target);
     multiply(Matrix(y.data(), M, N, stride), w.view, x.all());
@@ -438,7 +440,7 @@ STILLA_CASE_TEST(MatMul, AnyAlignmentOfActivations) {
                                K};
       ASSERT_TRUE(same_bits(product(target, w.view, moved), expected)) << offset;
     } else {
-      const std::size_t stride = K + offset;  // padding between rows, and no row begins at a vector's boundary
+      const std::size_t stride = K + offset;  // there is padding between rows, and no row begins at a multiple of a vector's length
       std::vector<float> values(M * stride + offset, std::nanf(""));
       for (std::size_t m = 0; m < M; ++m)
         std::copy(x.floats.data() + m * K, x.floats.data() + (m + 1) * K, values.data() + offset + m * stride);

@@ -20,8 +20,8 @@ namespace {
 
 using namespace stilla_test;
 
-// The rule that chooses wide rows, computed in doubles: a row is wide if the square of its largest scale is more than half the
-// sum of the squares of all scales. Blocks that are all zeros do not count.
+// Returns what the rule for wide rows says, computed in doubles: a row is wide if the square of its largest scale is more than half
+// the sum of the squares of all scales. Blocks that are all zeros do not count.
 bool definition(std::span<const std::int8_t> values, std::span<const float> scales) {
   double highest = 0, sum = 0;
   for (std::size_t b = 0; b < scales.size(); ++b) {
@@ -49,7 +49,7 @@ TEST(RowRule, IsTheShareOfTheLargestBlock) {
     }
     scales[seed % blocks] *= std::ldexp(1.0f, static_cast<int>(seed % 7));
     std::vector<std::int8_t> values(blocks * activation_block, std::int8_t{1});
-    if (seed % 3 == 0) {  // a block of zeros
+    if (seed % 3 == 0) {  // makes the first block of the row all zeros
       std::fill_n(values.begin(), activation_block, std::int8_t{0});
       scales[0] = 1.0f;
     }
@@ -170,7 +170,7 @@ TEST(MixedActivations, ProductsHaveTheBitsOfTheirRows) {
       }
       EXPECT_TRUE(same_bits(product(w, all, bias.data()), expected));
       EXPECT_TRUE(same_bits(product(w, all, bias.data(), pool), expected));
-      for (const std::size_t step : {std::size_t{1}, std::size_t{17}}) {  // multiplies single rows of the batch, and parts of its rest
+      for (const std::size_t step : {std::size_t{1}, std::size_t{17}}) {  // multiplies one row of the batch at a time, or 17
         for (std::size_t m = 0; m < M; m += step) {
           const std::size_t count = std::min(step, M - m);
           const ActivationQ8 part = step == 1 ? all.rows_from(m, 1) : all.rows_from(m, M - m).rows_from(0, count);

@@ -274,8 +274,9 @@ TEST_P(SameBits, TheContextIsTheModelsAtMost) {
   }
 }
 
-// With mixed activations, a batch has rows of 8 bits and of 16 bits, and logits have the same bits however the text is divided.
-// The tiny models are narrow, so a block is often most of a row, which makes many rows wide.
+// With mixed activations, a batch has rows of 8 bits and of 16 bits, and logits have the same bits however the text is divided. The
+// rows of the tiny models have few blocks. So the square of one block's scale is often more than half of the sum of all these
+// squares, which makes the row wide.
 TEST(MixedActivations, SameBits) {
   for (const std::string& name : tiny_models) {
     SCOPED_TRACE(name);

@@ -186,8 +186,8 @@ TEST(ModelMetadata, LinearScalingOfRope) {
   EXPECT_EQ(by_1->identity(), plain->identity());
 }
 
-// A saved session goes on with the model that saved it, and with no other. So everything that changes what a model says of a text's ids,
-// or which text the ids are, changes its identity.
+// A saved session can be continued only with the model that saved it. So a model's identity changes with everything that changes
+// the logits for a text's ids, and with everything that changes which text the ids stand for.
 TEST(ModelMetadata, WhatChangesResultsChangesTheIdentity) {
   for (const std::string& tiny : tiny_models) {
     SCOPED_TRACE(tiny);
@@ -195,7 +195,7 @@ TEST(ModelMetadata, WhatChangesResultsChangesTheIdentity) {
     ModelFile file = ModelFile::tiny(tiny);
     file.remove_tensor("output.weight");
     const ModelFile::Tensor head = file.tensor("token_embd.weight");
-    file.tensors.push_back(head);  // the head is a tensor of its own, and each change is one of the embedding
+    file.tensors.push_back(head);  // the head becomes a tensor of its own, so that a change of the embedding leaves it as it is
     file.tensors.back().name = "output.weight";
     const LoadedModel plain(file);
     ASSERT_TRUE(plain) << plain.error();
@@ -230,7 +230,7 @@ TEST(ModelMetadata, WhatChangesResultsChangesTheIdentity) {
   EXPECT_NE(half_split->identity(), plain->identity()) << "the layout of RoPE";
 }
 
-// Keys that are not under the architecture's name.
+// Tests keys whose names do not begin with the architecture's name.
 TEST(ModelMetadata, GeneralKeysOfTheWrongTypeAreNamed) {
   for (const std::string_view key : {std::string_view("general.name"), half_split_key, packed_rotation_key}) {
     ModelFile file = ModelFile::tiny("tiny-qwen2");
@@ -383,7 +383,8 @@ TEST(ModelMetadata, CountsMayBeGivenForEachLayer) {
   }
 }
 
-// GGUF files that belong to a model are none themselves. Other types than these are not refused.
+// Some GGUF files only belong to a model, for example adapters or importance matrices. The key general.type of such a file says so,
+// and the file is refused. Files of all other types are accepted.
 TEST(ModelMetadata, PartsOfModelsAreNamed) {
   ModelFile file = ModelFile::tiny("tiny-qwen2");
   for (const char* type : {"adapter", "imatrix", "mmproj", "vocab"}) {
@@ -427,7 +428,7 @@ TEST(ModelMetadata, RopeByChoice) {
   chosen(scaled, {.type = Type::none}, plain, 512);
   chosen(file, {.type = Type::none}, plain, 512);
   chosen(scaled, {.type = Type::yarn}, yarn, 512);
-  ModelFile added = file;  // YaRN as a user adds it: context_length stays 512
+  ModelFile added = file;  // a user added the keys of YaRN to this file, but left context_length at 512
   added.set("qwen2.rope.scaling.type", "yarn");
   added.set("qwen2.rope.scaling.factor", 4.0f);
   added.set("qwen2.rope.scaling.original_context_length", 512u);

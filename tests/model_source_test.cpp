@@ -101,7 +101,7 @@ TEST(ModelSource, FormatsOfRequantisedTensors) {
   };
   EXPECT_EQ(format("blk.0.ffn_up.weight", {}), id_of<F32>);
   EXPECT_EQ(format("blk.0.ffn_up.weight", id_of<Q4_0>), id_of<Q4_0>);
-  EXPECT_EQ(format("blk.0.ffn_down.weight", id_of<Q4_0>), id_of<F32>);  // its rows are no whole blocks
+  EXPECT_EQ(format("blk.0.ffn_down.weight", id_of<Q4_0>), id_of<F32>);  // its rows do not consist of whole blocks of Q4_0
   EXPECT_EQ(format("blk.0.ffn_norm.weight", id_of<Q4_0>), id_of<F32>);
   EXPECT_EQ(format("blk.0.foreign.weight", id_of<Q4_0>), no_format);
   EXPECT_EQ(format("token_embd.weight", id_of<Q4_0>), id_of<F32>);

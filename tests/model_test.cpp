@@ -51,8 +51,8 @@ std::vector<float> long_rows(const Model& model, std::span<const std::uint32_t> 
   return out;
 }
 
-// Returns tokens with the highest logits: the one behind the prompt `ids`, and then the one behind each token of `next` except the
-// last. The text `next` follows the prompt.
+// Evaluates the prompt `ids` and behind it the text `next`. Returns the tokens with the highest logits: the one that should follow
+// the prompt, and then for each token of `next` except the last the one that should follow it.
 std::vector<std::uint32_t> winners(const Model& model, std::vector<std::uint32_t> ids, std::span<const std::uint32_t> next,
                                    const SessionOptions& options) {
   const std::size_t first = ids.size() - 1;
@@ -65,15 +65,17 @@ std::vector<std::uint32_t> winners(const Model& model, std::vector<std::uint32_t
   return out;
 }
 
-// The largest distance (normalised mean square error) to the logits of transformers that is allowed, about twice what was
-// measured. The measured value stands behind each limit. Random weights are harsher than trained ones: on real models the
-// distances are 10 times smaller (bench/check_fidelity.py).
+// The largest distance (normalised mean square error) to the logits of transformers that is allowed, about twice what was measured.
+// The measured value stands behind each limit. Random weights cause larger distances than trained ones: those of real models are a
+// tenth of these (bench/check_fidelity.py).
 constexpr double float_nmse = 1e-10;  // measured 2.2e-11, which comes from other orders of sums
 constexpr double rounded_nmse = 4e-5;  // measured 2.1e-5 (q6_k), which comes from the inputs of matmul, rounded to 16 bits
-constexpr double f16_cache_nmse = 4e-4;  // measured 1.7e-4: keys of about 150 have steps of 1/8 in f16
+constexpr double f16_cache_nmse = 4e-4;  // measured 1.7e-4: f16 rounds keys of about 150 to multiples of 1/8
 constexpr double int8_cache_nmse = 4e-3;  // measured 1.9e-3
 constexpr double bf16_cache_nmse = 2e-2;  // measured 9.4e-3
-constexpr float clear_margin = 1.0f;      // 6 standard deviations of the difference of two rounded logits
+// If the highest logit of transformers exceeds its second by more than this, Stilla must choose the same token. The margin is 6
+// standard deviations of the difference of two rounded logits.
+constexpr float clear_margin = 1.0f;
 
 // Float weights take float activations. So the results differ from those of transformers only by the order of sums and by what the
 // cache rounds. If weights of any format are converted to floats, the logits must be almost equal to those of transformers.
@@ -385,9 +387,9 @@ TEST_P(TinyModel, HeadRowsAreIndependent) {
   file.remove_tensor("output.weight");
   turned.name = "output.weight";
   file.tensors.push_back(turned);
-  // The first model has the rows of its embedding or head in their usual order and the second has them in reverse order, as a head
-  // of its own. For tiny-llama, whose head is tied to the embedding, this also tests that a separate head gives the same logits as
-  // a tied one.
+  // The first model has the rows of its embedding or head in their usual order. The second has them in reverse order, in a head
+  // that is a tensor of its own. For tiny-llama, whose head is tied to the embedding, this also tests that a separate head gives
+  // the same logits as a tied one.
   const LoadedModel turned_model(file);
   ASSERT_TRUE(model && turned_model) << model.error() << turned_model.error();
   const std::vector<float> logits = all_logits(*model, ids());

@@ -34,15 +34,15 @@ TEST(RmsNormGolden, ScalarIsCloseToPyTorch) {
     for (float& v : x) v *= 3.0f;
     for (float& v : weight) v += 1.0f;
     const std::vector<float> y = normed<Scalar>(x, weight, std::stof(parameters[1]));
-    // The bound counts roundings, each of which has a relative error of at most u (half a unit in the last place). This test
-    // itself rounds its inputs, 3 * noise, and its weights, 1 + noise. These are 2 roundings. The rounding of the inputs counts
-    // once more, at most, because it also affects the mean of squares. RMSNorm rounds each square once. It sums n squares in 16
-    // lanes, which takes n / 16 steps in each lane and 4 folds of the lanes. Then it divides by n and adds epsilon. The root
-    // halves the errors of all these steps. The root itself, the reciprocal and 2 products add 4 roundings.
+    // The bound counts roundings, each of which has a relative error of at most u (half a unit in the last place). This test itself
+    // rounds its inputs, 3 * noise, and its weights, 1 + noise. These are 2 roundings. The rounding of the inputs counts once more,
+    // at most, because it also affects the mean of squares. RMSNorm rounds each square once. It sums n squares in 16 lanes, which
+    // takes n / 16 additions in each lane, and 4 more to add up the lanes. Then it divides by n and adds epsilon. The root halves
+    // the errors of all these steps. The root itself, the reciprocal and 2 products add 4 roundings.
     const double roundings = 3.0 + 0.5 * (static_cast<double>(n) / 16 + 8) + 4;
     for (std::size_t i = 0; i < n; ++i) {
-      // A weight of this test is 1 + w, with noise w. If it is near 0, its rounding is as large as that of 1. So the bound is relative
-      // to the larger of two results: with this weight and with a weight of 1.
+      // A weight of this test is 1 + w, with noise w. If this weight is near 0, its rounding error is as large as that of a weight
+      // near 1. So the bound is relative to the larger of two results: with this weight and with a weight of 1.
       const double size = std::fmax(std::fabs(expected[i]), std::fabs(expected[i] / double{weight[i]}));
       EXPECT_LE(std::fabs(double{y[i]} - expected[i]), roundings * unit_roundoff * size) << i;
     }

@@ -148,7 +148,7 @@ TEST(NpuRmsNorm, Extremes) {
   const std::vector<std::int16_t> lowest(64, -32768), zeros(64);
   std::vector<std::int16_t> y(64);
   npu::scalar::rms_norm(y.data(), lowest.data(), lowest.data(), 64, 0, {15, 14});
-  EXPECT_EQ(y, std::vector<std::int16_t>(64, 16384));  // -1 * -1 in Q14
+  EXPECT_EQ(y, std::vector<std::int16_t>(64, 16384));  // -1 * -1 is 1, which is 16384 in Q14
   npu::scalar::rms_norm(y.data(), zeros.data(), lowest.data(), 64, 0, {});
   EXPECT_EQ(y, zeros);
   for (std::uint64_t squares = 1; squares < std::uint64_t{1} << 45; squares = squares * 5 / 3 + 1) {
@@ -226,14 +226,14 @@ TEST(NpuSoftmax, IsNearDoubles) {
 TEST(NpuSoftmax, Extremes) {
   std::vector<std::int16_t> x(64, -32768), y(64);
   npu::scalar::softmax(y.data(), x.data(), 64, 8);
-  EXPECT_EQ(y, std::vector<std::int16_t>(64, 512));  // 32768 / 64
+  EXPECT_EQ(y, std::vector<std::int16_t>(64, 512));  // each of 64 equal values gets 1 / 64 of the whole, which is 32768
   x[5] = 32767;
   npu::scalar::softmax(y.data(), x.data(), 64, 8);
   for (std::size_t i = 0; i < 64; ++i) EXPECT_EQ(y[i], i == 5 ? 32767 : 0);
   x.assign(65536, 100);
   y.resize(x.size());
   npu::scalar::softmax(y.data(), x.data(), x.size(), 8);
-  EXPECT_EQ(y, std::vector<std::int16_t>(65536, 1));  // 0.5, which is rounded up
+  EXPECT_EQ(y, std::vector<std::int16_t>(65536, 1));  // each value gets 0.5, which is rounded up
 }
 
 TEST(NpuSwiglu, IsNearDoubles) {

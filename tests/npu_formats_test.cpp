@@ -121,7 +121,7 @@ TEST(Uint4G128, BlocksDecodeAsDrawn) {
   }
 }
 
-// Weights of the form step * (code - zero point), as models of AWQ and GPTQ have them, are encoded in UINT4_G128 and decoded
+// Weights of the form scale * (code - zero point), as models of AWQ and GPTQ have them, are encoded in UINT4_G128 and decoded
 // without change. So these models lose nothing.
 TEST(Uint4G128, WeightsOfItsKindSurvive) {
   for (int zero = 0; zero < 16; ++zero) {

@@ -98,7 +98,7 @@ TEST(NpuDescriptors, SayUnknownWhereNoSourceDoes) {
 }
 
 TEST(NpuCheck, PartsAndBytesOfR1) {
-  const std::size_t parts[] = {1, 2, 3};  // the number of parts of 3.36 GB, for each of the three models
+  const std::size_t parts[] = {1, 2, 3};  // how many parts of at most 3.36 GB each of the three models needs
   for (std::size_t i = 0; i < 3; ++i) {
     const R1Model& model = r1_models[i];
     SCOPED_TRACE(model.name);
@@ -229,7 +229,7 @@ TEST(NpuCheck, RefusesFormsWithTheReason) {
       {id_of<INT8_CHANNEL>, "AMD XDNA2", ""},
       {id_of<INT4_G128>, "Qualcomm Hexagon", "its scales for 128 weights are floats, which need fp16 activations; QNN HTP takes"},
       {id_of<INT4_G128>, "Intel NPU4", ""},
-      {id_of<INT4_G128>, "AMD XDNA2", ""},  // with a zero point of 8
+      {id_of<INT4_G128>, "AMD XDNA2", ""},  // it takes these weights as uint4 with a zero point of 8
       {id_of<INT4_G128_MIN>, "Intel NPU4", "its weights are asymmetric (zero points or minimums); only symmetric ones are taken; OpenVINO"},
       {id_of<INT4_G128_MIN>, "Qualcomm Hexagon", "its weights are asymmetric"},
       {id_of<INT4_G128_MIN>, "AMD XDNA2", ""},
@@ -255,7 +255,7 @@ TEST(NpuCheck, RefusesFormsWithTheReason) {
 
 TEST(NpuCheck, NamesAMatrixThatIsNoMultipleOfABlock) {
   MemorySource source = r1_source(r1_models[0], id_of<INT4_CHANNEL>);
-  source.set("blk.3.ffn_down.weight", {{8992, 1536}, id_of<INT4_CHANNEL>, {}});  // 281 * 32
+  source.set("blk.3.ffn_down.weight", {{8992, 1536}, id_of<INT4_CHANNEL>, {}});  // 8992 is 281 * 32
   const Result<NpuReport> report = check_npus(source);
   ASSERT_TRUE(report);
   EXPECT_EQ(verdict_of(*report, "AMD XDNA2", "uint4 in groups of 128").refused,

@@ -22,7 +22,8 @@ using namespace stilla_test;
 
 static_assert(stilla::detail::is_in_list<OneDnn, Devices>);
 
-// Few and many rows of x; rows of x and y that are farther apart than they are long.
+// Multiplies by few and by many rows of x, once with rows that lie directly behind each other and once with gaps between the rows
+// of x and between those of y.
 TEST(OneDnn, EveryFormatKeepsTheTolerance) {
   for_each_type(Formats{}, [&]<class F>(F) {
     SCOPED_TRACE(F::name);
@@ -71,7 +72,7 @@ TEST(OneDnn, SharedWeightsAreReadWhereTheyLie) {
   const Result<OneDnn::Weights> w = OneDnn::share(ConstMatrix(weights.data(), N, K, stride));
   ASSERT_TRUE(w) << w.error().message;
   std::vector<float> y(M * N);
-  for (const float factor : {1.0f, 3.0f}) {  // changes the caller's weights, and with them the products
+  for (const float factor : {1.0f, 3.0f}) {  // a factor of 3 changes the caller's weights, and so the products
     for (float& value : weights) value *= factor;
     ASSERT_TRUE(OneDnn::multiply(Matrix(y.data(), M, N), *w, ConstMatrix(x.data(), M, K)));
     for (std::size_t m = 0; m < M; ++m) {

@@ -179,7 +179,7 @@ TYPED_TEST(Pack, LayoutIsTheDrawnOne) {
   }
 }
 
-// Checksums of the packed panels of each format. Packed files hold these bytes, so whoever changes a layout must change
+// Tests the checksums of the packed panels of each format. Packed files hold these bytes, so whoever changes a layout must change
 // packed_layout_version and this table too.
 TYPED_TEST(Pack, StoredPanelsAreOfThisVersion) {
   using F = TypeParam;
@@ -249,7 +249,7 @@ TEST(Layout, HoldsNothingThatItCannot) {
   static_assert(!Rows16K4::holds<WithCodeBits<Q4_1, 1>>());
   static_assert(!Rows16K4::holds<WithCodeBits<Q4_0, 7>>());
   static_assert(!Rows16K4::holds<WithCodeBits<Q4_0, 9>>());
-  static_assert(!Rows16K4::holds<WithCodeBits<IQ4_NL, 5>>());  // a codebook has a level for each code, and at most 16 of them
+  static_assert(!Rows16K4::holds<WithCodeBits<IQ4_NL, 5>>());  // a codebook needs a level for each code, and can have at most 16 levels
   static_assert(!Rows16K4::holds<WithCodeBits<IQ4_NL, 3>>());
   static_assert(!Rows16K4::holds<WithZeroPoint<Q4_0, 7>>());  // the zero point is not a power of two
   static_assert(!Rows16K4::holds<WithZeroPoint<Q4_0, 16>>());
@@ -257,7 +257,8 @@ TEST(Layout, HoldsNothingThatItCannot) {
   static_assert(!Rows16K4::holds<WithGroups<Q4_0, 8>>());
   static_assert(!Rows16K4::holds<WithGroups<INT4_G128, 64>>());
   static_assert(!Rows16K4::holds<WithGroups<Q4_1, 16>>());  // minimums must belong to 32 weights
-  static_assert(!Rows16K4::holds<WithGroups<Q4_K, 16>>());  // the sub-scales of Q4_K have six bits
+  // In groups of 16 weights, sub-scales and sub-minimums must have 4 bits. Those of Q4_K have six.
+  static_assert(!Rows16K4::holds<WithGroups<Q4_K, 16>>());
   static_assert(!Rows16K4::holds<MinimumsOfSevenBits>());
   static_assert(!Rows16K4::holds<MinimumOfRows>());
   static_assert(!Rows16K4::holds<OtherWords>());

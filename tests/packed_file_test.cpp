@@ -69,7 +69,8 @@ TEST_F(PackedFileTest, GivesTheSameLogitsBitForBit) {
       }
       check(file, std::string(F::name));
     });
-    ModelFile untied = as_it_is;  // or with a tied head, if the model has a separate one
+    // A copy with the other kind of head: with a tied one if the model has a separate one, and with a separate one otherwise.
+    ModelFile untied = as_it_is;
     if (std::erase_if(untied.tensors, [](const auto& t) { return t.name == "output.weight"; }) == 0) {
       untied.tensors.push_back(untied.tensor("token_embd.weight"));
       untied.tensors.back().name = "output.weight";
@@ -157,7 +158,7 @@ TEST_F(PackedFileTest, RequantisesByImportanceAsLoadingDoes) {
   EXPECT_TRUE(same_bits(all_logits(*model, some_ids), all_logits(*expected, some_ids)));
 }
 
-// For every matrix that was requantised, packing reports the distance of its weights from those of the file.
+// For every matrix that was requantised, packing reports how far the new weights are from those of the file.
 TEST_F(PackedFileTest, TellsTheErrorOfWhatItEncodes) {
   const std::vector<std::byte> original = ModelFile::tiny("tiny-qwen2").builder().build();
   const GgufFile source = parsed(original);

@@ -50,7 +50,7 @@ MemorySource source_of(const std::vector<std::pair<std::string, std::vector<std:
 // 16 n rows and K columns takes 64 n K bytes.
 TEST_F(PackedSource, SizesThatDoNotFitAreRefused) {
   constexpr std::uint64_t huge = std::uint64_t{1} << 56;
-  constexpr std::uint64_t all_but_1024 = ((std::uint64_t{1} << 54) - 1) / 3 * 16;  // 64 * 3 * this is 2^64 - 1024
+  constexpr std::uint64_t all_but_1024 = ((std::uint64_t{1} << 54) - 1) / 3 * 16;  // 64 * 3 * all_but_1024 is 2^64 - 1024
   constexpr std::uint64_t all_but_4096 = ((std::uint64_t{1} << 52) - 1) / 3 * 64;
   constexpr std::uint64_t all_but_8192 = ((std::uint64_t{1} << 51) - 1) / 7 * 128;
   const std::string too_large = "': the packed file's size does not fit in 64 bits", long_name(5000, 'z');
@@ -180,8 +180,8 @@ TEST_F(PackedSource, ChangesThatFailAreTold) {
   EXPECT_EQ(refusal(source, {id_of<Q8_0>, &change, &*imatrix}), "m.gguf: an importance matrix cannot be used for changed weights");
 }
 
-// ggml also has types for numbers that are no weights. Tensors of these types are stored as they are. A file is packed from
-// another one only if these types are the same too.
+// ggml also has types for numbers that are no weights. Tensors of these types are stored as they are. A packed file counts as
+// packed from a source only if these types are the same in both, too.
 TEST_F(PackedSource, TypesThatAreNotDecodedArePackedAsTheyAre) {
   const auto with_type = [](std::uint32_t type) {
     const std::vector<std::byte> numbers(64, std::byte{7});

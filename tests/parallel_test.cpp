@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of ThreadPool and Parallel: every index is used exactly once, with more threads than cores, with jobs inside jobs, with
-// jobs from several threads, and with a caller's own loop. The tests run under the thread sanitizer too.
+// jobs from several threads, and with a loop that the caller wrote and uses in place of a pool. The tests run under the thread
+// sanitizer too.
 #include <stilla/base/thread_pool.hpp>
 
 #include <gtest/gtest.h>
@@ -135,7 +136,7 @@ TEST(ThreadPool, UnmadeRightAfterAJob) {
   for (std::thread& thread : load) thread.join();
 }
 
-// Tests of Parallel, the argument with which ops take a pool or a caller's own loop.
+// Tests of Parallel, the argument with which ops take a pool, or a loop that the caller wrote.
 
 TEST(Parallel, DefaultIsSerialAndInOrder) {
   std::vector<std::size_t> order;
@@ -144,8 +145,8 @@ TEST(Parallel, DefaultIsSerialAndInOrder) {
   Parallel()(0, [&](std::size_t) { ADD_FAILURE(); });
 }
 
-// A caller's own loop, as an object with state, which runs the indices backwards. Other tests use a lambda, a const lambda, or a
-// pool.
+// A loop as a caller may write it. It is an object with state, and runs the indices backwards. Other tests use a lambda, a const
+// lambda, or a pool.
 struct Backwards {
   std::size_t jobs = 0;
   void operator()(std::size_t count, IndexFunction body) {

@@ -195,7 +195,8 @@ TEST_F(ProgramTest, ChatTemplates) {
   EXPECT_EQ(own.out, named.out);
   write_file("own.jinja", "{{ messages[0].content|upper }}!\n");
   EXPECT_EQ(ids({"--chat-template", path("own.jinja"), "hi<|im_end|>"}).out, ids({"HI<|IM_END|>!"}).out);
-  // The file may be written as Windows does it. Text that is not UTF-8 is refused, and markup that is no token is told.
+  // The template's file may be written as Windows does it. Text that is not UTF-8 is refused. If a template writes markup that is
+  // no token, the program says so.
   using namespace std::string_view_literals;
   const std::string prompt = ids({"hi!"}).out;
   for (const std::string_view bytes : {"\xef\xbb\xbf{{ messages[0].content }}!"sv, "\xff\xfeh\0i\0!\0"sv, "\xfe\xff\0h\0i\0!"sv}) {
@@ -455,8 +456,8 @@ TEST_F(ProgramTest, RopeFromTheCommandLine) {
     EXPECT_EQ(ended.status, 0) << ended.err;
     return read_file("rope.npy");
   };
-  // Puts four keys in front of the other keys of a GGUF file. The value of the last one is so long that the four have a multiple of
-  // 32 bytes, which is the alignment of the tensors' data. So this data stays aligned.
+  // Puts four keys in front of the other keys of a GGUF file. The value of the fourth key is a filler. It is so long that the four
+  // keys together take a multiple of 32 bytes, which is the alignment of the tensors' data. So this data stays aligned.
   const std::string tiny = std::string(test_data) + "/tiny-qwen3.gguf";
   std::string bytes = stilla_test::read_file(tiny);
   const std::string scaling = "qwen3.rope.scaling.";
@@ -496,7 +497,7 @@ TEST_F(ProgramTest, BenchSpeaksTablesAndJson) {
     EXPECT_GE(row["stddev_ts"].get<double>(), 0.0);
     EXPECT_EQ(row["samples_ts"].size(), 2u);
     EXPECT_EQ(row["checksum"].get<std::string>().size(), 16u);
-    if (row["limit_ts"].is_null()) continue;  // a CPU whose multiply-add instruction is not known
+    if (row["limit_ts"].is_null()) continue;  // there is no limit for a CPU whose multiply-add instruction is not known
     EXPECT_GT(row["limit_ts"].get<double>(), 0.0);
     EXPECT_NEAR(row["limit_percent"].get<double>(), 100 * row["avg_ts"].get<double>() / row["limit_ts"].get<double>(), 1e-6);
     EXPECT_EQ(row["limit_samples_ts"].size(), 2u);

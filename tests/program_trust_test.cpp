@@ -81,7 +81,8 @@ TEST_F(ProgramTrust, NothingReplacesAFileOfAnotherKind) {
   EXPECT_EQ(logits("twice.npy").status, 0);
 }
 
-// A pipe that nobody reads would keep a program waiting that opens it, and a signal would not end it.
+// A program that opens a pipe for writing waits until somebody reads from it, and a signal does not end this wait. So the program
+// refuses a pipe as its output file.
 TEST_F(ProgramTrust, PipesAreNoOutputFiles) {
   ASSERT_EQ(mkfifo(path("pipe").c_str(), 0600), 0);
   const Finished written = logits("pipe");

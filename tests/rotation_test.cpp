@@ -101,7 +101,7 @@ class RotatedNetwork : public testing::Test {
 
   std::string path() const { return (folder_ / "rotated.stilla").string(); }
 
-  // Returns the model with the rotations multiplied into its weights, read back from a packed file.
+  // Multiplies the rotations into the model's weights, writes a packed file, and returns the model that is read from this file.
   GgufFile rotated(const GgufFile& source, const Rotation& rotation, FormatId format) {
     const Result<RotatedWeights> weights = RotatedWeights::create(source, rotation);
     EXPECT_TRUE(weights) << weights.error().message;

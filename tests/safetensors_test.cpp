@@ -183,7 +183,8 @@ TEST(CheckedJson, HasLimits) {
   EXPECT_NE(parse("[\"\x1b\"]").find("is not JSON"), std::string::npos);
 }
 
-// nlohmann's parser takes a zero byte for the end of the text. What stands behind it would be ignored.
+// The JSON parser of nlohmann takes a zero byte for the end of the text, and would ignore what stands behind it. So a text with a
+// zero byte is refused.
 TEST(CheckedJson, HasNoZeroBytes) {
   using namespace std::string_view_literals;
   for (const auto& [text, at] :
@@ -196,7 +197,8 @@ TEST(CheckedJson, HasNoZeroBytes) {
   EXPECT_TRUE(parse_json(std::as_bytes(std::span(written)), "c.json"));
 }
 
-// A stream takes the elements of the table m.t and of nothing else.
+// While a text is parsed, a JsonStream gets the elements of one table, one by one. The streams of this test get those of the tables
+// t and u inside m. The elements of all other tables stay in the parsed value.
 TEST(CheckedJson, StreamsTakeElementsOfTables) {
   std::string taken;
   const JsonStream streams[] = {{"m", "t", [&](std::string& name, nlohmann::json& value) { taken += name + "=" + value.dump() + " "; }},

@@ -242,7 +242,7 @@ TEST_P(SessionOf, HostileHeadersAreRefused) {
     const std::string message = refusal(other, with(at, ~std::uint32_t{0}));
     EXPECT_TRUE(message.starts_with(concat("some.session: ", name, " at byte ", at, ": found 4294967295; expected "))) << message;
   }
-  std::vector<std::byte> outside = good;  // a token that the model does not have
+  std::vector<std::byte> outside = good;  // this file gets a token that the model does not have
   store_as(outside.data() + 72, ~std::uint32_t{0});
   store_as(outside.data() + 56, checksum(std::span(outside).subspan(72)));
   store_as(outside.data() + 64, checksum(std::span(outside).first(64)));
@@ -256,7 +256,8 @@ TEST_P(SessionOf, KeysAndValuesThatAreNotNumbersAreRefused) {
   Session text = session_of(ids(0, 300)), other = session();
   const KvShape shape = text.cache().shape();
   std::vector<std::byte> good = saved_bytes(text);
-  const std::size_t chunk = good.size() - shape.chunk_bytes(), head = shape.head_bytes();  // the second of two chunks
+  // `chunk` is the place in the file where the second of two chunks begins.
+  const std::size_t chunk = good.size() - shape.chunk_bytes(), head = shape.head_bytes();
   ASSERT_EQ(chunk, 72 + 4 * 300 + shape.chunk_bytes());
   const auto sealed = [](std::vector<std::byte> bytes) {
     store_as(bytes.data() + 56, checksum(std::span(bytes).subspan(72)));
@@ -266,7 +267,8 @@ TEST_P(SessionOf, KeysAndValuesThatAreNotNumbersAreRefused) {
   with_kv_type(shape.type, [&](auto element) {
     using E = decltype(element);
     using Number = std::conditional_t<IntegerKv<E>, float, E>;
-    const std::size_t numbers = IntegerKv<E> ? 2 * kv_chunk : head / sizeof(Number);  // of a head: keys and values, or scales
+    // The number of keys and values that a chunk has for a head, or with integers the number of their scales.
+    const std::size_t numbers = IntegerKv<E> ? 2 * kv_chunk : head / sizeof(Number);
     for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
       for (const std::size_t at : {std::size_t{0}, numbers / 2 - 1, numbers / 2, numbers - 1}) {
         for (const std::size_t first : {std::size_t{0}, shape.chunk_bytes() - head}) {

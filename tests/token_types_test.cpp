@@ -193,7 +193,7 @@ TEST(TokenTypes, OnlyNamesBetweenBarsAreMarkup) {
   }
 }
 
-// A name in brackets is markup where a template writes it. It is no markup if its two brackets do not belong together.
+// Where a template writes a name in brackets, this name is markup. It is no markup if its two brackets do not belong together.
 TEST(TokenTypes, BracketsMustBelongTogether) {
   for (const auto& [token, is_markup] : {std::pair{"<im_user>", true},
                                          {"[im_user]", true},
@@ -300,7 +300,7 @@ TEST(TokenTypes, IdsOutsideTheVocabularyAreIgnoredUnlessNeeded) {
     }
     const Result<Tokenizer> tokenizer = tokenizer_of(builder);
     ASSERT_TRUE(tokenizer) << tokenizer.error().message;
-    ASSERT_EQ(tokenizer->notes().size(), 6u);  // the last one counts the bytes that are no tokens
+    ASSERT_EQ(tokenizer->notes().size(), 6u);  // the last note tells how many bytes have no token
     EXPECT_EQ(tokenizer->notes()[1],
               concat("key 'tokenizer.ggml.eos_token_id': found ", bad, ", which is outside the vocabulary of 7 tokens and is ignored"));
     EXPECT_FALSE(tokenizer->bos() || tokenizer->eos());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the code for XDNA2, which has not run on an NPU. Operands are arranged in tiles and back. A walk over the tiles
-// with running pointers, as mlir-aie's kernels have them, finds all numbers. The emulated arithmetic is compared with its
+// Tests of the code for XDNA2, which has not run on an NPU. Operands are arranged in tiles and back. A loop reads the tiles with
+// pointers that only move forward, as mlir-aie's kernels do, and finds all numbers. The emulated arithmetic is compared with its
 // definition on plain matrices. The memory budgets are checked.
 #include <stilla/devices.hpp>
 #include <stilla/io/gguf.hpp>
@@ -91,16 +91,16 @@ TEST(XdnaTiles, UnpackingIsTheInverseOfPacking) {
 TEST(XdnaTiles, StandWhereTheyAreDrawn) {
   constexpr CoreTile tile;
   EXPECT_EQ(a_offset(Form::int8, tile, 1, 3), 8u + 3);
-  EXPECT_EQ(a_offset(Form::int8, tile, 0, 8), 64u);                        // block 1
-  EXPECT_EQ(a_offset(Form::int8, tile, 8, 0), 8u * 64);                    // block k/s
-  EXPECT_EQ(a_offset(Form::bf16, tile, 4, 0), 2u * 8 * 32);                // blocks of 4 rows
+  EXPECT_EQ(a_offset(Form::int8, tile, 0, 8), 64u);                        // the second block
+  EXPECT_EQ(a_offset(Form::int8, tile, 8, 0), 8u * 64);                    // the first block of the next rows, behind 8 blocks along K
+  EXPECT_EQ(a_offset(Form::bf16, tile, 4, 0), 2u * 8 * 32);                // with bf16, a block has 4 rows
   EXPECT_EQ(a_offset(Form::bf16, tile, 3, 9), 2u * (32 + 3 * 8 + 1));
   EXPECT_EQ(a_offset(Form::bfp16, tile, 2, 8), 9u * (8 + 2));
   EXPECT_EQ(b_offset(Form::int8, tile, 1, 3), 8u + 3);
   EXPECT_EQ(b_offset(Form::int8, tile, 0, 8), 64u);
   EXPECT_EQ(b_offset(Form::int8, tile, 8, 0), 8u * 64);
   EXPECT_EQ(b_offset(Form::bf16, tile, 9, 17), 2u * ((8 + 2) * 64 + 8 + 1));
-  EXPECT_EQ(b_offset(Form::bfp16, tile, 8, 0), 72u);                       // the next k is the next block
+  EXPECT_EQ(b_offset(Form::bfp16, tile, 8, 0), 72u);                       // the next 8 k are the next block
   EXPECT_EQ(b_offset(Form::bfp16, tile, 0, 8), 8u * 72);
   EXPECT_EQ(b_offset(Form::bfp16, tile, 0, 3), 3u * 9);
   EXPECT_EQ(c_index(Form::bf16, tile, 4, 0), 8u * 32);
@@ -111,7 +111,7 @@ TEST(XdnaTiles, StandWhereTheyAreDrawn) {
   EXPECT_EQ(layout.weights_bytes(), 6u * 2 * 4096);
   const std::size_t places[] = {0, 3, 1, 4, 2};
   for (std::size_t i = 0; i < 5; ++i) EXPECT_EQ(layout.weights_tile(i, 1), (places[i] * 2 + 1) * 4096) << i;
-  EXPECT_EQ(layout.activations_bytes(), 4u * 2 * 4096);  // three m tiles on four rows of cores
+  EXPECT_EQ(layout.activations_bytes(), 4u * 2 * 4096);  // three tiles along M are spread over four rows of cores
   EXPECT_EQ(layout.activations_tile(2, 1), 5u * 4096);
   EXPECT_EQ(layout.results_tile(2, 1), (3u * 3 + 2) * 4096);
 }

@@ -13,7 +13,7 @@ namespace {
 using Arch = xsimd::default_arch;
 constexpr std::size_t lanes = xsimd::batch<float, Arch>::size;
 
-// Small integers, so that sums are exact in every order.
+// Returns small integers. Sums of them are exact in every order.
 std::vector<float> numbers(std::size_t n, std::size_t first) {
   std::vector<float> values(n);
   for (std::size_t i = 0; i < n; ++i) values[i] = static_cast<float>((first + 7 * i) % 16);
@@ -30,7 +30,8 @@ TEST(XsimdBatches, MapWritesEachElementAndNothingElse) {
   }
 }
 
-// What the function returns for the zeros that fill up the last batch does not count: here it would be 1.
+// The last batch of a row is filled up with zeros. What the function returns for these zeros must not be added to the sum. In this
+// test it returns 1 for them.
 TEST(XsimdBatches, SumCountsEachElementOnce) {
   for (std::size_t n = 0; n <= 9 * lanes; ++n) {
     const std::vector<float> a = numbers(n, 1), b = numbers(n, 5);

@@ -51,8 +51,8 @@ def quark_kernel(wheel, folder):
 
 
 def weights():
-    """Returns blocks of 8: usual ones, ties, blocks whose largest weight is on either side of 128 steps, wide and narrow
-    ranges, and both ends of float."""
+    """Returns blocks of 8 weights: usual ones, ties, blocks whose largest weight is about 127.5 times a power of two (where
+    rounding may need the next exponent), wide and narrow ranges, and the smallest and largest floats."""
     rng = np.random.default_rng(20250303)
     blocks = list(rng.standard_normal((16, BLOCK)) * 0.02)
     blocks += list(rng.standard_normal((8, BLOCK)) * 10.0 ** rng.integers(-30, 30, (8, 1)))

@@ -13,11 +13,11 @@ hidden / heads, and norms of queries and keys. Formats that gguf-py cannot encod
 give weights of the wanted standard deviation.
 
 models.bin consists of records, little endian:  u32 name bytes | name | u32 count | count float32.
-  MODEL/ids, MODEL/logits            a prompt, logits of all its positions, row after row
-  MODEL/greedy, MODEL/margin         the greedy continuation, and by how much each token won
+  MODEL/ids, MODEL/logits            a prompt, and the logits of all its positions, row after row
+  MODEL/greedy, MODEL/margin         the greedy continuation, and by how much the logit of each token exceeds the second highest
   MODEL/long-ids, /long-positions, /long-logits    a prompt longer than a chunk of the cache, logits of some positions
-  MODEL/linear-logits, MODEL/yarn-logits, MODEL/llama3-logits      the same with SCALINGS of the rotary positions
-  MODEL/llama3-factors               what the angles are divided by then, as a GGUF file of Llama 3 has them in rope_freqs.weight
+  MODEL/linear-logits, MODEL/yarn-logits, MODEL/llama3-logits      like long-logits, with SCALINGS of the rotary positions
+  MODEL/llama3-factors               the divisors of the angles for llama3-logits, as GGUF files of Llama 3 have them in rope_freqs.weight
   tiny-qwen3/tied-logits             logits of the prompt with the embedding as head
 """
 import copy

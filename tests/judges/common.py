@@ -65,7 +65,7 @@ class Program:
         return [int(i) for i in self.run("tokenize", "-m", self.model, *options, "--", text).stdout.replace(",", " ").split()]
 
     def text(self, folder, ids):
-        """The text of the tokens, according to the exported tokenizer.json."""
+        """Returns the text of the tokens, according to the exported tokenizer.json."""
         if not hasattr(self, "pieces"):
             tokenizer = json.loads((pathlib.Path(folder) / "tokenizer.json").read_text(encoding="utf-8"))
             printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
@@ -76,7 +76,7 @@ class Program:
         return b"".join(self.pieces.get(i, b"") for i in ids).decode(errors="replace")
 
     def logits(self, ids, *options):
-        """The logits of every token, float32 [tokens, vocabulary], with activations of 16 bits and a float32 cache."""
+        """Returns the logits of every token, float32 [tokens, vocabulary], with activations of 16 bits and a float32 cache."""
         with tempfile.TemporaryDirectory() as folder:
             out = pathlib.Path(folder) / "logits.npy"
             self.run("logits", "-m", self.model, "--ids", ",".join(map(str, ids)), "--kv", "f32", "--activations", "int16",
@@ -85,8 +85,8 @@ class Program:
 
 
     def reference(self, folder, weights, changes):
-        """The program and options whose logits are the reference for an export. They have the same weights: a file that the program
-        packs with the same changes (rotated, calibrated), or else the original model."""
+        """Returns the program and options whose logits are the reference for an export. They use the same weights as the export. If
+        the export changed the weights (rotated, calibrated), the program packs a file with the same changes for this."""
         if not changes:
             return self, weights
         packed = pathlib.Path(folder) / "reference.stilla"
@@ -101,7 +101,7 @@ def add_changes(parser):
 
 
 def changes_of(options):
-    """The options that add_changes() added, as arguments of `stilla export` and `stilla pack`."""
+    """Returns the options that add_changes() added, as arguments of `stilla export` and `stilla pack`."""
     return [text for name in ("rotate", "calibrate") if getattr(options, name) for text in ("--" + name, getattr(options, name))]
 
 
@@ -113,7 +113,7 @@ def hashes(folder):
 
 
 def nmse(found, expected):
-    """Normalised mean square error: sum (found - expected)^2 / sum expected^2."""
+    """Returns the normalised mean square error: sum (found - expected)^2 / sum expected^2."""
     expected = np.asarray(expected, np.float64)
     return float(((np.asarray(found, np.float64) - expected) ** 2).sum() / (expected ** 2).sum())
 

@@ -38,8 +38,8 @@ class Device:
 
     def compare_logits(self, name, folder, ids, packed, most):
         """Compares logits of a text that has several windows, the last of them not full, and single tokens after them. Embedding and
-        head are those of `packed` in both runs: with --weights a head of floats becomes q8_0, and a device leaves it as the file has
-        it."""
+        head are those of `packed` in both runs. Otherwise they would differ: with --weights, a head of floats becomes q8_0, but with a
+        device the program leaves the head as the file has it."""
         of_packed = common.Program(self.program.program, packed)
         found = of_packed.logits(ids, *self.options(folder))
         expected = of_packed.logits(ids)

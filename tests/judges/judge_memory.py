@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures the peak of resident memory that `stilla export` takes for matrices in the shape of the 7B model, mapped pages of
 the model included. The peak must stay below 2 GB for each stack, with rotated weights too. Memory is taken matrix by matrix, so
-a model of a few layers with the whole vocabulary shows it. (--calibrate is not tested here: it reads a text with the whole
-model and keeps moments of the model's inputs, 4 GB of them at a time.)
+a model of a few layers with the whole vocabulary is enough to measure this peak. (--calibrate is not tested here: it reads a text
+with the whole model and keeps moments of the model's inputs, 4 GB of them at a time.)
 """
 
 import argparse

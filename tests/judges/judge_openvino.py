@@ -60,8 +60,8 @@ def node_sequence(output):
 
 
 def expected_sequence(format_name, rows, columns):
-    """What NPUW's matchers require of a matrix [N, K], according to partitioning/patterns/opt.cpp and compute.cpp of openvino's
-    src/plugins/intel_npu/src/plugin/npuw, as of 2026. DQMatMulCWi_Transpose takes Convert, Multiply and a Transpose of two
+    """Returns what NPUW's matchers require of a matrix [N, K], according to partitioning/patterns/opt.cpp and compute.cpp of
+    openvino's src/plugins/intel_npu/src/plugin/npuw, as of 2026. DQMatMulCWi_Transpose takes Convert, Multiply and a Transpose of two
     dimensions, directly behind the weights and scales, and DQMatMulCWi takes scales [N, 1]. DQMatMulGQi (activations of one
     row) and DQMatMulGQiP take Convert, Multiply and Reshape of weights [G, K / G, N] with scales [G, 1, N], float32 or float16.
     All require a MatMul without transposition. The weights are inputs there because NPUW takes constants out of repeated

@@ -27,7 +27,7 @@ HTP_ARCH = {60: 73, 88: 81}  # the keys are soc_models: Snapdragon X and X2
 
 
 class Runtimes:
-    """Sessions of onnxruntime: either on the CPU, each operator as it is, or with a whole graph on the HTP emulator."""
+    """Makes sessions of onnxruntime: either on the CPU, each operator as it is, or with a whole graph on the HTP emulator."""
 
     def __init__(self, ort, qnn):
         self.ort, self.qnn = ort, qnn
@@ -72,7 +72,7 @@ class Runtimes:
 
 
 def drop_texts(count):
-    """Conversations from the training scripts, in the form in which Stilla Drop was trained on them."""
+    """Returns conversations from the training scripts, in the form in which Stilla Drop was trained on them."""
     sys.path.insert(0, str(ROOT / "examples" / "training"))
     import data
     texts = []
@@ -127,8 +127,8 @@ def judge_blocks(judge, runtimes, folder, config, ids, expected):
 
 
 def solve(model, program, prompt, draft, end, most):
-    """Returns what greedy decoding writes after the prompt. A draft is evaluated at once: its tokens stay as far as the model
-    would have written them, and from the first other token on decoding goes on one by one."""
+    """Returns what greedy decoding writes after the prompt. The draft, a guess of this text, is evaluated at once. Its tokens are
+    kept up to the first one that the model would not have written. From there on the tokens are decoded one by one."""
     model.clear()
     text = prompt + draft
     logits = model.evaluate(text[:model.context])

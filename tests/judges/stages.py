@@ -24,7 +24,7 @@ class Stages:
         self.cache = {f"{what}.{layer}": np.zeros(shape, np.float32) for layer in range(self.layers) for what in ("key", "value")}
 
     def inputs(self, ids, size):
-        """The inputs of body[size] for `ids`, which are at most `size` tokens."""
+        """Returns the inputs of body[size] for `ids`, which are at most `size` tokens."""
         padded = np.zeros((1, size), np.int64)
         padded[0, :len(ids)] = ids
         feeds = dict(self.embed({"ids": padded, "past_length": np.array([self.length], np.int64)}))

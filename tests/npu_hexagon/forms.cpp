@@ -213,9 +213,9 @@ bool put_fixed_point(OutFile& file) {
       }
     }
   }
-  for (const size_t position : positions) {  // the angle of a rotation grows by the same step from pair to pair
+  for (const size_t position : positions) {  // from pair to pair the angle of the rotation grows by about position / 1024
     make_values(128, 23, 0);
-    int32_t c = 15000, s = 0;  // the cosine grows up to 15500 at the widest step
+    int32_t c = 15000, s = 0;  // in the loop below, c grows up to 15500 with the largest position
     for (size_t i = 0; i < 64; ++i) {
       second[i] = static_cast<int16_t>(c);
       out[i] = static_cast<int16_t>(s);

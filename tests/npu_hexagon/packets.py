@@ -62,7 +62,8 @@ def bodies(instructions):
 
 
 def inner_loops(instructions, name, share, also=""):
-    """Yields the loops that have an instruction `also`. `share` instructions `name` are one unit of their work."""
+    """Yields the loops that have the instruction `name` and the instruction `also`. The work of a loop is counted in units: `share`
+    instructions `name` are one unit."""
     for body in bodies(instructions):
         work = sum(name in inner for inner in body) / share
         if work and any(also in inner for inner in body):
@@ -71,7 +72,8 @@ def inner_loops(instructions, name, share, also=""):
 
 def sweeps(elf):
     """Returns the main loop of each sweep, whose unit is 256 weights: {(form, columns, first group): Loop}. Also returns the
-    loops of the float step, whose unit is a row: [(tokens, Loop)], without those for the rest of the rows."""
+    loops of the float step, whose unit is a row: [(type of the tokens, Loop)]. Loops that compute one
+    row at a time, the rest of the rows, are left out."""
     found, steps = {}, []
     for name, instructions in functions(elf):
         if kernel := re.search(r"sweep_(\w+)<[^,]*, (\d+)u?, \d+u?, (\d+)u?>\(", name):
@@ -87,7 +89,7 @@ def sweeps(elf):
 
 def transforms(elf):
     """Returns the loops of the Hadamard transform, whose unit is 64 values: {part: Loop}. If the compiler unrolled a loop and
-    made another one for the rest, it is the one with the most work."""
+    made another one for the rest of the values, only the loop with the most work is returned."""
     found = {}
     for name, instructions in functions(elf):
         if not re.search(r"::hadamard<", name):
