@@ -7,7 +7,7 @@
 
 Needs torch, transformers and gguf (.ci/requirements.txt). The tiny folders are those of golden/make_hugging_face_folders.py
 --all. A real model (qwen2) is dequantised to bfloat16 by gguf-py and saved by transformers, in shards. A GGUF file of the same
-bfloat16 weights is written too. The times of loading both with --weights q8_0 are compared (the least of --runs). Ends with
+bfloat16 weights is written too. Both are loaded --runs times with --weights q8_0, and the shortest times are compared. Ends with
 status 1 if any limit is missed.
 """
 import argparse

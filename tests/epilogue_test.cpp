@@ -72,7 +72,8 @@ void everywhere(F&& f) {
   });
 }
 
-// One kind of epilogue: the members that MatmulProduct gets, and `second_step`, which computes the same after a plain product.
+// One kind of epilogue: the values for members of MatmulProduct, and `second_step`, which computes the same from the results of a
+// product without an epilogue.
 struct Kind {
   const char* name;
   TileFunction epilogue;

@@ -181,8 +181,8 @@ TEST_F(GgufParts, KeysOfTheSplitAreChecked) {
   EXPECT_NE(refusal(part(2)).find("key 'split.no' is missing"), std::string::npos) << refusal(part(2));
 }
 
-// The keys of the first part are used. A further part may repeat them. If it has another key, or another value for one of these
-// keys, a note says that the other key or value is not used.
+// The keys of the first part are used. A further part may repeat them. If it has a key that the first part lacks, or another value
+// for a key of the first part, a note says that this key or value is not used.
 TEST_F(GgufParts, KeysThatOnlyAFurtherPartHasAreTold) {
   const auto write_part = [&](std::uint16_t number, float base, std::string_view more) {
     stilla_test::GgufBuilder builder;

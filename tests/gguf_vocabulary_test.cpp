@@ -218,7 +218,7 @@ TEST(GgufVocabulary, OtherKindsAreNamed) {
   }
 }
 
-// Gives each key that a vocabulary may have a value of the wrong type.
+// For each key that says something about a vocabulary, the test makes a file in which this key has a value of the wrong type.
 TEST(GgufVocabulary, KeysOfTheWrongType) {
   GgufBuilder byte_level, sentencepiece;
   byte_level.string("tokenizer.ggml.model", "gpt2").string("tokenizer.ggml.pre", "qwen2").strings("tokenizer.ggml.tokens", {"a"});

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests the kernels for HVX, the vector unit of Qualcomm's Hexagon DSP, on a vocabulary in plain C++ (HvxPlain). Their results
-// must equal the specification in contract/npu.hpp bit for bit, and every memory access must follow the hardware's rules.
-// (.ci/full builds the kernels with HVX's instructions and runs those under qemu: tests/npu_hexagon/run.sh.)
+// Tests the kernels for HVX, the vector unit of Qualcomm's Hexagon DSP, on a vocabulary in plain C++ (HvxPlain). Their results must
+// equal the specification in contract/npu.hpp bit for bit, and every memory access must follow the hardware's rules.
+// (tests/npu_hexagon/run.sh, which .ci/full runs, tests the same kernels with HVX's own instructions under qemu.)
 #include <stilla/contract/npu.hpp>
 #include <stilla/contract/npu_activations.hpp>
 #include <stilla/contract/npu_fixed_point.hpp>

@@ -193,7 +193,7 @@ TEST(HuggingFaceVocabulary, TokensThatAreRefused) {
         set("/added_tokens/0/id", json("5"))},
        {"'added_tokens': token 'word': 'lstrip' is not supported; expected false", set("/added_tokens/2/lstrip", "true")},
        {"'added_tokens': token 'word': 'rstrip' is not supported; expected false", set("/added_tokens/2/rstrip", "true")},
-       // A special token that takes the white space behind it would change the ids of the template's own text.
+       // With rstrip, a special token takes the white space behind it. This would change the ids of the template's own text.
        {"'added_tokens': token '<s>': 'rstrip' is not supported; expected false", set("/added_tokens/0/rstrip", "true")},
        {"'added_tokens': token 'word': 'single_word' is not supported; expected false", set("/added_tokens/2/single_word", "true")},
        {"'model.merges': expected an array", erase("/model", "merges")},

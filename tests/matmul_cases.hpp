@@ -41,8 +41,8 @@ ThreadPool& pool_of(std::size_t threads) {
 
 // The definition of matmul, computed from the blocks of a weight format.
 
-// One output of matmul, and the numbers from which the tests compute how far a found output may be from it. The two may differ
-// because the steps of the sum have another order or other roundings.
+// One output of matmul, and the numbers from which the tests compute how far an output that a kernel found may be from `value`. The
+// two may differ because the steps of the sum have another order or other roundings.
 struct Exact {
   float contract;  // the result of the steps in contract/matmul.hpp
   // The output of matmul once more, computed in double, where products of floats are exact and sums nearly so.

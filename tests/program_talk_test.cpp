@@ -442,7 +442,8 @@ TEST_F(ProgramTalk, RunGoesOnBehindAFullContext) {
   EXPECT_TRUE(contains(shift.err, "the context is full: forgot all but the prompt and the last 9 tokens")) << shift.err;
   EXPECT_TRUE(contains(shift.err, "generated 60 tokens")) << shift.err;
   EXPECT_FALSE(contains(shift.err, "stopped")) << shift.err;
-  for (const char* context : {"21", "22"}) {  // the prompt fills the context, or leaves no room for a text to keep
+  // With 21 tokens the prompt fills the context. With 22 it leaves no room for a text that could be kept.
+  for (const char* context : {"21", "22"}) {
     const Finished stop = run({"--ctx", context, "--on-full", "shift"});
     EXPECT_TRUE(contains(stop.err, "tokens is full") && !contains(stop.err, "forgot")) << stop.err;
   }

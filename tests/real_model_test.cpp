@@ -173,8 +173,8 @@ TEST_P(RealModel, StaysNearTheReference) {
   EXPECT_EQ(flips, 0u);
 }
 
-// Generates a text token by token, as a user sees it. It must be that of transformers, up to the first position where
-// transformers' own choice is close.
+// Generates a text token by token, as a user sees it. It must be that of transformers, up to the first position where the two
+// likeliest tokens of transformers have nearly the same logit.
 TEST_P(RealModel, GreedyTextIsTheReferences) {
   for (const std::string& prompt : prompts) {
     const std::vector<std::uint32_t> text = ids(prompt);

@@ -375,8 +375,8 @@ TEST(SessionFile, AFullDiskLeavesNoFile) {
 }
 #endif
 
-// The session may hold any number of tokens. The file claims to hold so many tokens that the number of its bytes exceeds 64 bits,
-// or nearly does.
+// The context of the session is as long as possible, so it would take any number of tokens. The file claims to hold so many tokens
+// that the number of its bytes exceeds 64 bits, or nearly does.
 TEST(SessionFile, SizesBeyond64BitsAreRefused) {
   SessionKind kind = small_kind();
   kind.context = std::numeric_limits<std::size_t>::max();

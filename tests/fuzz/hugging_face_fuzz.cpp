@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // libFuzzer target: any bytes are read as a file of a Hugging Face folder. The first byte of the input chooses between a
-// safetensors file, a config.json, and a tokenizer.json that holds the special tokens under its own key "config". Everything that
-// is accepted is used.
+// safetensors file, a config.json, and a tokenizer.json. The last of these may have a key "config", whose value then stands for the
+// contents of tokenizer_config.json, generation_config.json and config.json. Everything that is accepted is used.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

@@ -28,7 +28,7 @@ const void *OrtGetApiBase(void) { return &base; }
 
 
 class Device:
-    """The program with a device, and without."""
+    """Runs the program with a device and without it, and compares what it computes."""
 
     def __init__(self, judge, program, library):
         self.judge, self.program, self.library = judge, program, str(library)
@@ -50,7 +50,8 @@ class Device:
 
     def compare_rotated(self, name, folder, ids, packed, most):
         """Compares logits where the folder's body is rotated, and the embedding and head of the program's model are not.
-        `packed` has the same weights, all of them rotated; a head of floats is rounded to q8_0 there, which is most of the error."""
+        `packed` has the same weights, all of them rotated. A head of floats is rounded to q8_0 there, and this rounding causes most of
+        the error."""
         on_cpu = common.Program(self.program.program, packed)
         nmse = common.nmse(self.program.logits(ids, *self.options(folder)), on_cpu.logits(ids))
         self.judge.claim(nmse <= most, f"executed by onnxruntime on the CPU: {name}, {len(ids)} tokens: NMSE of logits {nmse:.1e}")

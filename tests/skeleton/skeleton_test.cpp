@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests a target, a format and a device (the skeletons), which this program adds to the library by one line each. The tests check
-// that the skeletons are compiled, chosen, covered and right. They also test what the skeletons use and no x86 target does: sweeps
-// over 8 rows, signed codes that are not made unsigned for the dot product, and tasks that take only some of the tokens.
+// that the skeletons are compiled and chosen, that coverage() lists them, and that their results are right. They also test what the
+// skeletons use and no x86 target does: sweeps over 8 rows, signed codes that are not made unsigned for the dot product, and tasks
+// that take only some of the tokens.
 #include <stilla/coverage.hpp>
 #include <stilla/devices.hpp>
 #include <stilla/fused.hpp>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matmul of quantised weights for the skeleton target: generic/panel_tile-inl.hpp on the vocabulary of vector.hpp. It counts
-// calls with many tokens for which the target's own arrangement of activations exists.
+// Matmul of quantised weights for the skeleton target: generic/panel_tile-inl.hpp on the vocabulary of vector.hpp. It counts the
+// calls with many tokens that find their activations in the target's own arrangement, too.
 #pragma once
 
 #include <atomic>
