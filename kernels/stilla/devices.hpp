@@ -11,7 +11,7 @@
 
 #include <stilla/base/device.hpp>
 #include <stilla/base/type_list.hpp>
-#include <stilla/format/format.hpp>  // it uses include_each-inl.hpp too, and one use of that file cannot contain another
+#include <stilla/format/format.hpp>  // included first: it uses include_each-inl.hpp too, and no use of that file may contain another
 
 #if STILLA_ONEDNN
 #define STILLA_ONEDNN_DEVICE(device) device(onednn, OneDnn)

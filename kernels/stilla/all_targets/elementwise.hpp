@@ -6,7 +6,7 @@
 #pragma once
 
 #include <stilla/contract/elementwise.hpp>
-#include <stilla/format/format.hpp>  // it uses include_each-inl.hpp too, and one use of that file cannot contain another
+#include <stilla/format/format.hpp>  // included first: it uses include_each-inl.hpp too, and no use of that file may contain another
 #include <stilla/targets.hpp>
 
 #define STILLA_EACH_LIST STILLA_TARGET_LIST

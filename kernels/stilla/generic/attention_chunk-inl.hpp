@@ -6,8 +6,8 @@
 //     Float, Int                   16 floats, 16 int32
 //     max_queries, tiles_at_once  how many queries share a load of keys or values, and how many tiles of 16 keys or 16 dimensions
 //                                  are computed at once. Both are chosen so that the sums fit the registers
-//     max_key_queries, max_value_queries    how many queries share a load of keys, or of values, with integer elements. These are loaded
-//                                  for two tiles at once
+//     max_key_queries, max_value_queries    the same for caches with integer elements: how many queries share a load of keys, and how many
+//                                  share a load of values. Such keys and values are loaded for two tiles at once
 //     zero set load_floats store_floats add sub mul fused_multiply_add to_floats    as in vocabulary-inl.hpp
 //     higher(a, b)                 a > b ? a : b in each lane
 //     first_lanes(x, count)        x with the lanes from `count` on set to 0
@@ -20,9 +20,9 @@
 //     exponential(x)               exp_approximate for x <= 0 or NaN
 //     set_s32 add_s32 sub_s32 max_s32    operations on int32 lanes
 //     magnitude_bits(Float)        the bit patterns of the lanes without their signs, as an Int
-//     highest_lane sum_of_lanes    of a Float and of an Int; the lanes of a Float are added as fold_lanes (math.hpp) adds them
+//     highest_lane sum_of_lanes    take a Float or an Int; the lanes of a Float are added in the order of fold_lanes (math.hpp)
 //     round_products(x, scale)     round(x * scale), ties to even
-//     load_stored(E*)              16 elements, converted to float
+//     load_stored(E*)              loads 16 elements and converts them to float
 //     prefetch(std::uintptr_t)     asks for a cache line
 //     prefetch_bytes               how far ahead elements other than KvInt8 are prefetched
 //     unpack_codes(to, from)       unpacks 128 codes of KvInt5 to bytes as KvInt8 has them
@@ -33,15 +33,17 @@
 //
 // The queries of one KV head share every key and value that is loaded. First all scores are computed, for one or two tiles of keys at a
 // time. Then the weights are computed, and last the sums of values, for 16 or 32 dimensions at a time. So a chunk comes from memory
-// once for all queries. The tiles that are multiplied at a time stay in the first-level cache while the queries pass.
+// once for all queries. Tiles that are multiplied at a time stay in the first-level cache until all queries are multiplied by them.
 //
 // The chunks of a long text come from memory. The kernel prefetches, so that memory is never idle. With float elements nearly all
 // time is spent on the products, so the products prefetch what lies prefetch_bytes ahead in keys and values. With KvInt8 the
-// products take less than half of the time, so each of four phases prefetches a half of the keys or values, which is used soon (on
-// the left the phase, beside it what it prefetches):
+// products take less than half of the time, so each of the four phases of a chunk prefetches what is used soon:
 //
-//     bias of the keys   second half of the keys          weights    second half of the values
-//     products of keys   first half of the values         values     first half of the next chunk's keys, or all of them without a bias
+//     phase                    what it prefetches
+//     1. bias of the keys      the second half of the keys
+//     2. products of keys      the first half of the values
+//     3. weights               the second half of the values
+//     4. sums of values        the first half of the next chunk's keys; without a bias, and so without phase 1, all of them
 //
 // With KvInt5 the unpacking of codes prefetches what lies prefetch_bytes ahead.
 
@@ -313,8 +315,8 @@ STILLA_INLINE std::uintptr_t ahead_of(const AttentionChunkArgs<E>& a, std::size_
                        : reinterpret_cast<std::uintptr_t>(a.next) + (ahead - bytes < bytes ? ahead - bytes : 0);
 }
 
-// Returns the address that a step of the computation (scores, weights, sums of values) prefetches. With KvInt8 it lies `offset` bytes
-// behind the beginning of this chunk. With other elements it is the beginning itself, which is in the cache already, so that the
+// Returns the address from which a step of the computation (scores, weights, sums of values) prefetches. With KvInt8 it lies `offset`
+// bytes behind the beginning of this chunk. With other elements it is the beginning itself, which is in the cache already, so that the
 // prefetch does nothing.
 template <class E>
 STILLA_INLINE std::uintptr_t soon(const AttentionChunkArgs<E>& a, std::size_t offset) {

@@ -17,8 +17,9 @@
 // bits, one line or two, are called `high` below.
 inline constexpr std::size_t quads = code_block / 4;
 
-// Permutes the 32 bits of each lane: it exchanges the digits a and b of every bit's position, written in binary, a > b. So a bit
-// at position ..1..0.. (digit a is 1, digit b is 0) changes places with the bit at ..0..1..
+// Permutes the 32 bits of each lane. The position of a bit, 0 to 31, is a number of five binary digits. Every bit moves to the position
+// whose number has the digits a and b exchanged, a > b. So a bit at position ..1..0.. (digit a is 1, digit b is 0) changes places with
+// the bit at ..0..1..
 template <int a, int b>
 STILLA_INLINE Int swap_position_digits(Int x) {
   constexpr int distance = (1 << a) - (1 << b);
@@ -63,7 +64,7 @@ STILLA_INLINE void load_split_nibbles(const std::byte* at, std::size_t stride, I
 }
 
 // Loads, for each lane's row, 16 bytes of which byte j has codes 2j and 2j + 1. The nibbles n0 .. n7 of a lane are reordered to n0 n4
-// n1 n5 n2 n6 n3 n7.
+// n1 n5 n2 n6 n3 n7. So the low nibbles of the lane are four neighbouring codes, and the high nibbles the next four.
 STILLA_INLINE void load_paired_nibbles(const std::byte* at, std::size_t stride, Int (&code)[quads]) {
   Int pair[4];
   load_columns(at, stride, pair);
@@ -233,7 +234,8 @@ struct CodesOf<Q3_K> {
 // ---- How a panel holds codes ----
 
 // Stores 32 codes of each lane's row in the panel, as the lines that the layout has for them. `to` is where the bytes of these rows
-// begin in the first line. If codes have five or six bits, `high` has the lines of the bits above the lowest four.
+// begin in the first line. Codes of five or six bits have only their lowest four bits in `code`. The bits above these come in `high`,
+// already arranged as the one or two lines that the panel has for them.
 template <class F>
 STILLA_INLINE void store_codes(std::byte* to, const Int (&code)[quads], const Int (&high)[2]) {
   constexpr std::size_t line = panel_rows * 4;
@@ -289,9 +291,9 @@ struct SubScalesOf<Q6_K> : SubScaleBytes<Q6_K, 192> {};
 template <>
 struct SubScalesOf<Q2_K> : SubScaleBytes<Q2_K, 0> {};
 
-// Packs the sub-scales and sub-minimums of a block. There they stand behind a scale and a minimum, in the form that format/k_scales.hpp
-// describes. Sub-minimums m are stored negated. A byte -m is computed in two steps: 128 - m, a subtraction that borrows nothing from
-// the neighbouring byte, and then a flip of the byte's sign bit.
+// Packs the sub-scales and sub-minimums of a block of Q4_K or Q5_K. In the block they stand behind a scale and a minimum, in the form
+// that format/k_scales.hpp describes. In the panel's record, sub-minimums m are stored negated. A byte -m is computed in two steps: a
+// subtraction, 128 - m, which borrows nothing from the neighbouring byte, and then a flip of the byte's sign bit.
 template <class F>
 struct KSubScales {
   STILLA_INLINE static void put(std::byte* record, std::size_t row, const std::byte* at, std::size_t stride) {

@@ -22,7 +22,8 @@ inline constexpr int operand_zero = stays_signed<F>         ? 0
                                     : has_small_codebook<F> ? small_codebook_zero
                                                             : F::zero_point;
 
-// A zero point is a power of two. This is how many bits it shifts a 1; 0 if there is no zero point.
+// A zero point is 0 or a power of two. So a product with it is a shift. This constant says by how many bits; it is 0 if there is no
+// zero point.
 template <class F>
 inline constexpr int zero_bits = [] {
   static_assert((operand_zero<F> & (operand_zero<F> - 1)) == 0);
@@ -32,8 +33,9 @@ inline constexpr int zero_bits = [] {
 inline constexpr std::size_t row_vectors = panel_rows / lanes;
 inline constexpr std::size_t vector_bytes = 4 * lanes;
 
-// Two functions, for codes of two and of three bits. A block's 32 k are eight fours of neighbouring k. Each function loads the codes of
-// the four with index g, 0 to 7, for the rows of a vector (layout/rows16_k4.hpp draws where they stand).
+// Two functions, for codes of two and of three bits. The 32 k of a block are eight times four neighbouring k, numbered from 0 to 7.
+// Each function loads the codes of the four k with the number g, for the rows of a vector (layout/rows16_k4.hpp draws where they
+// stand).
 STILLA_INLINE Int load_two_bits(const std::byte* codes, std::size_t g) {
   const Int line = load(codes + g / 4 * 64);
   switch (g % 4) {
@@ -54,8 +56,8 @@ STILLA_INLINE Int load_three_bits(const std::byte* codes, std::size_t g) {
   return g == 6 ? bit_and(both, set_u8(7)) : high_nibbles(both);
 }
 
-// Returns the codes of four k for the rows of vector v, one code in each byte, for codes of less than 8 bits. A block of 32 k has
-// eight fours of neighbouring k; `line` and `upper` choose the four with the number 2 * line + upper. Where codes have four bits or
+// Returns the codes of four k for the rows of vector v, one code in each byte, for codes of less than 8 bits. The 32 k of a block are
+// eight times four neighbouring k; `line` and `upper` choose the four k with the number 2 * line + upper. Where codes have four bits or
 // more, their low bits stand in line `line` of the block (layout/rows16_k4.hpp): in its high nibbles if `upper`, else in its low
 // nibbles.
 template <class F>
@@ -68,7 +70,7 @@ STILLA_INLINE Int load_codes(const std::byte* codes, std::size_t line, bool uppe
   const Int code = upper ? high_nibbles(load(at)) : bit_and(load(at), set_u8(15));
   if constexpr (F::code_bits == 5) {
     const Int bits = load(codes + 256 + v * vector_bytes);
-    Int moved = bits;  // bit g to bit 4
+    Int moved = bits;  // shifted, so that bit g of each byte becomes bit 4
     switch (g) {
       case 0: moved = shift_left<4>(bits); break;
       case 1: moved = shift_left<3>(bits); break;
@@ -82,7 +84,7 @@ STILLA_INLINE Int load_codes(const std::byte* codes, std::size_t line, bool uppe
     return bit_or(code, bit_and(moved, set_u8(16)));
   } else if constexpr (F::code_bits == 6) {
     const Int bits = load(codes + 256 + g / 4 * 64 + v * vector_bytes);
-    Int moved = bits;  // bits 2(g % 4) and 2(g % 4) + 1 to bits 4 and 5
+    Int moved = bits;  // shifted, so that bits 2(g % 4) and 2(g % 4) + 1 of each byte become bits 4 and 5
     switch (g % 4) {
       case 0: moved = shift_left<4>(bits); break;
       case 1: moved = shift_left<2>(bits); break;
@@ -153,8 +155,8 @@ STILLA_INLINE Float load_record_scale(const std::byte* record, std::size_t v) {
   constexpr float factor = half_factor<decltype(F::scale(record))>;
   return factor == 1.0f ? scale : mul(scale, set(factor));
 }
-// Returns the scale of a group: `scale`, which the rows of vector v have for the whole record, times their sub-scales of the group. The
-// group is number g (0 or 1) of the 32 k from k0 on.
+// Returns the scales of a group for the rows of vector v: `scale`, the scales that these rows have for the whole record, times the
+// rows' sub-scales of the group. The group is number g (0 or 1) of the 32 k from k0 on.
 template <class F>
 STILLA_INLINE Float times_sub_scale(Float scale, const std::byte* record, std::size_t k0, std::size_t g, std::size_t v) {
   using Layout = PanelLayout<F>;
@@ -209,8 +211,8 @@ inline constexpr std::size_t groups_per_block = code_block / F::group_weights;
 template <class F>
 inline constexpr std::size_t minimum_k = has_sub_minimums<F> ? sums_block : code_block;
 
-// Whether the kernels for few tokens convert a record's scale once for its 256 weights. Converting the scale and the minimum for
-// every group was an eighth of the instructions where codes have two or three bits (AVX-512-VNNI).
+// Whether the kernels for few tokens convert the scale of a record to float once for its 256 weights, and its minimum too. When they
+// converted both for every group, an eighth of all instructions did this where codes have two or three bits (AVX-512-VNNI).
 template <class F>
 inline constexpr bool keeps_record_scale =
     F::has_sub_scales && !RowScaledFormat<F> && !WordScaledFormat<F> && (F::code_bits <= 3 || has_small_codebook<F>);
@@ -228,9 +230,9 @@ STILLA_NOINLINE void store_end(const MatmulArgs<F>& a, std::size_t p, std::size_
   }
 }
 
-// Writes the sums of Panels panels from p on and MT tokens from m0 on to y and adds the bias. The sums go through memory only
-// where the matrix ends within a panel, because reading 16 floats one by one after one wide store costs more than computing the
-// sums of a short row: with clang 14 and 19, K = 1536 then took 50 % longer.
+// Writes the sums of Panels panels from p on and MT tokens from m0 on to y and adds the bias. Only where the matrix ends within a
+// panel, the sums are stored to an array first. When all sums went through such an array, the program read 16 floats one by one after
+// one wide store, which costs more than computing the sums of a short row: with clang 14 and 19, K = 1536 took 50 % longer.
 template <std::size_t Panels, class F, std::size_t MT>
 STILLA_INLINE void store_sums(const MatmulArgs<F>& a, std::size_t p, std::size_t m0, const Float (&acc)[MT][Panels * row_vectors]) {
   if ((p + Panels) * panel_rows > a.N) {
@@ -254,9 +256,9 @@ STILLA_INLINE void store_sums(const MatmulArgs<F>& a, std::size_t p, std::size_t
 }
 
 // Codes are stored with a zero point added. So the sum of their products with the activations of group g is too large by the zero point
-// times the sum of these activations. Returns this number in all lanes. sums[0] is the sum of the
-// first 16 activations of a block, sums[1] that of all 32. The result is computed in vectors, because a sum that came from an integer
-// register would wait for the dot products before it.
+// times the sum of these activations. Returns this number in all lanes. sums[0] is the sum of the first 16 activations of a block,
+// sums[1] that of all 32. The result is computed in vectors, because a sum that came from an integer register would wait for the dot
+// products before it.
 template <class F>
 STILLA_INLINE Int zero_products(const std::int32_t* sums, std::size_t g) {
   Int sum = keep(set_s32(sums[groups_per_block<F> == 1 || g == 1 ? 1 : 0]));

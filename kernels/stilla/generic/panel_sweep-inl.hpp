@@ -19,29 +19,31 @@
 //     as_float(bits(1.5 * 2^23 * scale_x) + dot) - 1.5 * 2^23 * scale_x  =  scale_x * dot         exact
 //     acc  =  fma(scale_w * scale_x, dot, acc)  =  fma(scale_w, scale_x * dot, acc)               both products are exact
 //
-// (scale_x is the token's scale, scale_w the group's, dot the sum of their products, acc the running sum.) This leaves two operations
-// for each group; a conversion and a product of scales are not needed. The integer that a sum starts from also makes up for the zero
-// point that is added to the codes. Adding the scales' exponents, converting and adding up instead took 13 % (AVX-512-VNNI) to 16 %
-// (AVX-VNNI) longer for a prompt of 512 tokens in Q4_0 (Granite Rapids).
+// (scale_x is the token's scale, scale_w the group's, dot the sum of their products, acc the running sum.) So the float step of a group
+// takes two operations, without a conversion to float and without a product of two scales. The integer that a sum starts from also makes
+// up for the zero point that is added to the codes. When the float step added the scales' exponents, converted the sum and added the
+// product up, a prompt of 512 tokens in Q4_0 took 13 % (AVX-512-VNNI) to 16 % (AVX-VNNI) longer (Granite Rapids).
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// How many bytes of packed codes a tile prefetches into L2 while it multiplies a block of 32 k. These are codes that are unpacked when the
-// tiles are done. Unpacking reads faster than memory gives: without this, 8 to 32 tokens took 6 to 20 % longer (AVX2, Q4_0, Q4_K, Q6_K
-// and Q8_0, one thread, Zen 3; not measured on other targets). With so many bytes for each block, the two tiles of 8 tokens on AVX2
-// prefetch 71 % (Q5_K) to all (Q3_K, Q6_K) of a set's codes.
+// How many bytes of packed codes a tile prefetches into L2 while it multiplies a block of 32 k. They are codes of the set that is unpacked
+// after the tiles of this set are done. Unpacking reads codes faster than memory delivers them: without this prefetching, products with 8
+// to 32 tokens took 6 to 20 % longer (AVX2, Q4_0, Q4_K, Q6_K and Q8_0, one thread, Zen 3; not measured on other targets). On AVX2 a set is
+// one panel, and 8 tokens are two tiles of 4, which together prefetch 71 % (Q5_K) to all (Q3_K, Q6_K) of the next set's codes.
 template <class F>
 inline constexpr std::size_t ahead_bytes = PanelLayout<F>::span_bytes * code_block / PanelLayout<F>::span_k < 384 ? 128 : 256;
 
-// The bits of the dot product's operands, as far as the products depend on them: 8 with a sign and 7 without one. Where the target adds
-// products in 16 bits first, they are the bits of the codes, but at least 4: the products of a block fit 16 bits up to there.
+// How many bits of an operand the code of a tile depends on. Without narrow sums these are 8 bits if the operands are signed bytes, and 7
+// if they are unsigned. With narrow sums they are the bits of the format's codes, because these decide how many products fit 16 bits.
+// Codes of 2 and 3 bits count as 4 bits here: with 4 bits, all products of a block fit 16 bits already.
 template <class F>
 inline constexpr int operand_bits = !has_narrow_sums<F> ? (stays_signed<F> ? 8 : 7)
                                     : F::code_bits < 4  ? 4
                                                         : F::code_bits;
 
-// The form of unpacked weights. Tiles depend on it and not on the format, so that formats of one form share their tiles: for example
-// Q4_0, Q5_0, IQ4_XS, IQ3_S and ST4 with AVX-512-VNNI. A form has those members of a format that are left when it is unpacked.
+// The form of unpacked weights is all that a tile has to know about them. Tiles are compiled for a form and not for a format, so formats
+// of one form share their tiles: for example Q4_0, Q5_0, IQ4_XS, IQ3_S and ST4 with AVX-512-VNNI. This struct has those members of a
+// format that unpacked weights still have.
 template <std::size_t GroupWeights, bool HasMinimum, bool HasSubMinimums, bool HasZero, int Bits, std::size_t AheadBytes>
 struct SweepForm {
   static constexpr std::size_t group_weights = GroupWeights;
@@ -63,7 +65,7 @@ struct Unpacked {
   static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
   alignas(64) std::uint8_t operands[blocks][8][Panels][64];  // [block][four k][panel][row * 4 + k]
   alignas(64) float scales[blocks][groups_per_block<F>][Panels][panel_rows];
-  // The minimums of each row, in one of three forms:
+  // The minimums of each row. They are stored in one of three ways:
   //   - In formats without sub-minimums there is one minimum for each 32 k.
   //   - In formats with sub-minimums for groups of 16 (has_nibble_minimums) there is one number for each group: the block's minimum
   //     times the group's sub-minimum.
@@ -73,13 +75,13 @@ struct Unpacked {
   //     and its sub-minimums are stored as 0.
   static constexpr std::size_t minimums_per_block = has_nibble_minimums<F> ? groups_per_block<F> : 1;
   alignas(64) float minimums[!F::has_minimum ? 1 : has_sub_minimums<F> ? eights : blocks * minimums_per_block][Panels][panel_rows];
-  alignas(64) std::int16_t sub_minimums[eights][sum_pairs][Panels][2 * panel_rows];  // [..][row * 2 + group of the pair]
+  alignas(64) std::int16_t sub_minimums[eights][sum_pairs][Panels][2 * panel_rows];  // [256 k][pair][panel][row * 2 + group of the pair]
 };
 
 inline constexpr std::int32_t bits_of_one = std::bit_cast<std::int32_t>(1.0f);
 
-// How many bytes ahead of their use unpack_panels prefetches codes. Without prefetching, unpacking takes 6 % (clang
-// 19) or 1 to 2 % (GCC 12) longer; 2, 4 and 8 KB are equally good.
+// unpack_panels prefetches codes so many bytes ahead of their use. Without prefetching, unpacking takes 6 % (clang 19) or 1 to 2 % (GCC
+// 12) longer. Distances of 2, 4 and 8 KB are equally good.
 inline constexpr std::size_t unpack_ahead = 4096;
 template <class F>
 STILLA_INLINE void fetch_to_unpack(const std::byte* panel, std::size_t k0) {
@@ -95,15 +97,15 @@ STILLA_INLINE bool row_scales_are_exact(Float scale) {
   return !any_zero(mul(scale, set(0x1p-98f))) /* 0 for scales up to 2^-52 */ && !any_nan(mul(mul(scale, set(0x1p54f)), zero()));
 }
 
-// exponents_of: the bit pattern of a factor minus the bit pattern of 1.0f. Adding this difference to the bit pattern of a power
-// of two multiplies the power by the factor. It does not work for a factor of 0. So ones_for_zeros replaces a factor of 0 by 1.
-// The caller does this only where the other factor of the product is 0 too, so the product is still 0.
+// exponents_of() returns the bit pattern of a factor minus the bit pattern of 1.0f. Adding this difference to the bit pattern of a power
+// of two multiplies the power by the factor. This does not work for a factor of 0, so ones_for_zeros() replaces such a factor by 1. The
+// caller does this only where the other factor of the product is 0 too, so that the product is still 0.
 STILLA_INLINE Float ones_for_zeros(Float factor) { return as_floats(where_zero(factor, set_s32(bits_of_one), as_bits(factor))); }
 STILLA_INLINE Int exponents_of(Float factor) { return sub_s32(as_bits(factor), set_s32(bits_of_one)); }
 
 // Unpacks a set of panels for the k from k_begin to k_end - 1. Returns false where the sweep's results would differ from those that
-// contract/matmul.hpp fixes. One case is that the product of a row's scale and a token's scale would be rounded. The other is that a
-// minimum is infinite or NaN, so that adding bit patterns would not multiply it. The caller then uses the kernels for few tokens.
+// contract/matmul.hpp fixes. This is so if the product of a row's scale and a token's scale would be rounded, and if a minimum is infinite
+// or NaN, because adding bit patterns then does not multiply. The caller then uses the kernels for few tokens.
 template <class F, std::size_t Panels, std::size_t ChunkK>
 STILLA_NOINLINE bool unpack_panels(Unpacked<SweepFormOf<F>, Panels, ChunkK>& out, const MatmulArgs<F>& a, std::size_t p0,
                                    std::size_t k_begin, std::size_t k_end) {
@@ -166,7 +168,8 @@ static_assert(set_rows % sweep_rows == 0 && sweep_rows % lanes == 0, "a tile tak
 template <class F>
 using SweepOperands = Unpacked<F, Budget::set_panels, Budget::chunk_k>;
 
-// What a tile reads and writes beside weights. The members are those of MatmulArgs, which has a format.
+// What a tile reads and writes beside weights. The members have the meaning that they have in MatmulArgs. Tiles do not take a MatmulArgs,
+// because its type depends on the format, and tiles depend only on the form of the weights.
 struct SweepArgs {
   std::size_t K;
   const ActivationQ8& x;
@@ -175,8 +178,8 @@ struct SweepArgs {
 };
 
 // Multiplies the rows and tokens of a tile over the k of one group, and adds the products to `dot`, the sums of the tile. The group is
-// number g of a block, and `block` points to the block's operands. x points to the values of the first of MT tokens, in one plane;
-// those of the next token are `stride` bytes behind. With narrow sums and `Starts`, `dot` has no value before.
+// number g of a block, and `block` points to the block's operands. x points to the values of the first of MT tokens, in one plane; those
+// of the next token are `stride` bytes further. With narrow sums, if `Starts` is set, the products become the first values of `dot`.
 template <class F, std::size_t MT, bool Starts>
 STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t* block, std::size_t g, const std::int8_t* x,
                                std::size_t stride) {
@@ -246,20 +249,20 @@ STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* mi
   }
 }
 
-// Holds what a tile reads about its tokens, up to MT, beside their values, over one chunk of k. These numbers are computed from the
-// scales of the tokens' blocks of activations and from the sums of these blocks. They are computed before the products, a vector of
-// blocks at a time. When they were computed block by block, beside the dot products, this took 8 % of the time of the products (Q4_0,
+// Holds the numbers that a tile needs of its tokens (at most MT) beside their values, for one chunk of k. They are computed from the
+// scales of the tokens' blocks of activations and from the sums of these blocks, before the tile's products and for a vector of blocks at
+// a time. When they were computed block by block, between the dot products, this computation took 8 % of the time of the products (Q4_0,
 // AVX-VNNI, Granite Rapids).
 template <class F, std::size_t MT>
 struct TokenBlocks {
   static constexpr std::size_t most = Budget::chunk_k / code_block;
   // The indices are [group][token][block], and each number is stored `copies` times (vocabulary-inl.hpp). With activations of 8 bits,
   // `scales` are the origins: 1.5 * 2^23 times the scale of a token's block. If the scale is NaN, the origin is NaN too, and so is every
-  // result from which it is subtracted. A start is the integer from which the sum of a group's products starts. It is the origin's bit
-  // pattern, less the number by which the sum is too large because a zero point is added to the codes. With 16 bits `scales` are the
-  // scales themselves, and `starts` are what is subtracted from the products because of the zero point. Each group has its own numbers,
-  // even where they are equal: GCC kept what was used twice in registers, which the products then lacked (AVX-VNNI: Q4_K took 40 %
-  // longer, Q6_K 30 %).
+  // result from which it is subtracted. `starts` are the integers from which the sums of the groups' products start. A start is the
+  // origin's bit pattern, less the number by which the sum is too large because a zero point is added to the codes. With 16 bits `scales`
+  // are the scales themselves, and `starts` are what is subtracted from the products because of the zero point. Equal numbers are stored
+  // twice: the scales of two groups of one block, and a start that is the bit pattern of its origin. When such a pair was read from one
+  // place, GCC kept the number in a register and spilled products instead (AVX-VNNI: Q4_K took 40 % longer, Q6_K 30 %).
   float scales[groups_per_block<F>][MT][most * copies];
   std::int32_t starts[groups_per_block<F>][MT][most * copies];
   // For formats in which groups of 16 weights have minimums: the numbers by which these are multiplied. Each is the sum of a group's
@@ -268,8 +271,8 @@ struct TokenBlocks {
   float group_sums[groups_per_block<F>][MT][max_sums];
 };
 
-// Computes what belongs to the `tokens` tokens from m0 on, and to the `blocks` blocks from `first_block` on. `zero_shift` is the number of
-// bits by which the zero point shifts a 1, if the form has a zero point.
+// Computes the numbers of TokenBlocks for the `tokens` tokens from m0 on and for the `blocks` blocks from `first_block` on. If the form
+// has a zero point, it is 2^zero_shift.
 template <class F, std::size_t Planes>
 STILLA_NOINLINE void read_blocks(TokenBlocks<F, sweep_tokens<Planes>>& out, const ActivationQ8& x, std::size_t m0, std::size_t tokens,
                                  std::size_t first_block, std::size_t blocks, int zero_shift) {
@@ -356,25 +359,25 @@ STILLA_INLINE void store_tile(const Float (&acc)[MT][sweep_vectors], const Sweep
   }
 }
 
-// What a tile prefetches into L2 while it multiplies a block of 32 k: `ahead_bytes` bytes at `at`, which moves on by `step` bytes from
-// block to block. With a step of 0 the same lines are asked for again and again, which costs little.
+// Tells what a tile prefetches into L2 while it multiplies a block of 32 k: the `ahead_bytes` bytes at `at`. From block to block `at`
+// moves on by `step` bytes. With a step of 0 the same cache lines are asked for again and again, which costs little.
 struct Ahead {
   const char* at;
   std::size_t step;
 };
-// Returns a pointer to the first number of an array of arrays. Sums of pointers may go past the end of an inner array only if they begin
-// here: a tile's rows may be in several panels.
+// Returns a pointer to the first number of an array of arrays. A tile may have rows of several panels, so it moves this pointer from one
+// inner array to the next. A compiler could assume that a pointer made from an inner array stays in it; this one is made from the whole
+// array.
 template <class Array>
 STILLA_INLINE const std::remove_all_extents_t<Array>* flat(const Array& array) {
   return reinterpret_cast<const std::remove_all_extents_t<Array>*>(&array);
 }
 
 // Computes a tile over one chunk of k: `sweep_rows` rows of the set of panels from p0 on, times MT tokens from m0 on. `set_row` is the
-// tile's first row in the set. The running sums are loaded from y and stored to y. With activations of 16 bits the two planes use the
-// same accumulators one after the other, because twice as many would not fit the registers. `tokens` has the numbers that were computed
-// from the tokens' scales and sums, with room for the tokens of a whole tile. `ahead` says what to prefetch. F is the form of the
-// weights. This function has more than 80 lines because a function for one block would need the accumulators and all pointers that move
-// on as its arguments.
+// tile's first row in the set. The running sums are loaded from y and stored to y. With activations of 16 bits the two planes use the same
+// accumulators one after the other, because twice as many would not fit the registers. `tokens` has the numbers that were computed from
+// the tokens' scales and sums, with room for the tokens of a whole tile. `ahead` says what to prefetch. F is the form of the weights. This
+// function has more than 80 lines because a function for one block would have the accumulators and all moving pointers as arguments.
 template <class F, std::size_t MT, std::size_t Planes>
 STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, sweep_tokens<Planes>>& tokens, const SweepArgs& a,
                                 std::size_t p0, std::size_t m0, std::size_t k_begin, std::size_t k_end,
@@ -483,9 +486,10 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
 
 inline constexpr std::size_t fewest_to_sweep = Budget::fewest_to_sweep;
 
-// Divides tokens into tiles: as few as possible, and none with less than MT - 1 tokens. The tiles with MT tokens come first. For
-// example, with MT = 4, 14 tokens are tiles of 4, 4, 3 and 3. This takes at least (MT - 1) * (MT - 2) tokens. Until AVX2 had such tiles,
-// what was left behind tiles of 6 was multiplied one token at a time, and 13 to 16 tokens took 10 to 22 % longer (Q4_0, Zen 3).
+// Divides tokens into tiles: as few as possible, and none with less than MT - 1 tokens. The tiles with MT tokens come first. For example,
+// with MT = 4, 14 tokens are tiles of 4, 4, 3 and 3. Every number of tokens from (MT - 1) * (MT - 2) on can be divided in this way. Before
+// AVX2 had such tiles, it had tiles of 6 tokens, and the tokens that were left over were multiplied one at a time: 13 to 16 tokens took 10
+// to 22 % longer than they take now (Q4_0, Zen 3).
 template <std::size_t MT>
 struct TokenTiles {
   std::size_t count, whole;  // of all tiles, and of those with MT tokens
@@ -498,24 +502,26 @@ struct TokenTiles {
   std::size_t begin(std::size_t tile) const { return tile * MT - (tile < whole ? 0 : tile - whole); }
 };
 
-// How many tokens sweep over all unpacked sets before the next tokens begin, if all their tiles are whole. Meanwhile the activations of
-// these tokens stay in L2, and what tiles need of their scales and sums (TokenBlocks) is computed once for all sets. 48 and 96 tokens
-// took the same time.
+// How many tokens sweep over all unpacked sets before the next tokens begin, if all their tiles have the full number of tokens. Meanwhile
+// the activations of these tokens stay in L2, and the numbers that tiles need of their scales and sums (TokenBlocks) are computed once for
+// all sets. With 48 or 96 tokens instead of 24, products took the same time.
 inline constexpr std::size_t tokens_at_once = 24;
 
 template <std::size_t MT>
 inline constexpr bool is_tile = MT >= 2 && MT <= tokens_at_once && fewest_to_sweep >= (MT - 1) * (MT - 2);
 static_assert(is_tile<sweep_tokens<1>> && is_tile<sweep_tokens<2>>, "a sweep's tokens are divided into tiles (TokenTiles)");
 
-// Which codes are unpacked next in the place of a set that begins at panel p: those of the set at p + panels, from k on, n_blocks blocks.
+// Says which codes are unpacked next, to the place where the set that begins at panel p is unpacked now: the codes of the set that begins
+// at panel p + `panels`, in `n_blocks` blocks of 32 k from k on.
 struct NextCodes {
   std::size_t panels, k, n_blocks;
 };
 
-// Returns what one tile prefetches of the next codes, those of the set of panels from p on, while it goes through `n_blocks` blocks. The
-// tiles of a set divide this work: `part` is the tile's number, counted from the last tile, because what is fetched too early may have
-// left the caches when it is needed. Nothing is left to do for tiles with high numbers, and nothing is fetched behind the last panel of
-// the matrix. What is fetched may belong to the next task, because the workers of a thread pool mostly go from task to task.
+// Returns what one tile prefetches while it goes through `n_blocks` blocks: its share of the next codes, those of the set of panels from p
+// on. The tiles of a set divide this work among themselves. `part` is the tile's number, counted from the last tile: codes that an early
+// tile fetched might have left the caches before they are needed. If the tiles with low numbers fetch all codes already, a tile fetches
+// nothing. Nothing is fetched behind the last panel of the matrix. The codes may be those of the next task: workers of a thread pool
+// mostly go from task to task.
 template <class F>
 STILLA_INLINE Ahead part_to_prefetch(const MatmulArgs<F>& a, std::size_t p, const NextCodes& next, std::size_t n_blocks, std::size_t part) {
   using Layout = PanelLayout<F>;
@@ -527,7 +533,7 @@ STILLA_INLINE Ahead part_to_prefetch(const MatmulArgs<F>& a, std::size_t p, cons
 }
 
 // Multiplies the set of panels from p on, which is unpacked in `w`, by the tokens of the tiles from `first` to `last` - 1. `blocks` has
-// what belongs to these tiles.
+// the numbers of these tokens (TokenBlocks), for one tile after the other.
 template <class F, std::size_t Planes>
 STILLA_INLINE void sweep_set(const SweepOperands<SweepFormOf<F>>& w, const TokenBlocks<SweepFormOf<F>, sweep_tokens<Planes>>* blocks,
                              const MatmulArgs<F>& a, std::size_t p, TokenTiles<sweep_tokens<Planes>> tiles, std::size_t first,
@@ -547,8 +553,8 @@ STILLA_INLINE void sweep_set(const SweepOperands<SweepFormOf<F>>& w, const Token
   }
 }
 
-// Multiplies `sets` sets of panels, from panel p0 on, by all tokens. If unpack_panels finds scales or minimums with which a sweep would
-// not give the contract's bits, this function returns false, and the caller has to compute these sets with the kernels for few tokens.
+// Multiplies `sets` sets of panels, from panel p0 on, by all tokens. Returns false if unpack_panels finds that a sweep cannot give the
+// contract's bits with the scales or minimums of a set. The caller then computes all these sets with the kernels for few tokens.
 template <class F, std::size_t Planes>
 STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0, std::size_t sets) {
   using Form = SweepFormOf<F>;
@@ -558,9 +564,9 @@ STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0, std::si
   const std::size_t chunk_k = (units + chunks - 1) / chunks * unit;  // equal chunks; the last one may be a bit smaller
   constexpr std::size_t MT = sweep_tokens<Planes>, tiles_at_once = tokens_at_once / MT;
   const TokenTiles<MT> tiles(a.x.rows);
-  // Few tokens sweep over a set as soon as it is unpacked, and all sets are unpacked in the same place, which stays in the caches. Meanwhile
-  // the next set's codes are fetched. With 8 to 24 tokens this takes 3 to 6 % less time (AVX2, Q4_0 and Q4_K, one thread, Zen 3; not
-  // measured on other targets). In places of half or a quarter of the k it took as long as before.
+  // Few tokens sweep over a set as soon as it is unpacked, and all sets are unpacked in the same place, which stays in the caches.
+  // Meanwhile the next set's codes are fetched. With 8 to 24 tokens this takes 3 to 6 % less time than a place for each set (AVX2, Q4_0
+  // and Q4_K, one thread, Zen 3; not measured on other targets). With a place for half or a quarter as many k, nothing was gained.
   const bool has_one_place = tiles.count <= tiles_at_once;
   for (std::size_t k_begin = 0; k_begin < a.K; k_begin += chunk_k) {
     const std::size_t k_end = a.K - k_begin < chunk_k ? a.K : k_begin + chunk_k;
@@ -568,8 +574,8 @@ STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0, std::si
       if (!unpack_panels<F>(unpacked[i], a, p0 + i * Budget::set_panels, k_begin, k_end)) return false;
     }
     const std::size_t first_block = k_begin / activation_block, n_blocks = (k_end - k_begin) / activation_block;
-    // Next come the next set's same k if there is one place, and otherwise the same panels' next k, or the first k of the panels behind
-    // them.
+    // `next` says which codes are unpacked after those that are multiplied now. With one place they are the next set's codes of the same
+    // k. Otherwise they are the same panels' codes of the next k or, at the end of K, the first codes of the panels that follow.
     const bool is_last = k_end == a.K;
     const std::size_t next_k = is_last ? 0 : k_end, next_count = a.K - next_k < chunk_k ? a.K - next_k : chunk_k;
     NextCodes next{is_last ? sets * Budget::set_panels : 0, next_k, next_count / code_block};

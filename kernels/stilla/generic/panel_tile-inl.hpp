@@ -37,9 +37,9 @@ STILLA_INLINE std::size_t tokens_together(const MatmulArgs<F>& a, std::size_t p,
   }
 }
 
-// Whether several panels are multiplied together where there are several tokens. If so, a panel that is left over is multiplied by
-// one token after the other: kernels for several tokens and one panel would serve only matrices of one panel, and would take 13 %
-// of the target's compile time.
+// Whether several panels are multiplied together where there are several tokens. If so, a panel that is multiplied alone is multiplied
+// by one token after the other. It is alone if the call has only one panel, or if a sweep is not possible (panels_many). Kernels for
+// one panel and several tokens would be used in these rare cases only, and would take 13 % of the target's compile time.
 template <std::size_t Planes>
 inline constexpr bool panels_go_together = Budget::few_panels > 1 && Planes == 1;
 

@@ -37,8 +37,9 @@ struct FewTokens {
   }
 };
 
-// Prefetches what the kernel reads Budget::few_ahead(MT) bytes behind the block of 32 k at k0, in each of the panels that are read
-// together. `span` is the span of the first panel that holds this block. In this span the block begins at k.
+// Prefetches, in each of the panels that are read together, the bytes that lie Budget::few_ahead(MT) bytes behind the block of 32 k at
+// k0, and into L2 those twice as far behind it. `span` points to the first panel's span that holds the block, and k is the place in the
+// span where the block begins.
 template <class F, std::size_t MT, std::size_t Panels>
 STILLA_INLINE void prefetch_few(const std::byte* span, std::size_t k0, std::size_t k, std::size_t panel_bytes) {
   using Layout = PanelLayout<F>;
@@ -86,7 +87,7 @@ STILLA_INLINE void few_dots(Int (&dot)[MT][few_vectors<Panels>], Int (&dot_low)[
     for (std::size_t half = 0; half < halves; ++half) {
       const std::size_t line = g * lines + l;
       const std::size_t four = (line * halves + half) * 4, which = four / 4 % 4;
-      if constexpr (Panels == 1) {  // the activations may be operands in memory
+      if constexpr (Panels == 1) {  // the instructions may read the activations from memory themselves
         STILLA_UNROLL
         for (std::size_t v = 0; v < vectors; ++v) {
           const Int w = load_operand<F>(codes, line, half == 1, v, levels);
@@ -104,7 +105,7 @@ STILLA_INLINE void few_dots(Int (&dot)[MT][few_vectors<Panels>], Int (&dot_low)[
             if constexpr (Planes == 2) dot_low[m][v] = dot_codes_at<F>(dot_low[m][v], w, held_low[m], x.low_at(m, four), which);
           }
         }
-      } else {  // the activations are loaded once for all panels
+      } else {  // activations are loaded to registers, once for all panels
         static_assert(!has_narrow_sums<F>, "the products of several panels are not added in 16 bits");
         Int w[vectors];
         STILLA_UNROLL
@@ -146,8 +147,8 @@ STILLA_INLINE void add_few_dots(Float (&acc)[MT][Vectors], Int (&dot)[MT][Vector
     STILLA_UNROLL
     for (std::size_t m = 0; m < MT; ++m) {
       float sum = 0.0f;
-      // The sum of a group's activations, an integer, becomes a float by a scalar conversion, because that can use a port that
-      // 512-bit vectors leave idle.
+      // The sum of a group's activations, an integer, is converted to float by a scalar instruction, because this instruction can use
+      // a port that 512-bit vectors leave idle.
       if constexpr (has_nibble_minimums<F>) {
         const std::int32_t* of_token = sums + 2 * m * blocks;
         sum = scales[m * blocks] * static_cast<float>(g == 0 ? of_token[0] : of_token[1] - of_token[0]);

@@ -10,9 +10,9 @@
 //
 //             k                    y of the tile: tokens x (16 * panels) sums
 //      +-----------------------+
-//   w  | chunk | chunk | ...   |   Many tokens go over float_chunk_k columns at a time, so that the panels' chunk, 16 * 4 bytes for
-//      +-----------------------+   each k and panel, is in L1 while all tokens pass. Between chunks the sums are stored in y, which
-//                                  is exact. The bias is added after the last chunk.
+//   w  | chunk | chunk | ...   |   Many tokens are multiplied by a chunk of float_chunk_k columns before the next chunk. So the chunk of
+//      +-----------------------+   a tile's panels, 16 * 4 bytes for each k and panel, stays in L1 until all tokens are multiplied by
+//                                  it. Between chunks the sums are stored in y, which is exact. The bias is added after the last chunk.
 //
 // Weights of 16 bits are converted to float where they are loaded. For one token the tile has one token and more panels: memory
 // is the limit then, and many chains of sums hide the latency of the multiply-adds.
@@ -78,8 +78,8 @@ inline constexpr std::size_t float_panels = [] {
 }();
 
 // Multiplies the panels from p on by the tokens m0 to m1 - 1, whose number is a multiple of MT. `Panels` panels are multiplied
-// together, as long as there are so many before `last`. Either float_chunk_k columns are multiplied by all these tokens before the next
-// columns, or each tile goes over all K at once. Returns the first panel that is left over.
+// together, as long as there are so many before `last`. If there is more than one tile of tokens, all of them are multiplied by
+// float_chunk_k columns before the next columns; otherwise the tile goes over all K at once. Returns the first panel that is left over.
 template <class F, std::size_t Panels, std::size_t MT>
 STILLA_INLINE std::size_t float_panels_together(const MatmulArgs<F>& a, std::size_t p, std::size_t last, std::size_t m0, std::size_t m1) {
   for (; p + Panels <= last; p += Panels) {

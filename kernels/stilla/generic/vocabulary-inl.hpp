@@ -10,21 +10,22 @@
 //                              less, dot_codes gets the codes as signed bytes in formats whose codes have a sign
 //   Budget                     sizes that suit the target's registers and caches (described below)
 //
-//   load(from)  store(to, x)   lanes * 4 bytes, any alignment
+//   load(from)  store(to, x)   load or store a vector of lanes * 4 bytes, at any alignment
 //   broadcast4(from)           copies four bytes to each lane
 //   copies                     how many copies of a number a sweep stores side by side. load_copies(at) returns a vector that has this
 //                              number in each lane. `at` points to int32 or float. `copies` is 1, or `lanes` on targets where a broadcast
 //                              costs an arithmetic instruction
 //   store_copies(to, x)        stores `copies` copies of lane 0, then `copies` copies of lane 1, and so on
-//   set_s32(i)  set_u8(i)      one number in each lane, or in each byte
-//   first_of_pairs(p)          p[0], p[2], p[4] ...         of 2 * lanes int32
-//   second_of_pairs(p)         p[1], p[3], p[5] ...
-//   load_s8_as_s16(from)       2 * lanes signed bytes, widened to 16 bits each
-//   load_u8_as_s32(from)       lanes unsigned bytes, widened to 32 bits each
-//   bit_and bit_or bit_xor     of all bits
-//   shift_left<n>  shift_right<n>        shift each 16 bits; zeros come in. The caller masks the bits that cross from byte to byte
-//   high_nibbles(x)            the upper four bits of each byte, as a number
-//   add_s32  sub_s32           modulo 2^32
+//   set_s32(i)  set_u8(i)      return a vector with the number i in each lane, or in each byte
+//   first_of_pairs(p)          returns p[0], p[2], p[4] ... of the 2 * lanes int32 at p
+//   second_of_pairs(p)         returns p[1], p[3], p[5] ... of them
+//   load_s8_as_s16(from)       loads 2 * lanes signed bytes and widens each to 16 bits
+//   load_u8_as_s32(from)       loads `lanes` unsigned bytes and widens each to 32 bits
+//   bit_and bit_or bit_xor     combine two vectors bit by bit
+//   shift_left<n>  shift_right<n>        shift each half of a lane, 16 bits; zeros come in. To shift bytes, the caller also
+//                              masks the bits that cross from byte to byte
+//   high_nibbles(x)            returns the upper four bits of each byte, as a number
+//   add_s32  sub_s32           add or subtract lanes, modulo 2^32
 //   shift_left_s32(x, n)  shift_left_s32<n>(x)  shift_right_s32<n>(x)     shift_right_s32 keeps the sign
 //   table_of(sixteen)          a table of 16 bytes;  look_up(table, index) returns table[i] for each byte i of `index`, i = 0 .. 15
 //   dot_codes<F>(acc, c, x)    acc + c0 x0 + c1 x1 + c2 x2 + c3 x3 in each lane: codes c of format F times signed bytes x, exact. If the
@@ -33,7 +34,7 @@
 //                              that lie side by side, i = 0 .. 3, and the caller asks for i = 0 first. A target whose dot products take a
 //                              lane of a register loads all 16 bytes at i = 0 and keeps them in `held`, a Quads. On other targets Quads is
 //                              empty
-//   dot_codes_at<F>(acc, c, held, at, i)   dot_codes with quad(held, at, i), which may be an operand in memory
+//   dot_codes_at<F>(acc, c, held, at, i)   is dot_codes(acc, c, quad(held, at, i)). Its instruction may read the quad from memory itself
 //   NarrowSums<F>              sums of products of codes of format F in 16-bit integers, two for each lane, for targets on which they are
 //                              cheaper than dot_codes. NarrowSums<F>::quads is how many products of quads fit such a sum; where it is 1,
 //                              there are no narrow sums, and the struct has nothing else. first(c, x) is the product of codes and a quad,
@@ -51,10 +52,10 @@
 //                              column[i], i = 0 .. 3, has in each lane the bytes 4i .. 4i + 3 of the lane's row
 //   store_low_bytes(to, x)  store_low_halves(to, x)   store the lowest 8, or 16, bits of each lane, side by side
 //
-//   zero()  set(f)  load_floats(from)  store_floats(to, x)
-//   add sub mul                rounded once, as IEEE 754 says
-//   fused_multiply_add(a, b, c)          a * b + c, rounded once
-//   to_floats(Int)             int32 to float, to nearest even;  as_floats(Int) and as_bits(Float) keep the bits
+//   zero()  set(f)  load_floats(from)  store_floats(to, x)    what set_s32, load and store do, for floats; zero() is set(0)
+//   add sub mul                operations on floats, each rounded once, as IEEE 754 says
+//   fused_multiply_add(a, b, c)          returns a * b + c, rounded once
+//   to_floats(Int)             converts int32 to float, to nearest even;  as_floats(Int) and as_bits(Float) keep the bits
 //   load_f16(from)  load_bf16(from)  load_s8(from)      load `lanes` numbers (f16, bf16 or signed bytes) and convert them to float
 //   any_nan(x)  any_zero(x)    whether any lane is NaN, or 0
 //   where_zero(x, yes, no)     lane by lane: yes where x is 0 or -0, else no
@@ -71,12 +72,13 @@
 //   set_panels, sweep_rows, sweep_tokens(planes), chunk_k, sets   the sizes of a sweep over many tokens (panel_sweep-inl.hpp). chunk_k
 //                              is a multiple of 32. `sets` sets are unpacked at once; each takes at least
 //                              16 * set_panels * chunk_k bytes of stack. `planes` is 1 for activations of 8 bits and 2 for 16 bits;
-//                              sweep_tokens(planes) is 2 to 24, and with t = sweep_tokens(planes), fewest_to_sweep is at least
-//                              (t - 1) * (t - 2), because the tiles have t or t - 1 tokens
+//                              sweep_tokens(planes) is 2 to 24. With t = sweep_tokens(planes), fewest_to_sweep is at least
+//                              (t - 1) * (t - 2): from this number on, any number of tokens is a sum of tiles of t and of t - 1 tokens
 //   float_tokens, float_vectors          a tile with float weights (panels_float-inl.hpp) has float_tokens tokens, and its sums and weights
 //                              take at most float_vectors registers. float_panels_of_one: the tile's panels if there is one token.
 //                              float_chunk_k: how many columns are multiplied by all tokens before the next columns
-//   minimum_vectors            for how many vectors of a tile the sub-minimums are multiplied at a time; all of them if the tile has fewer
+//   minimum_vectors            for how many vectors of a tile the products of sub-minimums and sums are computed at a time;
+//                              for all of them if the tile has fewer
 
 #include <stilla/base/push_macros-inl.hpp>
 

@@ -140,7 +140,7 @@ inline HWY_NOINLINE void rope(float* x, const float* cos, const float* sin, std:
   });
 }
 
-// One step of the Hadamard transform, within a vector. `own` has the lanes; in `swapped`, the two lanes a and b of each pair have
+// Does one step of the Hadamard transform within a vector. `own` has the lanes; in `swapped`, the two lanes a and b of each pair have
 // changed places. Returns a + b in lanes whose index does not have the bit `distance`, and a - b in lanes whose index has it.
 HWY_INLINE VFloat butterfly(VFloat own, VFloat swapped, std::size_t distance) {
   const DFloat d;

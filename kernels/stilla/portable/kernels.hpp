@@ -91,7 +91,7 @@ namespace portable_kernels = HWY_NAMESPACE;  // for other targets' kernels that 
 #pragma pop_macro("N_NEON")
 #pragma pop_macro("N_NEON_WITHOUT_AES")
 #pragma pop_macro("N_SCALAR")
-#include <hwy/ops/set_macros-inl.h>  // HWY_NAMESPACE, HWY_ATTR, ... for the application's target
+#include <hwy/ops/set_macros-inl.h>  // sets HWY_NAMESPACE, HWY_ATTR, ... again for the application's target
 #pragma pop_macro("HWY_SET_MACROS_PER_TARGET")
 
 #include <stilla/base/pop_macros-inl.hpp>

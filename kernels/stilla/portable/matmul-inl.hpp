@@ -12,8 +12,9 @@
 // So a row's sum is spread over two neighbouring lanes. The two lanes are added once for each group of 32 (or 16) weights; then
 // there is one fused multiply-add for each row. Two tokens share the unpacked codes; a third would not fit 16 registers.
 //
-// Float formats: a vector of weights is multiplied by a broadcast x. One token takes 4 panels at once, because with a single
-// panel the latency of a chain of fused multiply-adds would be the limit. Four tokens take one panel at once.
+// Float formats: a vector of weights is multiplied by a broadcast x. One token is multiplied by 4 panels at once, because with a single
+// panel the latency of its few chains of fused multiply-adds would be the limit. Four tokens are multiplied by one panel at once, which
+// gives as many chains.
 #pragma once
 
 #include <cstddef>
@@ -69,9 +70,9 @@ HWY_INLINE VFloat load_word_scale(const std::byte* from, std::size_t group) {
 }
 
 // Returns four codes of each of float_lanes / 2 rows as int16; the zero point is not yet subtracted. The rows begin with the row
-// q * float_lanes / 2. A block of 32 k has eight fours of neighbouring k (layout/rows16_k4.hpp). The codes are those of the four with the
-// number 2 * line + upper; with codes of 8 bits it is the four with the number `line`. `levels` are the 16 bytes of a codebook, on a
-// 16-byte boundary.
+// q * float_lanes / 2. The 32 k of a block are eight times four neighbouring k (layout/rows16_k4.hpp). The codes are those of the four
+// k with the number 2 * line + upper; with codes of 8 bits it is the four k with the number `line`. `levels` are the 16 bytes of a
+// codebook, on a 16-byte boundary.
 template <class F>
 HWY_INLINE VInt16 load_codes(const std::byte* codes, std::size_t line, bool upper, std::size_t q,
                              [[maybe_unused]] const std::int8_t* levels) {

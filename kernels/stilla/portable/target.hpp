@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Portable: kernels written once with Highway's vector types. On x86-64 they are compiled for Highway's AVX2 target (AVX2, FMA,
-// F16C: Intel Haswell 2013, AMD Excavator 2015 and later), on AArch64 for NEON, which every such CPU has. Other architectures run
+// F16C: Intel Haswell 2013, AMD Excavator 2015 and later), on AArch64 for NEON, which all AArch64 CPUs have. Other architectures run
 // `scalar`: the specification needs a fused multiply-add, and emulating it in software would make a vector path slower than plain
 // code.
 #pragma once

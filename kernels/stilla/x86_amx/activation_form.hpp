@@ -5,13 +5,15 @@
 //
 //     values  bf16  [K / 32][stride][32]   a block of all tokens, then the next block: a tile is one run of memory. Each 16 values are
 //                                          in the order 0 2 4 6 8 10 12 14 1 3 5 7 9 11 13 15 (tile_position)
-//     low     bf16  [K / 32][stride][32]   the low plane, in the same order; `values` are then scale * 256 * high. None with 8 bits
+//     low     bf16  [K / 32][stride][32]   the low plane, in the same order; `values` are then scale * 256 * high. Activations of 8 bits
+//                                          have no such array
 //     scaled_sums  float [K / 32][stride]  as in ActivationQ8
-//     rounded_sums  bf16  [K / 512, rounded up][stride][2][8][2]   for 2 times 256 columns, 8 rounded sums each, and for each sum two
-//                                          numbers, scale * 256 * high and scale * low, which add up to scale * sum. Zeros where a row
-//                                          has only 256 columns for the last pair
+//     rounded_sums  bf16  [K / 512, rounded up][stride][2][8][2]   for each of two times 256 columns the 8 rounded sums. Each sum is two
+//                                          numbers, scale * 256 * high and scale * low, which add up to scale * sum. If only 256 of the
+//                                          last 512 columns exist, zeros stand for the others
 //
-// `stride` is the number of tokens that there is room for, M + 16 (kernels read the scaled sums of a whole tile).
+// `stride` is the number of tokens that the arrays have room for. It is M + 16, because kernels read the scaled sums of a whole tile
+// even where it has fewer tokens.
 #pragma once
 
 #include <bit>
@@ -34,8 +36,9 @@ namespace stilla { inline namespace STILLA_ABI { namespace amx {
 inline constexpr std::size_t fewest_tokens_for_tiles = 32;
 
 // Returns the place of value k among 16 neighbouring values. A tile product adds up the products of two neighbouring numbers at a time,
-// and in this order they are the numbers k and k + 2. Weights are packed with four neighbouring k in a word (layout/pack.hpp). A shift
-// of the word makes such pairs of them.
+// and in this order they are the numbers k and k + 2. Packed weights have four neighbouring k in a word of 32 bits, a byte each
+// (layout/pack.hpp). Bytes 0 and 2 are the lower bytes of the word's halves, and a shift by 8 bits moves bytes 1 and 3 there. So
+// unpacked weights come in such pairs too.
 constexpr std::size_t tile_position(std::size_t k) { return k % 2 * 8 + k / 4 * 2 + k / 2 % 2; }
 
 // Pointers to the four arrays of activations as tiles read them, in the memory of an ArrangedActivations. They begin at that object's
@@ -148,10 +151,10 @@ struct ActivationForm<Amx> {
     if (count % 2 != 0) amx::store_tile_sums(tiles.rounded_sums + tiles.sums_at(m, count * sums_block), {});
   }
 
-  // How many tokens a task takes. It takes all of them if their values, as tiles read them, stay in L2 while all panels go by. If
-  // that is not so, but half or a third of the tokens would stay, a task takes this part of them. With a half or a third of the
-  // tokens in a task, panels are unpacked two or three times as often. So wide inputs, of which only few tokens stay in L2, are
-  // not divided. (Granite Rapids, 2 MB of L2: all 512 tokens of a 1.5B at once took 4 % longer than 256 and 256.)
+  // How many tokens a task takes. It takes all of them if their values, as tiles read them, stay in L2 while all panels are multiplied.
+  // If they do not, the tokens are divided equally among as few tasks as possible whose values do stay in L2. Each of these tasks
+  // unpacks the panels again. So wide inputs, of which fewer than 192 tokens stay in L2, are not divided. (Granite Rapids, 2 MB of L2:
+  // with all 512 tokens of a 1.5B in one task, products took 4 % longer than with two tasks of 256 tokens.)
   static std::size_t tokens_per_task(const ActivationQ8& x) {
     constexpr std::size_t max_bytes = std::size_t{1200} << 10, fewest = 192;
     if (x.arranged.data == nullptr || x.cols == 0) return x.rows;

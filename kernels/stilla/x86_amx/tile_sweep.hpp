@@ -17,17 +17,18 @@
 //
 // A comes from TileActivations (activation_form.hpp). B is the weights minus the zero point, unpacked, two panels at a time:
 //
-//     operands  bf16   [group][panel][pair][16 rows][2]               in the order of TileActivations; 16 pairs, or 8
-//     scales    float  [group][panel][16 rows]                        minimums have the same form; with sub-minimums one for 256 k
-//     sub_minimums  bf16  [256 k][panel][16 pairs][16 rows][2]        both numbers of a pair are equal; 8 pairs are zeros
-//                                                                     (TileActivations)
+//     operands  bf16   [group][panel][pair][16 rows][2]               in the order of TileActivations; 16 pairs, or 8 in groups of 16
+//     scales    float  [group][panel][16 rows]                        minimums have the same shape; with sub-minimums, one for 256 k
+//     sub_minimums  bf16  [256 k][panel][16 pairs][16 rows][2]        both numbers of a pair are equal, because a rounded sum is two
+//                                                                     numbers that add up to it. A tile of rounded sums has those of 512 k,
+//                                                                     so the 8 pairs of the other 256 k are zeros
 //
 // C goes through L1 to the vector registers. 15 tokens x 2 panels take 30 registers; the other two hold a scale and, with two planes,
 // the sum of the planes. A round is four products, of two groups or of two planes. Its tiles are stored during the next round, so
 // that nothing waits for them:
 //
-//     round i:      store C0 of round i - 1, clear it, multiply into it, load what its operand's tile holds next; the same for C1, C2, C3
-//                   add the products of round i - 1 to the sums
+//     round i:      store C0 of round i - 1, clear it, multiply into it, load an operand that a later product needs;
+//                   do the same with C1, C2 and C3; add the products of round i - 1 to the sums
 //
 // Rounds follow each other without a break from tile to tile. With sub-minimums (Q4_K, Q5_K) a slice of 256 k ends with a round
 // of two products: the activations' rounded sums, in two parts of 8 bits, times the sub-minimums. All its sums are integers below
@@ -36,15 +37,17 @@
 // Measured on one Granite Rapids server, where GCC 12 and clang 19 took the same time. The figures are cycles for 16 results of 32
 // weights, at the clock that the CPU has while vpdpbusd runs. With vpdpbusd the least possible is 4 cycles:
 //
-//     each alone, which do not quite overlap: products 1.2, their stores 1.1, tile loads 0.9
-//     products, stores and loads together               1.8
-//     the same with the multiply-adds                   2
+//     tile products alone                               1.2
+//     stores of these products alone                    1.1
+//     tile loads alone                                  0.9
+//     products, stores and loads together               1.8       (they overlap in part)
+//     products, stores, loads and multiply-adds         2
 //     Q4_0's sweep with everything in L1                2.5
 //     Q4_0's sweep with the activations in L2           2.7
 //     Q4_K's sweep with the activations in L1, in L2    2.9, 3.1
 //     Q4_K's sweep with values other than zero          3.4       (the clock falls by a tenth)
 //     a whole matmul of Qwen2.5 1.5B, in Q4_0, in Q4_K  3.8, 4.4
-//     the same with avx512vnni                          6.5 to 8
+//     a whole matmul with avx512vnni instead            6.5 to 8
 //
 // Activations are loaded by tileloaddt1, as data that is not read again soon. Loaded by other instructions, they displace the
 // weights and sums from L1, which took 25 % longer. Prefetching them by instructions cost more than it gained, because it takes
@@ -71,14 +74,14 @@ using avx512vnni::Int;
 
 // The largest number of tokens in a tile. With 14 instead of 15 a matmul took 1 to 3 % longer.
 inline constexpr std::size_t max_tokens = 15;
-// The tokens are shared equally among tiles of at most max_tokens. Where there are at least fewest_tokens_for_tiles tokens, every tile
-// then has at least this many.
+// The smallest number of tokens in a tile. The tokens are shared equally among as few tiles of at most max_tokens as possible, and
+// tiles are used only for fewest_tokens_for_tiles tokens or more, so that no tile has fewer than this.
 inline constexpr std::size_t fewest_tokens = 10;
 inline constexpr std::size_t panels = 2;
 // How much is unpacked at once: up to max_chunk_k weights of each row, and up to max_pairs pairs of panels, 96 KB for each pair. There
-// are three pairs where the stack allows. Together with the activations of 8 tiles, 350 KB, the unpacked panels stay in L2. (768 weights
-// of each row of a pair took 5 % longer than 1536. One pair at a time, so that the activations of all tokens go by for each pair, took 7
-// % longer.)
+// are three pairs where the stack allows. Together with the activations of 8 tiles, 350 KB, the unpacked panels stay in L2. (With 768
+// instead of 1536 weights of each row, products took 5 % longer. With one pair at a time, for which the activations of all tokens are
+// read again, they took 7 % longer.)
 inline constexpr std::size_t max_chunk_k = small_stacks ? 768 : 1536;
 inline constexpr std::size_t max_pairs = small_stacks ? 1 : 3;
 // What stays in L1: a slice, the unpacked weights of two panels for `slice_k` k, 16 KB, and the sums of `max_tiles` tiles of tokens, 15
@@ -102,7 +105,8 @@ constexpr TileShapes shapes_of(std::size_t group, std::size_t tokens) {
 template <class F>
 using Form = avx512vnni::SweepForm<F::group_weights, F::has_minimum, has_sub_minimums<F>, false, 16, 0>;
 
-// Weights of two panels over a chunk of k. F is their form.
+// Room for the unpacked weights of two panels over a chunk of k, up to max_chunk_k. F is the form of the unpacked weights, a SweepForm,
+// and not their packed format.
 template <class F>
 struct Unpacked {
   static constexpr std::size_t groups = max_chunk_k / F::group_weights, pairs = F::group_weights / 2;
@@ -181,7 +185,7 @@ STILLA_NOINLINE void unpack_panel(Unpacked<Form<F>>& out, const MatmulArgs<F>& a
         alignas(64) static constexpr CodeTable table = code_table<F>(detail::codebook_of<F>());
         const Int values = avx512vnni::load(F::is_codebook ? levels.values : table.values);
         const Int code = avx512vnni::load_codes<F>(codes, four / 2, four % 2 == 1, 0);
-        even = _mm512_permutexvar_epi16(code, values);  // it reads 5 bits of each 16
+        even = _mm512_permutexvar_epi16(code, values);  // the instruction uses 5 bits of each 16-bit index
         odd = _mm512_permutexvar_epi16(avx512vnni::shift_right<8>(code), values);
       } else {
         constexpr std::size_t halves = F::code_bits == 8 ? 1 : 2;
@@ -534,8 +538,8 @@ STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t p0, std::si
 }
 
 // Multiplies the panels `first` to `last` - 1 by all tokens, on tiles where possible. avx512vnni's kernels do the rest: matmuls of few
-// tokens, or whose K is no multiple of 64; pairs of panels that would be unpacked at once, if the scales of one of them would not be
-// exact; and a panel that is left over alone or has fewer than 16 rows.
+// tokens; matmuls whose K is no multiple of 64; pairs of panels that are unpacked at once, if scales_are_exact() is false for one of
+// them; and a panel that is left over alone or has fewer than 16 rows.
 template <class F, class Tiles>
 STILLA_NOINLINE void matmul_panels(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
   const std::size_t full = a.N / panel_rows < last ? a.N / panel_rows : last;

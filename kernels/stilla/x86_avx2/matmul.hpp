@@ -2,9 +2,9 @@
 //
 // Matmul for avx2, on the vocabulary of vector.hpp: generic/panel_tile-inl.hpp for quantised weights, panels_float-inl.hpp for floats.
 //
-// Products of signed codes and activations of 16 bits use the fallback's kernel: its one product of 16-bit numbers is faster than
-// two products of bytes whose signs must be moved. (Besides, the activation -128, which the low plane may have, has no opposite
-// among signed bytes.)
+// Products of signed codes and activations of 16 bits use the fallback's kernel. It multiplies numbers of 16 bits, and one such product
+// is faster than two products of bytes: these need unsigned codes, so the sign of each code has to be moved to its activation.
+// (Besides, the low plane may have the activation -128, whose sign cannot be changed in a signed byte.)
 #pragma once
 
 #include <bit>

@@ -2,13 +2,13 @@
 //
 // The vocabulary (generic/vocabulary-inl.hpp) with plain AVX2: vector256-inl.hpp and the dot product.
 //
-//   instruction          what                          throughput per cycle (notes: uops.info)   Haswell  Skylake  Zen 3
-//   vpmaddubsw ymm       u8 * s8 pairs to s16, saturating                                          1        2       2
-//   vpmaddwd ymm         s16 pairs to s32                                                          1        2       2
+//   instruction          what                          how many a cycle (source: uops.info)      Haswell  Skylake  Zen 3
+//   vpmaddubsw ymm       the sum of two products u8 * s8 as an s16, saturating                     1        2       2
+//   vpmaddwd ymm         the sum of two products s16 * s16 as an s32                               1        2       2
 //
-// vpmaddubsw saturates at 2^15. Unsigned codes, which have at most 6 bits, stay far below that (2 * 63 * 128). So do the levels
-// of small codebooks, which are below 128 when 64 is added (2 * 127 * 128). Levels of other codebooks would need 8 bits as
-// unsigned numbers, so they stay signed.
+// vpmaddubsw saturates at 2^15. Two products of unsigned codes, which have at most 6 bits, stay far below that: 2 * 63 * 128. The
+// levels of small codebooks are below 128 when 64 is added, so two products of them stay below it too: 2 * 127 * 128. Levels of
+// other codebooks would need 8 bits as unsigned numbers, so they stay signed.
 #pragma once
 
 #include <cstddef>
@@ -45,14 +45,14 @@ STILLA_INLINE Int dot_codes(Int acc, Int codes, Int x) {
   } else {
     pairs_s16x16 = _mm256_maddubs_epi16(codes, x);
   }
-  // Without keep(), GCC 12 would move the additions to the end of the block and keep every product in memory, which halves
-  // the speed.
+  // Without keep(), GCC 12 moves these additions to the end of the code for a block of 32 k. Until then it has to store every
+  // product on the stack, which halves the speed.
   return keep(add_s32(acc, _mm256_madd_epi16(pairs_s16x16, _mm256_set1_epi16(1))));
 }
 
-// vpmaddubsw's 16-bit sums hold the products of several quads before they are widened: a quad of codes up to c adds at most
-// 2 * 128 * c to each. So the products of a block of 32 k with codes of 4 bits (8 * 2 * 128 * 15 = 30720) are widened once, by one
-// vpmaddwd, and not eight times.
+// vpmaddubsw's 16-bit sums have room for the products of several quads before they are widened: one quad adds at most 2 * 128 * c to
+// each sum, where c is the largest code. With codes of 4 bits the eight quads of a block of 32 k add up to at most
+// 8 * 2 * 128 * 15 = 30720. So their sums are widened once, by one vpmaddwd, and not eight times.
 template <class F>
 struct NarrowSums {
   static constexpr int quad_max = 2 * 128 * ((1 << F::code_bits) - 1);

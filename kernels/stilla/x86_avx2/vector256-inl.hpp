@@ -15,26 +15,29 @@ struct Budget {
   static constexpr std::size_t few_tokens = 2;
   static constexpr std::size_t few_panels = 1, few_panels_tokens = 1;
   static constexpr std::size_t few_ahead(std::size_t tokens) { return x86_few_ahead(tokens); }
-  // With AVX2 and activations of 8 bits (Zen 3), 8 tokens take 5 % (Q4_0) to 29 % (Q5_0) less time in a sweep than in the kernel for few
-  // tokens. 6 tokens take 6 to 8 % longer with Q4_0, Q4_K and Q8_0, and 21 % less time with Q6_K. With 16 bits 8 tokens take 10 to 20 %
-  // less, Q4_K the same. On AVX-VNNI it was not measured; by LLVM's model of Lunar Lake (Q4_0, GCC 12), 256 products take 8.3 cycles in
-  // the kernel for few tokens, and 4.6 in a sweep, to which unpacking comes.
+  // Measured with AVX2 on Zen 3, a sweep compared with the kernel for few tokens. Activations of 8 bits: 8 tokens take 5 % (Q4_0) to
+  // 29 % (Q5_0) less time. 6 tokens take 6 to 8 % longer with Q4_0, Q4_K and Q8_0, and 21 % less time with Q6_K. Activations of 16
+  // bits: 8 tokens take 10 to 20 % less time, and with Q4_K the same time. AVX-VNNI was not measured. By LLVM's model of Lunar Lake
+  // (Q4_0, GCC 12), 256 products take 8.3 cycles in the kernel for few tokens and 4.6 cycles in a sweep, but a sweep also has to unpack
+  // the codes.
   static constexpr std::size_t fewest_to_sweep = 8;
-  // In a sweep, the 32 KB of unpacked operands of one panel stay in L1. 8 chunks of 1120 k took 5 % less time than 2 chunks of 4480
-  // (AVX-VNNI, Granite Rapids). The products of a tile of 4 tokens x 2 vectors of rows take 8 registers, and so do AVX2's
-  // sums of 16 bits, so that some of both are in memory. The running sums are in memory. Compared with 6 tokens, Q3_K took 11 % less time,
-  // Q6_K 6 %, Q4_0 3 %, and Q8_0, whose tokens share more work, 1 to 2 % more (512 tokens, AVX2, Zen 3). By LLVM's model of Lunar Lake
-  // (bench/port_limits.py), tiles of 4 and 6 tokens take the same time with 8 bits under GCC 12, and under clang 19 6 tokens take 17 %
-  // longer. With 16 bits, 4 tokens take 19 % longer than 3 or 6.
+  // In a sweep, the 32 KB of unpacked operands of one panel stay in L1: with 8960 columns, 8 chunks of 1120 k took 5 % less time than 2
+  // chunks of 4480 (AVX-VNNI, Granite Rapids). A tile has 4 tokens x 2 vectors of rows. Its products take 8 of the 16 registers, and so
+  // do the sums of 16 bits that AVX2 uses, so that some of both are in memory. The running sums are in memory. Compared with tiles of
+  // 6 tokens, Q3_K took 11 % less time, Q6_K 6 % and Q4_0 3 %; Q8_0, whose tokens share more work, took 1 to 2 % more (512 tokens,
+  // AVX2, Zen 3). By LLVM's model of Lunar Lake (bench/port_limits.py), tiles of 4 and 6 tokens take the same time with 8 bits under
+  // GCC 12, and under clang 19 tiles of 6 tokens take 17 % longer. With 16 bits, tiles of 4 tokens take 19 % longer than tiles of 3 or
+  // 6.
   static constexpr std::size_t set_panels = 1, sweep_rows = 16;
   static constexpr std::size_t sweep_tokens(std::size_t planes) { return planes == 1 ? 4 : 3; }
   static constexpr std::size_t minimum_vectors = 2;
   static constexpr std::size_t chunk_k = 2048;
-  // 6 sets that share what is computed once for the tokens (TokenBlocks in generic/panel_sweep-inl.hpp) took 11 % less time than 2
-  // sets where this was computed for each tile (8960 columns, AVX-VNNI, Granite Rapids).
+  // All sets use the numbers that are computed once for their tokens (TokenBlocks in generic/panel_sweep-inl.hpp). With 6 such sets a
+  // product took 11 % less time than in an earlier version, which had 2 sets and computed these numbers again for every tile (8960
+  // columns, AVX-VNNI, Granite Rapids).
   static constexpr std::size_t sets = small_stacks ? 2 : 6;
-  // The tile for float weights, 6 tokens x 2 vectors of rows, has 12 sums, enough to hide the latency of 4 cycles of two
-  // multiply-adds a cycle. With 2 weights and 1 broadcast they take 15 registers.
+  // The tile for float weights has 6 tokens x 2 vectors of rows, so 12 sums. A multiply-add has a latency of 4 cycles, and two begin in
+  // each cycle, so 8 sums would be enough to hide the latency. The 12 sums, 2 weights and 1 broadcast take 15 registers.
   static constexpr std::size_t float_tokens = 6, float_vectors = 14, float_panels_of_one = 4, float_chunk_k = 192;
 };
 

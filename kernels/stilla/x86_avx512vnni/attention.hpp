@@ -37,7 +37,7 @@ inline constexpr std::size_t tiles_at_once = 2;
 // twice as long as 16384, and 8192 took 5 % longer.
 inline constexpr std::size_t prefetch_bytes = 16384;
 
-STILLA_INLINE Float higher(Float a, Float b) { return _mm512_max_ps(a, b); }  // it returns the second operand unless a > b
+STILLA_INLINE Float higher(Float a, Float b) { return _mm512_max_ps(a, b); }  // vmaxps returns its second operand unless a > b
 STILLA_INLINE Float first_lanes(Float x, std::size_t count) { return _mm512_maskz_mov_ps(static_cast<__mmask16>((1u << count) - 1), x); }
 STILLA_INLINE Float alternating(const float* two) {
   double both;

@@ -3,7 +3,7 @@
 // The vocabulary (generic/vocabulary-inl.hpp) on 512-bit registers, where one vector holds one int32 or float for each row of a panel.
 // The file also has operations that attention and the elementwise ops share.
 //
-//   instruction   what                       throughput per cycle (notes: uops.info)     Ice Lake  Zen 4  Zen 5
+//   instruction   what                       how many a cycle (source: uops.info)        Ice Lake  Zen 4  Zen 5
 //   vpdpbusd zmm  acc += u8 * s8, 4 per lane                                                1        1      2
 //   vcvtdq2ps     int32 -> float                                                           1        1      2
 #pragma once
@@ -41,17 +41,19 @@ struct Budget {
   static constexpr std::size_t few_ahead(std::size_t tokens) { return x86_few_ahead(tokens); }
   static constexpr std::size_t fewest_to_sweep = 16;
   // In a sweep, three panels have 96 KB of operands, and scales of an eighth to a fourth of that size. A tile of 4 tokens x 3 vectors
-  // of rows has 12 products and 12 sums; with 3 operands and 1 broadcast they take 28 of the 32 registers. Compared with that, 6 x 2
-  // took 6 % longer with GCC 12 and 20 % longer with clang 19, and 4 x 4 with the sums in memory took 5 % longer.
+  // of rows has 12 products and 12 sums; with 3 operands and 1 broadcast they take 28 of the 32 registers. Compared with such tiles,
+  // tiles of 6 tokens x 2 vectors took 6 % longer with GCC 12 and 20 % longer with clang 19. Tiles of 4 tokens x 4 vectors, whose
+  // running sums were in memory, took 5 % longer.
   static constexpr std::size_t set_panels = 3, sweep_rows = 48;
   static constexpr std::size_t sweep_tokens(std::size_t) { return 4; }
   static constexpr std::size_t minimum_vectors = 3;
   static constexpr std::size_t chunk_k = small_stacks ? 1344 : 2048;
-  // 3 sets that share what is computed once for the tokens (TokenBlocks in generic/panel_sweep-inl.hpp) took 3 % less time than 2
-  // sets where this was computed for each tile (8960 columns, Granite Rapids).
+  // All sets use the numbers that are computed once for their tokens (TokenBlocks in generic/panel_sweep-inl.hpp). With 3 such sets a
+  // product took 3 % less time than in an earlier version, which had 2 sets and computed these numbers again for every tile (8960
+  // columns, Granite Rapids).
   static constexpr std::size_t sets = small_stacks ? 1 : 3;
-  // The tile for float weights, 8 tokens x 3 vectors of rows, has 24 sums; with 3 weights they take 27 registers. The activations are
-  // operands in memory.
+  // The tile for float weights, 8 tokens x 3 vectors of rows, has 24 sums; with 3 weights they take 27 registers. The activations need
+  // no registers, because the multiply-adds read them from memory.
   static constexpr std::size_t float_tokens = 8, float_vectors = 30, float_panels_of_one = 8, float_chunk_k = 192;
 };
 

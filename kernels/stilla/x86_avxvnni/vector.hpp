@@ -3,7 +3,7 @@
 // The vocabulary with AVX-VNNI: the vector operations that generic/vocabulary-inl.hpp lists and that the generic kernels are written
 // against. They are those of x86_avx2/vector256-inl.hpp, and the dot product.
 //
-//   instruction   what                       throughput per cycle (notes: uops.info, cpufp)   Alder Lake P  Lion Cove  Zen 5
+//   instruction   what                       how many a cycle (sources: uops.info, cpufp)     Alder Lake P  Lion Cove  Zen 5
 //   vpdpbusd ymm  acc += u8 * s8, 4 per lane                                                  2            2          2
 #pragma once
 
