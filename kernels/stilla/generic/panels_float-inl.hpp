@@ -68,8 +68,8 @@ STILLA_NOINLINE void float_tile(const MatmulArgs<F>& a, std::size_t p, std::size
   }
 }
 
-// How many panels a tile of MT tokens has: as many as fill the registers with sums and weights. With one token the weights need
-// no registers of their own.
+// How many panels a tile of MT tokens has: as many as fill the registers with sums and weights. With one token each weight is used
+// only once, so weights need no registers of their own.
 template <std::size_t MT>
 inline constexpr std::size_t float_panels = [] {
   constexpr std::size_t most = Budget::float_panels_of_one, of_panel = (MT + 1) * row_vectors;

@@ -20,7 +20,7 @@
 
 #if STILLA_HAS_PORTABLE
 
-#include <stilla/base/push_macros-inl.hpp>  // Highway's headers do not survive all macros of others
+#include <stilla/base/push_macros-inl.hpp>  // some macros of other headers would break Highway's headers
 
 #include <hwy/base.h>
 #include <hwy/cache_control.h>
@@ -42,7 +42,7 @@
 #pragma push_macro("N_SCALAR")
 
 #undef HWY_ABORT
-#define HWY_ABORT(...) static_cast<void>(0)  // the assertions of unoptimised builds would call Highway's library
+#define HWY_ABORT(...) static_cast<void>(0)  // otherwise assertions in unoptimised builds would call Highway's library
 #undef HWY_HIGHWAY_INCLUDED
 #define HWY_HIGHWAY_INCLUDED  // so that highway.h gives only its part that depends on HWY_TARGET
 #define N_AVX2 N_STILLA_AVX2

@@ -40,7 +40,7 @@ HWY_INLINE VInt32 add_pair_products(VInt16 a, VInt16 b, VInt32 sum) {
   const DInt32 d;
 #if HWY_TARGET == HWY_AVX2
   VInt32 unused = hn::Zero(d);
-  return hn::ReorderWidenMulAccumulate(d, a, b, sum, unused);  // vpmaddwd: in order on x86, and `unused` does not change
+  return hn::ReorderWidenMulAccumulate(d, a, b, sum, unused);  // this is vpmaddwd: its lanes are in order, and `unused` does not change
 #else
   const VInt32 a32 = hn::BitCast(d, a);
   const VInt32 b32 = hn::BitCast(d, b);
@@ -104,7 +104,7 @@ HWY_INLINE VInt16 load_codes(const std::byte* codes, std::size_t line, bool uppe
       add_bit(bits, g % 4 * 2 + 1, 32);
     }
     if constexpr (F::is_codebook) {
-      const hn::Full128<std::uint8_t> all16;  // the whole table; d has only 8 lanes on NEON
+      const hn::Full128<std::uint8_t> all16;  // for the whole table, because d has only 8 lanes on NEON
       const auto table = hn::Load(all16, reinterpret_cast<const std::uint8_t*>(levels));
       return hn::PromoteTo(DInt16(), hn::BitCast(DSignedCode(), hn::TableLookupBytes(table, code)));
     } else {

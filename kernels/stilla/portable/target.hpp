@@ -30,10 +30,10 @@ struct Portable {
   using Fallback = Scalar;
   static constexpr TargetId id{"portable"};
   static constexpr bool is_compiled = STILLA_HAS_PORTABLE;
-  static constexpr bool is_guaranteed = STILLA_HAS_PORTABLE;  // only STILLA_SINGLE_TARGET uses this; the macro then depends on the flags
+  static constexpr bool is_guaranteed = STILLA_HAS_PORTABLE;  // used only with STILLA_SINGLE_TARGET, where the macro depends on the flags
   static bool available(const CpuInfo& cpu) {
 #if STILLA_ARCH_X86
-    constexpr unsigned fma = 12, f16c = 29, avx2 = 5, bmi = 3, bmi2 = 8;  // bits of cpuid: leaf 1 ecx; leaf 7 ebx
+    constexpr unsigned fma = 12, f16c = 29, avx2 = 5, bmi = 3, bmi2 = 8;  // bits of cpuid: two in leaf 1 ecx, three in leaf 7 ebx
     return cpu.saves_ymm() && CpuInfo::bit(cpu.leaf1.ecx, fma) && CpuInfo::bit(cpu.leaf1.ecx, f16c) && CpuInfo::bit(cpu.leaf7.ebx, avx2) &&
            CpuInfo::bit(cpu.leaf7.ebx, bmi) && CpuInfo::bit(cpu.leaf7.ebx, bmi2);
 #else

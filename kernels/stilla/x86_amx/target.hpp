@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The target amx: AMX has tiles of 16 x 64 bytes and their bf16 product, beside AVX-512. Intel Sapphire Rapids (2023) was the first CPU
-// with it.
+// The target amx: AVX-512 and AMX, which has tile registers of 16 x 64 bytes and an instruction that multiplies two of them as bf16.
+// Intel Sapphire Rapids (2023) was the first CPU with it.
 //
 // Linux lets a process use tiles after the process has asked for them (CpuInfo::tiles_granted). On other systems the target is
 // not available. Compiler flags cannot guarantee that permission, so no build with STILLA_SINGLE_TARGET has this target.

@@ -34,8 +34,8 @@
 // of two products: the activations' rounded sums, in two parts of 8 bits, times the sub-minimums. All its sums are integers below
 // 2^24 times a power of two, so they are exact too. (A multiply-add for each group and sum instead took 10 % longer.)
 //
-// Measured on one Granite Rapids server, where GCC 12 and clang 19 took the same time. The figures are cycles for 16 results of 32
-// weights, at the clock that the CPU has while vpdpbusd runs. With vpdpbusd the least possible is 4 cycles:
+// Measured on one Granite Rapids server, where GCC 12 and clang 19 took the same time. The figures are cycles for 16 sums of 32
+// products each, at the clock that the CPU has while vpdpbusd runs. With vpdpbusd the least possible is 4 cycles:
 //
 //     tile products alone                               1.2
 //     stores of these products alone                    1.1
@@ -134,7 +134,7 @@ constexpr CodeTable code_table(const std::int8_t* codebook) {
   return table;
 }
 
-// Converts byte k of every four signed bytes to float.
+// Converts the signed byte k, 0 to 3, of each lane to float and returns the floats' bit patterns.
 template <int k>
 STILLA_INLINE Int byte_as_float(Int bytes) {
   Int top = bytes;
@@ -224,7 +224,7 @@ class Rounds {
  public:
   static constexpr std::size_t round_k = F::group_weights * (Planes == 1 ? 2 : 1);
   static constexpr int panel_bytes = F::group_weights / 2 * 64, group_bytes = panels * panel_bytes;
-  static constexpr std::size_t x_bytes = activation_block * sizeof(std::uint16_t);  // from token to token
+  static constexpr std::size_t x_bytes = activation_block * sizeof(std::uint16_t);  // from a token's values to the next token's
 
   Rounds(const Unpacked<F>& w, const TileActivations& x, std::size_t m_begin, std::size_t m_end, std::size_t tokens, std::size_t k_begin,
          std::size_t k_end)
@@ -286,7 +286,7 @@ class Rounds {
 };
 
 struct alignas(64) Products {
-  float values[4][16][panel_rows];  // of C0 .. C3
+  float values[4][16][panel_rows];  // the products in C0 .. C3
 };
 
 // Stores the product that tile register c holds to memory. The product belongs to the round before the current one.

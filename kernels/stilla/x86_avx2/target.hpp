@@ -18,7 +18,7 @@ struct Avx2 {
   static constexpr TargetId id{"avx2"};
   static constexpr bool is_compiled = STILLA_ARCH_X86;
   static constexpr bool is_guaranteed = STILLA_FLAGS_GIVE_AVX2;
-  static bool available(const CpuInfo& cpu) { return Portable::available(cpu); }  // the same instruction sets
+  static bool available(const CpuInfo& cpu) { return Portable::available(cpu); }  // avx2 needs the same instruction sets
 };
 
 }}  // namespace stilla

@@ -58,7 +58,7 @@ STILLA_INLINE Int load(const void* from) { return _mm256_loadu_si256(static_cast
 // Loads bytes for packing: column[i] gets the bytes 4i .. 4i + 3 of each of `lanes` rows, which begin at `rows` and are `stride` bytes
 // apart.
 STILLA_INLINE void load_columns(const std::byte* rows, std::size_t stride, Int (&column)[4]) {
-  __m256i x[4];  // rows r and r + 4
+  __m256i x[4];  // x[r] has the rows r and r + 4
   for (std::size_t r = 0; r < 4; ++r) {
     const auto* low = reinterpret_cast<const __m128i*>(rows + r * stride);
     const auto* high = reinterpret_cast<const __m128i*>(rows + (r + 4) * stride);
@@ -94,7 +94,7 @@ STILLA_INLINE Int load_of_pairs(const std::int32_t* pairs) {
 STILLA_INLINE Int first_of_pairs(const std::int32_t* pairs) { return load_of_pairs<0>(pairs); }
 STILLA_INLINE Int second_of_pairs(const std::int32_t* pairs) { return load_of_pairs<1>(pairs); }
 STILLA_INLINE void store(void* to, Int x) { _mm256_storeu_si256(static_cast<__m256i*>(to), x); }
-STILLA_INLINE Int broadcast4(const void* from) {  // four bytes
+STILLA_INLINE Int broadcast4(const void* from) {  // reads four bytes
   std::int32_t four;
   std::memcpy(&four, from, sizeof four);
   return _mm256_set1_epi32(four);

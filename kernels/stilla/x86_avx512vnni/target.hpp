@@ -21,7 +21,7 @@ struct Avx512Vnni {
   static constexpr bool is_guaranteed = Avx2::is_guaranteed && STILLA_HAS_SET(__AVX512F__) && STILLA_HAS_SET(__AVX512BW__) &&
                                         STILLA_HAS_SET(__AVX512VL__) && STILLA_HAS_SET(__AVX512VNNI__);
   static bool available(const CpuInfo& cpu) {
-    constexpr unsigned avx512f = 16, avx512bw = 30, avx512vl = 31, avx512vnni = 11;  // bits of cpuid: leaf 7 ebx, ebx, ebx, ecx
+    constexpr unsigned avx512f = 16, avx512bw = 30, avx512vl = 31, avx512vnni = 11;  // bits of cpuid: in leaf 7 ebx, the last one in ecx
     return Avx2::available(cpu) && cpu.saves_zmm() && CpuInfo::bit(cpu.leaf7.ebx, avx512f) && CpuInfo::bit(cpu.leaf7.ebx, avx512bw) &&
            CpuInfo::bit(cpu.leaf7.ebx, avx512vl) && CpuInfo::bit(cpu.leaf7.ecx, avx512vnni);
   }

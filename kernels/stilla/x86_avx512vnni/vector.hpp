@@ -97,7 +97,7 @@ STILLA_INLINE void store(void* to, Int x) { _mm512_storeu_si512(to, x); }
 // Loads bytes for packing: column[i] gets the bytes 4i .. 4i + 3 of each of `lanes` rows, which begin at `rows` and are `stride` bytes
 // apart.
 STILLA_INLINE void load_columns(const std::byte* rows, std::size_t stride, Int (&column)[4]) {
-  __m512i x[4];  // rows r, r + 4, r + 8 and r + 12
+  __m512i x[4];  // x[r] has the rows r, r + 4, r + 8 and r + 12
   for (std::size_t r = 0; r < 4; ++r) {
     const auto row = [&](std::size_t i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows + (r + 4 * i) * stride)); };
     x[r] = _mm512_castsi128_si512(row(0));
@@ -118,7 +118,7 @@ STILLA_INLINE void store_low_halves(std::byte* to, Int x) { _mm256_storeu_si256(
 STILLA_INLINE void store_bytes(std::int8_t* to, Int x) {  // the lowest byte of each int32
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(x));
 }
-STILLA_INLINE Int broadcast4(const void* from) {  // four bytes
+STILLA_INLINE Int broadcast4(const void* from) {  // reads four bytes
   std::int32_t four;
   std::memcpy(&four, from, sizeof four);
   return _mm512_set1_epi32(four);
