@@ -51,6 +51,21 @@ TEST_F(ProgramTest, PacksRotatedAndCalibratedWeights) {
   EXPECT_TRUE(contains(answer.out, "936")) << answer.out;
 }
 
+// The packed file of a folder has no place for what is not used of the folder's vocabulary, so packing must tell it.
+TEST_F(ProgramTest, PackAndInspectTellWhatIsNotUsedOfAFolder) {
+  const std::string folder = path("folder");
+  fs::copy(std::string(test_data) + "/hugging_face/qwen3", folder);
+  std::ofstream(folder + "/tokenizer_config.json") << R"({"add_eos_token": true})";
+  const std::string note = "folder: tokenizer_config.json: a key that is not known here and not used: 'add_eos_token'\n";
+  for (const std::vector<std::string>& command : {std::vector<std::string>{"pack", "-m", folder, "-o", path("folder.stilla")},
+                                                  {"inspect", folder},
+                                                  {"run", "-m", folder, "-p", "hi", "-n", "1"}}) {
+    const Finished ended = run_program(command);
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    EXPECT_TRUE(contains(ended.err, note)) << command[0] << ": " << ended.err;
+  }
+}
+
 TEST_F(ProgramTest, PacksByImportance) {
   fs::copy_file(std::string(test_data) + "/../../examples/models/stilla-drop-f16.gguf", path("important.gguf"));
   const stilla::Result<stilla::GgufFile> model = stilla::GgufFile::open(path("important.gguf"));

@@ -122,6 +122,8 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
       {2,
        "--device-folder, --device-library, --device-provider and --device-option are for --device onnxruntime",
        {"logits", "-m", model, "--ids", "1,2", "-o", path("x.npy"), "--device", "hexagon-emulated", "--device-folder", "f"}},
+      {2, "--raw excludes --think", {"run", "-m", model, "-p", "hi", "--raw", "--think", "hide"}},
+      {2, "--raw excludes --think-budget", {"run", "-m", model, "-p", "hi", "--raw", "--think-budget", "4"}},
       {2, "--raw excludes --system", {"run", "-m", model, "-p", "hi", "--raw", "--system", "be brief"}},
       {2, "--raw excludes --chat-template", {"run", "-m", model, "-p", "hi", "--raw", "--chat-template", "chatml"}},
       {2, "an original context of 64 is used only with scaling", {"run", "-m", model, "-p", "hi", "--rope-orig-ctx", "64"}},
@@ -206,7 +208,7 @@ TEST_F(ProgramTest, ChatTemplates) {
   const std::pair<std::string_view, std::string_view> no_text[] = {
       {"\xff\xfe\0\0a\0\0\0"sv, "windows.jinja: is UTF-32; expected UTF-8 or UTF-16"},
       {"ab\xe9 c"sv, "windows.jinja: is not UTF-8: found byte 233 at byte 2 of the text"},
-      {"h\0i\0"sv, "windows.jinja: is not UTF-8: found byte 0 at byte 1"},
+      {"h\0i\0"sv, "windows.jinja: found byte 0 at byte 1 of the text, which is no character of a text"},
       {"\xff\xfeh"sv, "is UTF-16 with an odd number of bytes"}};
   for (const auto& [bytes, says] : no_text) {
     write_file("windows.jinja", bytes);

@@ -228,6 +228,8 @@ TEST_F(ProgramTrust, ForeignSessionsAreRefusedBeforeAnythingChanges) {
        with_note(list + R"({"ids":[1],"role":"tool","text":""}]})")},
       {unreadable + ": key 'role': found a boolean; expected a string", with_note(list + R"({"ids":[1],"role":true,"text":""}]})")},
       {unreadable + ": key 'ids': id 1 is -1; expected ids of tokens", with_note(list + R"({"ids":[-1],"role":"user","text":""}]})")},
+      {unreadable + ": key 'ids': id 1 is 0.1111111111",
+       with_note(list + R"({"ids":[0.)" + std::string(200, '1') + R"(],"role":"user","text":""}]})")},
       {unreadable + ": key 'ids': found a string; expected an array of ids", with_note(list + R"({"ids":"1","role":"user","text":""}]})")},
       {unreadable + ": key 'ids': id 1 is 4294967296; expected ids of tokens",
        with_note(list + R"({"ids":[4294967296],"role":"user","text":""}]})")},

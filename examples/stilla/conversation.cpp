@@ -91,7 +91,7 @@ class SavedMessages {
     return true;
   }
   bool number_integer(std::int64_t value) { return wrong_value(fmt::format("{}", value)); }
-  bool number_float(double, const std::string& value) { return wrong_value(value); }
+  bool number_float(double, const std::string& value) { return wrong_value(stilla::printable(value)); }
   bool boolean(bool) { return wrong_value("a boolean"); }
   bool null() { return wrong_value("null"); }
   bool binary(nlohmann::json::binary_t&) { return wrong_value("binary data"); }

@@ -55,8 +55,7 @@ struct Engine::State {
                                             stilla::Parallel parallel, const Progress& progress) {
     if (!is_onnxruntime(options.device)) {
       const OnnxruntimeOptions& runtime = options.onnxruntime;
-      const bool has_library = !runtime.library.empty() && std::getenv(Onnxruntime::variable) == nullptr;
-      if (!runtime.folder.empty() || has_library || !runtime.provider_library.empty() || !runtime.settings.empty()) {
+      if (!runtime.folder.empty() || !runtime.library.empty() || !runtime.provider_library.empty() || !runtime.settings.empty()) {
         fail(exit_usage, "--device-folder, --device-library, --device-provider and --device-option are for --device onnxruntime");
       }
       const std::optional<stilla::Imatrix> imatrix = open_imatrix(options.imatrix, options.weights, *source);

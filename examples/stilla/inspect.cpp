@@ -126,6 +126,7 @@ std::string memory_text(const stilla::ModelSource& file, const ModelFacts& facts
 std::string refusals_text(const stilla::ModelSource& source, const stilla::Result<ModelFacts>& facts) {
   const stilla::Status written = stilla::check_written_to_the_end(source);
   const stilla::Result<stilla::Tokenizer> tokenizer = try_tokenizer(source);
+  if (tokenizer) report_notes(source, *tokenizer);
   const auto cannot_run = [](const stilla::Error& error) { return fmt::format("\nnot a model that can be run: {}\n", error.message); };
   if (!facts) return cannot_run(facts.error());
   if (!written) return cannot_run(written.error());

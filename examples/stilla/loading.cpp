@@ -26,6 +26,10 @@ void report_notes(const ModelFacts& facts) {
   for (const std::string& note : facts.notes) message(note);
 }
 
+void report_notes(const stilla::ModelSource& source, const stilla::Tokenizer& tokenizer) {
+  for (const std::string& note : tokenizer.notes()) message(fmt::format("{}: {}", stilla::printable_path(source.path()), note));
+}
+
 OpenedModel open_model(const ModelOptions& options) {
   choose_target(options.target);
   std::unique_ptr<stilla::ModelSource> source = open_source(options.path, options.load_mode);
@@ -52,7 +56,7 @@ stilla::Result<stilla::Tokenizer> try_tokenizer(const stilla::ModelSource& sourc
 
 stilla::Tokenizer open_tokenizer(const stilla::ModelSource& source, const std::string& pretokenizer) {
   stilla::Tokenizer out = value_of(try_tokenizer(source, pretokenizer));
-  for (const std::string& note : out.notes()) message(fmt::format("{}: {}", stilla::printable_path(source.path()), note));
+  report_notes(source, out);
   return out;
 }
 

@@ -19,6 +19,7 @@ namespace program {
 
 // Prints the notes, which name what the model file says and this program does not understand.
 void report_notes(const ModelFacts& facts);
+void report_notes(const stilla::ModelSource& source, const stilla::Tokenizer& tokenizer);
 
 // What the first step of loading gives: the model file's metadata, the model's dimensions and the tokenizer. The weights are not
 // loaded yet.

@@ -117,9 +117,11 @@ std::string full_name(const std::string& provider) {
   return provider.ends_with(provider_suffix) ? provider : concat(provider, provider_suffix);
 }
 
-// Loads the ONNX Runtime library that the user named, or one beside the program, or one that the operating system finds.
+// Loads the ONNX Runtime library that the user named, by the option or in the environment, or one beside the program, or one that the
+// operating system finds.
 Result<void*> load_library(const std::string& named, std::string& path) {
-  path = named;
+  const char* const by_environment = std::getenv(Onnxruntime::variable);
+  path = named.empty() && by_environment != nullptr ? by_environment : named;
   std::string reason;
   if (!path.empty()) {
     if (void* library = open_library(path, reason)) return library;

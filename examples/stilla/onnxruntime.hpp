@@ -23,7 +23,7 @@ namespace program {
 // The values of the option `--device onnxruntime[:PROVIDER]` and of the options that belong to it.
 struct OnnxruntimeOptions {
   std::string provider;          // "QNN" for QNNExecutionProvider; empty: the CPU's provider
-  std::string library;           // the library's path; empty: one beside the program, or the system's
+  std::string library;           // the library's path; empty: see Onnxruntime::variable
   std::string provider_library;  // the library of a provider that has one of its own; empty: none
   std::vector<std::pair<std::string, std::string>> settings;  // options of the provider
   std::string folder;            // the folder that `stilla export` wrote
@@ -31,7 +31,7 @@ struct OnnxruntimeOptions {
 
 class Onnxruntime {
  public:
-  // The environment variable that names the library if no option does.
+  // The environment variable that names the library if no option does. Without it, it is one beside the program, or the system's.
   static constexpr const char* variable = "STILLA_ONNXRUNTIME";
 
   // Loads the library and registers the execution provider. It refuses a library that does not exist, is not ONNX Runtime or is

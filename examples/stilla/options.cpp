@@ -65,14 +65,12 @@ void add_device_options(CLI::App& app, ModelOptions& options) {
                             "onnxruntime: what `stilla export --to openvino` or `--to qnn` wrote of this model"))
       ->type_name("FOLDER")
       ->needs(device);
-  CLI::Option* const library =
-      takes_path(app.add_option("--device-library", options.onnxruntime.library,
-                                "onnxruntime: its library (default: the one beside this program, or where the system looks)"))
-          ->type_name("FILE")
-          ->envname(Onnxruntime::variable);
-  // --device-library needs --device, but the environment variable does not: it may be set for other runs of the program, which have a
-  // device.
-  if (std::getenv(Onnxruntime::variable) == nullptr) library->needs(device);
+  takes_path(app.add_option("--device-library", options.onnxruntime.library,
+                            fmt::format("onnxruntime: its library (default: the one that {} in the environment names, or the one beside "
+                                        "this program, or where the system looks)",
+                                        Onnxruntime::variable)))
+      ->type_name("FILE")
+      ->needs(device);
   takes_path(app.add_option("--device-provider", options.onnxruntime.provider_library,
                             "onnxruntime: the library of a provider that has one of its own"))
       ->type_name("FILE")

@@ -109,6 +109,8 @@ int pack(const Options& options) {
   if (source.is_packed()) fail(exit_usage, fmt::format("{}: is packed already", stilla::printable_path(options.model)));
   // A model that cannot be run is refused, because it is not worth packing.
   report_notes(value_of(read_model_facts(source)));
+  // What is not used of the vocabulary is told now, because the packed file of a folder does not have it any more.
+  if (const auto tokenizer = try_tokenizer(source)) report_notes(source, *tokenizer);
   stilla::ThreadPool pool(thread_count(options.threads));
   const WeightChange change(options.change, source, options.load_mode, options.weights, pool);
   const std::optional<stilla::Imatrix> imatrix = open_imatrix(options.change.imatrix, options.weights, source);

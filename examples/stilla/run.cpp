@@ -165,7 +165,8 @@ void add_run(CLI::App& app, Command& chosen) {
   add_text_options(*command, options->text);
   // CLI11's get_option() is not used, because a part of it allocates memory and is noexcept: without memory it ends the program.
   const auto needs_template = [](const CLI::Option* option) {
-    return option->check_lname("system") || option->check_lname("chat-template");
+    return option->check_lname("system") || option->check_lname("chat-template") || option->check_lname("think") ||
+           option->check_lname("think-budget");
   };
   for (CLI::Option* option : command->get_options(needs_template)) raw->excludes(option);
   command->footer(
