@@ -235,6 +235,15 @@ TEST(GgufVocabulary, KeysOfTheWrongType) {
   refused(byte_level, "tokenizer.ggml.token_type", ": found uint16; expected an array of integers");
   refused(byte_level, "tokenizer.ggml.eos_token_ids", ": found uint16; expected an array of integers");
   refused(byte_level, std::string(end_ids_key), ": found uint16; expected an array of integers");
+  // A file with many end tokens would make reading slow, or give a note for each.
+  for (const std::string_view key : {std::string_view("tokenizer.ggml.eos_token_ids"), std::string_view(end_ids_key)}) {
+    for (const std::size_t count : {max_end_tokens, max_end_tokens + 1}) {
+      GgufBuilder builder = byte_level;
+      builder.array(key, std::vector<std::int8_t>(count, -1));
+      const std::string found = outcome_of(builder).message;
+      EXPECT_EQ(found.ends_with(": found 65 ids; expected at most 64"), count > max_end_tokens) << found;
+    }
+  }
   refused(byte_level, "tokenizer.ggml.add_bos_token", ": found uint16; expected a boolean");
   refused(byte_level, "tokenizer.ggml.add_eos_token", ": found uint16; expected a boolean");
   refused(byte_level, std::string(nfc_key), ": found uint16; expected a boolean");

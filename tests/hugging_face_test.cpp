@@ -303,6 +303,7 @@ TEST_F(HuggingFaceFiles, WhatCannotBeOpenedIsNotMissing) {
 #endif
   }
   EXPECT_TRUE(is_missing((root_ / "none" / "file").string()));
+  EXPECT_FALSE(is_missing(std::string("none\0x", 6)));  // no path at all
 }
 
 TEST_F(HuggingFaceFiles, TheFolderGivesTheNameOfTheModel) {
@@ -600,11 +601,11 @@ TEST_F(HuggingFaceFiles, MoreTensors) {
 TEST_F(HuggingFaceFiles, ATemplateIsTheTextThatItsEditorMeant) {
   using namespace std::string_view_literals;
   const fs::path folder = copy("llama");
-  for (const std::string_view bytes : {"a\xff"sv, "a\0"sv}) {
+  for (const auto& [bytes, fault] : {std::pair{"a\xff"sv, "is not UTF-8: found byte 255"sv}, {"a\0"sv, "found byte 0 at byte 1"sv}}) {
     write_file(folder / "chat_template.jinja", std::string(bytes));
     const auto read = HuggingFaceFolder::open(folder.string());
     ASSERT_FALSE(read);
-    EXPECT_NE(read.error().message.find("chat_template.jinja: is not UTF-8: found byte "), std::string::npos) << read.error().message;
+    EXPECT_NE(read.error().message.find(concat("chat_template.jinja: ", fault)), std::string::npos) << read.error().message;
   }
   for (const std::string_view bytes : {"\xef\xbb\xbf\xc3\xa9"sv, "\xff\xfe\xe9\0"sv, "\xfe\xff\0\xe9"sv}) {
     write_file(folder / "chat_template.jinja", std::string(bytes));

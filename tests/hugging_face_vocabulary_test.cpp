@@ -318,8 +318,12 @@ TEST(HuggingFaceVocabulary, ListsOfSpecialTokensAgree) {
   EXPECT_EQ(
       vocabulary_with(tokenizer_config(R"({"additional_special_tokens": ["<s>", "new"], "extra_special_tokens": {"image": "x1"}})")).notes,
       (std::vector<std::string>{
-          "key 'additional_special_tokens' of tokenizer_config.json: 'new' is no token of tokenizer.json and is not used",
-          "key 'extra_special_tokens' of tokenizer_config.json: 'x1' is no token of tokenizer.json and is not used"}));
+          "key 'additional_special_tokens' of tokenizer_config.json: not used, because tokenizer.json has no such token: 'new'",
+          "key 'extra_special_tokens' of tokenizer_config.json: not used, because tokenizer.json has no such token: 'x1'"}));
+  const json many(std::vector<std::string>(100, "new"));
+  EXPECT_EQ(vocabulary_with([&](Files& files) { files.tokenizer_config = json{{"additional_special_tokens", many}}; }).notes,
+            std::vector<std::string>{"key 'additional_special_tokens' of tokenizer_config.json: not used, because tokenizer.json has no "
+                                     "such token: 'new', 'new', 'new', 'new', 'new', 'new', 'new', 'new', ..."});
   expect_refused(
       "F/tokenizer_config.json: key ",
       {{"'added_tokens_decoder': token '<s>' has the id 6, and 5 in tokenizer.json; expected the same",
@@ -419,6 +423,9 @@ TEST(HuggingFaceVocabulary, ADecoderThatIsNotUsedIsTold) {
            {R"({"type": "Sequence", "decoders": []})", "none"},
            {R"({"type": "Metaspace", "replacement": "_"})", "'Metaspace'"},
            {R"({"type": "Sequence", "decoders": [{"type": "ByteLevel"}, {"type": "Strip"}]})", "'ByteLevel', 'Strip'"},
+           {R"({"type": "Sequence", "decoders": [{"type": "a"}, {"type": "b"}, {"type": "c"}, {"type": "d"}, {"type": "e"}, {"type": "f"},
+               {"type": "g"}, {"type": "h"}, {"type": "i"}]})",
+            "'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', ..."},
            {R"("ByteLevel")", "none"}}) {
     EXPECT_EQ(vocabulary_with(set("/decoder", value)).notes,
               std::vector<std::string>{"key 'decoder' of tokenizer.json: found " + found + end});
@@ -477,6 +484,7 @@ TEST(HuggingFaceVocabulary, Ends) {
             std::vector<std::string>{"key 'eos_token_id' of generation_config.json: found -1, which is no token and is ignored"});
   expect_refused("F/generation_config.json: key 'eos_token_id': found ",
                  {{"8" + expected, generation_config(R"({"eos_token_id": 8})")},
+                  {"18446744073709551615" + expected, generation_config(R"({"eos_token_id": 18446744073709551615})")},
                   {"a boolean" + expected, generation_config(R"({"eos_token_id": true})")},
                   {"an array" + expected, generation_config(R"({"eos_token_id": [6, [6]]})")},
                   {"an object" + expected, generation_config(R"({"eos_token_id": {}})")},

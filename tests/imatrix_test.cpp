@@ -148,17 +148,23 @@ TEST(Imatrix, RefusesNumbersThatTheFileContradicts) {
   const std::string good = matrix("a", 2, {1, 2});
   EXPECT_EQ(refusal(raw(std::int32_t{1}) + good), "accepted");
   for (const std::int32_t count : {0, -1, least, most, 2}) {
-    EXPECT_EQ(
-        refusal(raw(count) + good),
-        concat("i.dat: number of matrices at byte 0: found ", count,
-               "; expected at least 1 and, in the 21 bytes behind it, at most 1; the file is truncated, damaged, or not an importance "
-               "matrix of llama.cpp"));
+    EXPECT_EQ(refusal(raw(count) + good),
+              concat("i.dat: number of matrices at byte 0: found ", count,
+                     "; expected 1 to 1, for which the 21 bytes behind it have room; the file is truncated, damaged, or not an importance "
+                     "matrix of llama.cpp"));
+    EXPECT_EQ(refusal(raw(count) + "a"),
+              concat("i.dat: number of matrices at byte 0: found ", count,
+                     ", and 1 bytes behind it; one matrix takes 17 at least; the file is truncated, damaged, or not an importance matrix "
+                     "of llama.cpp"));
   }
   EXPECT_EQ(refusal("abc"), "i.dat: has 3 bytes, which are no importance matrix of llama.cpp");
   const std::string cut_off = "; the file is truncated, or ";
   EXPECT_EQ(
       refusal(raw(std::int32_t{2}) + good + good.substr(0, 17)),
       concat("i.dat: matrix 2 of 2 at byte 25: needs 8 bytes for its 2 sums and 4 are left", cut_off, "the number of inputs is wrong"));
+  EXPECT_EQ(refusal(raw(std::int32_t{1}) + raw(std::int32_t{7}) + "abcdefg" + raw(std::int32_t{1}) + "123"),
+            concat("i.dat: matrix 1 of 1 at byte 4: needs 4 bytes for its number of inputs and 3 are left", cut_off,
+                   "the number of matrices at byte 0 is too high"));
   const auto one = [](std::int32_t length, std::int32_t calls, std::int32_t values) {
     return raw(std::int32_t{1}) + raw(length) + "a" + raw(calls) + raw(values) + floats({1, 2});
   };

@@ -467,6 +467,7 @@ TEST(ModelMetadata, RopeByChoice) {
       {{.factor = HUGE_VAL}, "inf"},
       {{.factor = 2.0, .original_context = 0}, "0"},
       {{.original_context = 64}, "an original context of 64 is used only with scaling"},
+      {{.type = Type::none, .original_context = 64}, "an original context of 64 and no scaling contradict each other"},
       {{.factor = 2.0, .original_context = max_context + 1}, "16777217"},
       {{.base = 0.5}, "0.5"},
       {{.base = 1e31}, "1e+31"},

@@ -67,6 +67,8 @@ TEST(ModelSource, WhatIsWrongWithTensorsIsSaidInItsWords) {
             "memory: array 'blk.1.ffn_up.weight': found shape [256, 2]; expected [256, 512]");
   EXPECT_EQ(message_after([&](MemorySource& s) { s.set(name, {{256, 512}, no_format, std::vector<std::byte>(512)}); }),
             "memory: array 'blk.1.ffn_up.weight': type unknown is not supported; supported: all others");
+  EXPECT_EQ(message_after([](MemorySource& s) { s.set("token_embd.weight", {{256, 2}, no_format, std::vector<std::byte>(4)}); }),
+            "memory: array 'token_embd.weight': type unknown is not supported; supported: all others");
   EXPECT_EQ(message_after([](MemorySource& s) { s.set("token_embd.weight", {{}, id_of<F32>, std::vector<std::byte>(4)}); }),
             "memory: array 'token_embd.weight': found shape []; expected [256, 1], which are the embedding's length (hidden_size) and the "
             "number of tokens that the metadata say");

@@ -19,6 +19,7 @@
 #include <utility>
 
 #include <stilla/base/config.hpp>
+#include <stilla/base/utf8.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
 
@@ -109,25 +110,16 @@ inline std::string printable(std::string_view foreign) {
       ++i;
       continue;
     }
-    const std::size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-    bool valid = lead >= 0xc2 && lead < 0xf5 && i + length <= end;
-    std::uint32_t code_point = lead & (0xffu >> (length + 1));
-    for (std::size_t j = 1; valid && j < length; ++j) {
-      const auto byte = static_cast<unsigned char>(foreign[i + j]);
-      valid = (byte & 0xc0) == 0x80;
-      code_point = code_point << 6 | (byte & 0x3f);
-    }
-    const bool overlong = (length == 3 && code_point < 0x800) || (length == 4 && code_point < 0x10000);
-    const bool surrogate = code_point >= 0xd800 && code_point < 0xe000;
-    const bool control = code_point < 0xa0;
-    const bool bidi = (code_point >= 0x200e && code_point <= 0x200f) || (code_point >= 0x2028 && code_point <= 0x202e) ||
-                      (code_point >= 0x2066 && code_point <= 0x2069) || code_point == 0x061c;
-    if (!valid || overlong || surrogate || control || bidi || code_point > 0x10ffff) {
+    const Utf8Char c = decode_utf8(foreign.substr(0, end), i);
+    const bool control = c.value < 0xa0;
+    const bool bidi = (c.value >= 0x200e && c.value <= 0x200f) || (c.value >= 0x2028 && c.value <= 0x202e) ||
+                      (c.value >= 0x2066 && c.value <= 0x2069) || c.value == 0x061c;
+    if (c.value == invalid_byte || control || bidi) {
       escape(lead);
       ++i;
     } else {
-      out.append(foreign.substr(i, length));
-      i += length;
+      out.append(foreign.substr(i, c.length));
+      i += c.length;
     }
   }
   if (foreign.size() > end) out.append("...");

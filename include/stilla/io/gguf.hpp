@@ -428,7 +428,8 @@ inline std::vector<std::string> GgufFile::notes() const {
       const bool is_same =
           first != nullptr && first->type == key.type && first->element_type == key.element_type && first->value_bytes == key.value_bytes &&
           std::memcmp(address_of(*first), parts_[i].file.bytes().data() + key.value_offset, static_cast<std::size_t>(key.value_bytes)) == 0;
-      if (!is_same && !key.name.starts_with("split.")) unused.emplace_back(key.name);
+      const bool is_its_own = key.name.starts_with("split.") || key.name == "general.alignment";  // read of every part
+      if (!is_same && !is_its_own) unused.emplace_back(key.name);
     }
     if (!unused.empty()) {
       out.push_back(concat(printable_path(parts_[i].file.path()), ": the keys of the first part are used, and not '", printable(unused[0]),

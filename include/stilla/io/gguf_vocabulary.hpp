@@ -87,7 +87,7 @@ inline void GgufFile::note_unknown_keys(Vocabulary& out) const {
     const bool is_known = std::find(std::begin(known), std::end(known), key.substr(prefix.size())) != std::end(known);
     if (!is_known) unknown.emplace_back(key);
   }
-  if (auto note = unknown_keys_note(printable_path(path()), unknown)) out.notes.push_back(std::move(*note));
+  if (auto note = unknown_keys_note(unknown)) out.notes.push_back(std::move(*note));
 }
 
 inline Status GgufFile::read_token_id(std::string_view key, std::optional<std::uint32_t>& id, Vocabulary& out) const {
@@ -117,6 +117,7 @@ inline Status GgufFile::read_token_ids(Vocabulary& out) const {
     if (!has(key)) continue;
     const Result<std::vector<std::int64_t>> ends = get_array<std::int64_t>(key);
     if (!ends) return ends.error();
+    if (ends->size() > max_end_tokens) return key_error(key, "found ", ends->size(), " ids; expected at most ", max_end_tokens);
     for (const std::int64_t end : *ends) {
       if (end >= 0 && std::cmp_less(end, out.tokens.size())) {
         out.ends.push_back(static_cast<std::uint32_t>(end));

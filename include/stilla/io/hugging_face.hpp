@@ -344,12 +344,15 @@ class HuggingFaceFolder final : public ModelSource {
     std::size_t present = 0;
     for (const SafetensorsFile& file : files_) present += file.tensors().size();
     if (present == map.size()) return success();
-    for (const auto& entry : map.get_ref<const nlohmann::json::object_t&>()) {
-      const std::string& tensor = entry.first;  // no structured binding, because clang 14 cannot capture one
-      const nlohmann::json& name = entry.second;
+    std::vector<std::pair<std::size_t, std::string_view>> found;  // each tensor's file and name
+    found.reserve(present);
+    for (std::size_t i = 0; i < files_.size(); ++i) {
+      for (const SafetensorsTensor& tensor : files_[i].tensors()) found.emplace_back(i, tensor.name);
+    }
+    std::sort(found.begin(), found.end());
+    for (const auto& [tensor, name] : map.get_ref<const nlohmann::json::object_t&>()) {
       const auto i = static_cast<std::size_t>(std::lower_bound(names.begin(), names.end(), *text_of(&name)) - names.begin());
-      const auto& tensors = files_[i].tensors();
-      if (std::none_of(tensors.begin(), tensors.end(), [&](const SafetensorsTensor& t) { return t.name == tensor; })) {
+      if (!std::binary_search(found.begin(), found.end(), std::pair(i, std::string_view(tensor)))) {
         return refuse(printable_path(files_[i].path()), ": tensor '", printable(tensor),
                       "' is missing; model.safetensors.index.json has it in this file");
       }

@@ -182,7 +182,7 @@ class HuggingFaceConfigReader {
     }
     if (Status s = read_rope(); !s) return s.error();
     if (Status s = read_others(); !s) return s.error();
-    if (auto note = unknown_keys_note(place_, unknown_members(json_, "", known_config_keys))) out_.notes.push_back(std::move(*note));
+    if (auto note = unknown_keys_note(unknown_members(json_, "", known_config_keys), place_)) out_.notes.push_back(std::move(*note));
     return std::move(out_);
   }
 
@@ -329,7 +329,7 @@ class HuggingFaceConfigReader {
       if (object == nullptr) continue;
       for (std::string& name : unknown_members(*object, prefix, known_rope_keys)) unknown.push_back(std::move(name));
     }
-    if (auto note = unknown_keys_note(place_, unknown)) out_.notes.push_back(std::move(*note));
+    if (auto note = unknown_keys_note(unknown, place_)) out_.notes.push_back(std::move(*note));
     if (parameters == nullptr || scaling == nullptr || !scales(*parameters)) return success();
     for (const auto& [name, value] : scaling->get_ref<const nlohmann::json::object_t&>()) {
       if (value.is_null()) continue;

@@ -86,7 +86,7 @@ inline std::optional<std::string> unused_tokenizer_keys(const nlohmann::json& js
   if (model != nullptr) {
     for (std::string& key : unknown_members(*model, "model.", detail::known_bpe_keys)) unknown.push_back(std::move(key));
   }
-  return unknown_keys_note(place, unknown);
+  return unknown_keys_note(unknown, place);
 }
 
 // A note that names the keys of tokenizer_config.json that are not known. Nothing if there are none. `place` is the place of the file.
@@ -97,7 +97,7 @@ inline std::optional<std::string> unused_tokenizer_config_keys(const nlohmann::j
     const bool is_one = std::find(std::begin(may_be_false), std::end(may_be_false), key) != std::end(may_be_false);
     return is_one && *find_member(json, key) == false;
   });
-  return unknown_keys_note(place, unknown);
+  return unknown_keys_note(unknown, place);
 }
 
 // A note that names the keys of generation_config.json that would change which tokens a model gives, and that are not used. Nothing if
@@ -105,7 +105,7 @@ inline std::optional<std::string> unused_tokenizer_config_keys(const nlohmann::j
 inline std::optional<std::string> unused_generation_keys(const nlohmann::json& json, std::string_view place) {
   std::vector<std::string> unknown = unknown_members(json, "", detail::known_generation_keys);
   std::erase_if(unknown, [&](const std::string& key) { return find_member(json, key)->empty(); });
-  return unknown_keys_note(place, unknown);
+  return unknown_keys_note(unknown, place);
 }
 
 }}  // namespace stilla

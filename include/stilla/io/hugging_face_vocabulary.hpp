@@ -14,8 +14,7 @@
 //     tokenizer_config.json   add_bos_token, {bos,eos,pad,unk}_token
 //     generation_config.json  eos_token_id: all tokens after which a model ends; if it is missing, the key of config.json
 //
-// A setting with which Stilla would encode a text to other ids than the library transformers does is refused. The error names its file
-// and key.
+// A setting with which Stilla would encode a text to other ids than transformers does is refused. The error names its file and key.
 #pragma once
 
 #include <algorithm>
@@ -25,13 +24,13 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include <stilla/base/error.hpp>
 #include <stilla/io/checked_json.hpp>
 #include <stilla/io/hugging_face_keys.hpp>
+#include <stilla/io/hugging_face_token_ids.hpp>
 #include <stilla/io/vocabulary.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
@@ -163,8 +162,8 @@ class HuggingFaceVocabularyReader {
     max_id_ = 65535 + 2 * (std::uint64_t{tokens.size()} + (added ? added->size() : 0));
     ids_.reserve(tokens.size());
     for (const auto& [token, id] : tokens) {
-      if (!ids_.try_emplace(token, &id).second) return refuse("model.vocab", "the token '", printable(token), "' stands twice in it");
       if (Status s = set(token, id, "model.vocab", TokenType::normal); !s) return s;
+      ids_.add(token, static_cast<std::uint32_t>(*count_of(id)), false);
     }
     return success();
   }
@@ -190,7 +189,7 @@ class HuggingFaceVocabularyReader {
 
   Status read_added_tokens() {
     const Json* added = find_in_tokenizer("added_tokens");
-    if (added == nullptr) return success();
+    if (added == nullptr) return sort_ids();
     if (!added->is_array()) return refuse("added_tokens", "found ", json_type_text(*added), "; expected an array");
     for (const Json& entry : *added) {
       const std::string* content = text_of(find_member(entry, "content"));
@@ -205,14 +204,17 @@ class HuggingFaceVocabularyReader {
         }
       }
       if (Status s = set(*content, *id, "added_tokens", is_control ? TokenType::control : TokenType::user_defined); !s) return s;
-      // A token's text with two ids is refused. For such a file the library tokenizers keeps the id that the text has already, and moves
-      // the ids of the tokens behind it.
-      const Json* first = ids_.try_emplace(*content, id).first->second;
-      if (*first != *id) {
-        return refuse("added_tokens", "token '", printable(*content), "' has two ids, ", *count_of(*first), " and ", *count_of(*id));
-      }
+      ids_.add(*content, static_cast<std::uint32_t>(*count_of(*id)), true);
     }
-    return success();
+    return sort_ids();
+  }
+
+  // Refuses a token's text with two ids. The library tokenizers keeps the first id and moves the ids of the tokens behind the second.
+  Status sort_ids() {
+    const auto found = ids_.sort();
+    if (!found) return success();
+    if (!found->is_added) return refuse("model.vocab", "the token '", printable(found->text), "' stands twice in it");
+    return refuse("added_tokens", "token '", printable(found->text), "' has two ids, ", found->first, " and ", found->second);
   }
 
   // Gives each id that has no token a token of the type `unused`.
@@ -223,12 +225,6 @@ class HuggingFaceVocabularyReader {
       out_.types[i] = TokenType::unused;
     }
     return success();
-  }
-
-  // Returns the id of a token of tokenizer.json.
-  std::optional<std::uint32_t> id_of_token(std::string_view text) const {
-    const auto found = ids_.find(text);
-    return found == ids_.end() ? std::nullopt : std::optional(static_cast<std::uint32_t>(*count_of(*found->second)));
   }
 
   Status read_merges() {
@@ -272,11 +268,12 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // Returns the types of parts that parts_of() found, as text for messages. The text is empty if there are no parts.
+  // Returns the types of parts that parts_of() found, as text for messages; of many, only the first 8. Empty if there are no parts.
   static std::string types_text(const std::vector<const Json*>& parts) {
+    constexpr std::size_t most = 8;
     std::string out;
-    for (const Json* part : parts) out += concat(out.empty() ? "" : ", ", shown(find_member(*part, "type")));
-    return out;
+    for (std::size_t i = 0; i < parts.size() && i < most; ++i) out += concat(i == 0 ? "" : ", ", shown(find_member(*parts[i], "type")));
+    return out + (parts.size() > most ? ", ..." : "");
   }
 
   Status note_unknown_keys() {
@@ -376,7 +373,7 @@ class HuggingFaceVocabularyReader {
       const std::string* text = nullptr;
       if (Status s = read_special_token(token.key, text); !s) return s;
       if (text == nullptr) continue;
-      const std::optional<std::uint32_t> found = id_of_token(*text);
+      const std::optional<std::uint32_t> found = ids_.find(*text);
       if (found) {
         token.id = *found;
       } else if (token.is_needed) {
@@ -404,7 +401,7 @@ class HuggingFaceVocabularyReader {
       for (const auto& member : decoder->get_ref<const Json::object_t&>()) {
         const std::string* text = text_of(find_member(member.second, "content"));
         if (text == nullptr) return refuse_in(file, table, "id ", printable(member.first), ": expected an object with a content");
-        const std::optional<std::uint32_t> id = id_of_token(*text);
+        const std::optional<std::uint32_t> id = ids_.find(*text);
         if (!id || concat(*id) != member.first) {
           return refuse_in(file, table, "token '", printable(*text), "' has the id ", printable(member.first), ", and ",
                            id ? concat(*id) : "none", " in tokenizer.json; expected the same");
@@ -422,14 +419,15 @@ class HuggingFaceVocabularyReader {
       if (!tokens->is_array() && !tokens->is_object()) {
         return refuse_in(file, key, "found ", json_type_text(*tokens), "; expected texts of tokens");
       }
+      std::vector<std::string> missing;
       for (const Json& token : *tokens) {
         const std::string* text = token.is_object() ? text_of(find_member(token, "content")) : text_of(&token);
         if (text == nullptr) return refuse_in(file, key, "found ", json_type_text(token), "; expected texts of tokens");
-        if (!id_of_token(*text)) {
-          out_.notes.push_back(
-              concat("key '", key, "' of ", file, ": '", printable(*text), "' is no token of tokenizer.json and is not used"));
-        }
+        if (!ids_.find(*text)) missing.push_back(*text);
       }
+      if (missing.empty()) continue;
+      out_.notes.push_back(
+          concat("key '", key, "' of ", file, ": not used, because tokenizer.json has no such token: ", names_text(missing)));
     }
     return success();
   }
@@ -453,7 +451,7 @@ class HuggingFaceVocabularyReader {
         has_text = true;
         continue;
       }
-      const std::optional<std::uint32_t> found = id_of_token(*id);
+      const std::optional<std::uint32_t> found = ids_.find(*id);
       const bool is_bos = !has_text && !out_.add_bos && found && (!out_.bos || *out_.bos == *found);
       if (!is_bos) {
         return refuse(key, "adds the token '", printable(*id), "' ", has_text ? "after" : "before", " a text; supported: BOS",
@@ -510,7 +508,8 @@ class HuggingFaceVocabularyReader {
     if (ends == nullptr) return success();
     std::vector<std::uint32_t> ids;
     const auto add = [&](const Json& value) -> Status {
-      if (value.is_number_integer() && value.get<std::int64_t>() < 0) {  // some files have -1 where they mean none
+      if (value.is_number_integer() && !value.is_number_unsigned() &&
+          value.get<std::int64_t>() < 0) {  // some files have -1 where they mean none
         out_.notes.push_back(
             concat("key 'eos_token_id' of ", file, ": found ", value.get<std::int64_t>(), ", which is no token and is ignored"));
         return success();
@@ -523,8 +522,9 @@ class HuggingFaceVocabularyReader {
       ids.push_back(static_cast<std::uint32_t>(*id));
       return success();
     };
-    if (ends->is_array() && ends->size() > 64) return refuse_in(file, "eos_token_id", "found ", ends->size(), " ids; expected at most 64");
     if (ends->is_array()) {
+      const std::size_t count = ends->size();
+      if (count > max_end_tokens) return refuse_in(file, "eos_token_id", "found ", count, " ids; expected at most ", max_end_tokens);
       for (const Json& value : *ends) {
         if (Status s = add(value); !s) return s;
       }
@@ -544,7 +544,7 @@ class HuggingFaceVocabularyReader {
   }
 
   HuggingFaceTexts texts_;
-  std::unordered_map<std::string_view, const Json*> ids_;  // of the tokens of tokenizer.json; set() has checked them
+  HuggingFaceTokenIds ids_;
   std::uint64_t max_id_ = 0;
   Vocabulary out_;
 };

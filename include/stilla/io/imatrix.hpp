@@ -231,8 +231,13 @@ class Imatrix {
       const std::string kind = guess_file_kind(bytes);
       if (!kind.starts_with("unknown")) return refuse("is no importance matrix of llama.cpp, but ", kind);
       const std::uint64_t most = cursor.remaining() / smallest_entry;
-      return refuse("number of matrices at byte 0: found ", count, "; expected at least 1 and, in the ", cursor.remaining(),
-                    " bytes behind it, at most ", most, "; the file is truncated, damaged, or not an importance matrix of llama.cpp");
+      const std::string_view reason = "; the file is truncated, damaged, or not an importance matrix of llama.cpp";
+      if (most == 0) {
+        return refuse("number of matrices at byte 0: found ", count, ", and ", cursor.remaining(), " bytes behind it; one matrix takes ",
+                      smallest_entry, " at least", reason);
+      }
+      return refuse("number of matrices at byte 0: found ", count, "; expected 1 to ", most, ", for which the ", cursor.remaining(),
+                    " bytes behind it have room", reason);
     }
     for (std::int32_t i = 0; i < count; ++i) {
       const auto wrong = [&, at = cursor.offset()](const auto&... parts) {
@@ -250,8 +255,8 @@ class Imatrix {
       if (!cursor.take(static_cast<std::uint64_t>(length), name)) {
         return truncated("name", static_cast<std::uint64_t>(length), "the length of the name is wrong");
       }
-      if (!cursor.read(calls) || !cursor.read(values))
-        return truncated("numbers of calls and inputs", sizeof calls + sizeof values, count_is_wrong);
+      if (!cursor.read(calls)) return truncated("number of calls", sizeof calls, count_is_wrong);
+      if (!cursor.read(values)) return truncated("number of inputs", sizeof values, count_is_wrong);
       if (calls < 0) return wrong("found ", calls, " calls; expected at least 0");
       if (values < 1) return wrong("found ", values, " inputs; expected at least 1");
       const std::uint64_t sum_bytes = static_cast<std::uint64_t>(values) * sizeof(float);

@@ -284,6 +284,7 @@ inline Status MappedFile::check_length() const { return success(); }  // Windows
 #else
 
 inline bool is_missing(const std::string& path) {
+  if (path.find('\0') != std::string::npos) return false;  // no name at all; MappedFile::open() says so
   struct stat status{};
   return ::lstat(path.c_str(), &status) != 0 && (errno == ENOENT || errno == ENOTDIR);
 }

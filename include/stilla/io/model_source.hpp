@@ -43,14 +43,20 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// A note for the user that names keys of a file which are not known and not used. Nothing if there are none.
-inline std::optional<std::string> unknown_keys_note(std::string_view place, const std::vector<std::string>& keys) {
+// Names from a file as a list for a message: 'a', 'b'. Of many names only the first 8 are in it.
+inline std::string names_text(const std::vector<std::string>& names) {
   constexpr std::size_t most = 8;
+  std::string out;
+  for (std::size_t i = 0; i < names.size() && i < most; ++i) out += concat(i == 0 ? "'" : ", '", printable(names[i]), "'");
+  return out + (names.size() > most ? ", ..." : "");
+}
+
+// A note for the user that names keys of a file which are not known and not used. Nothing if there are none. A note begins with the
+// place of the file, unless whoever shows the note adds it.
+inline std::optional<std::string> unknown_keys_note(const std::vector<std::string>& keys, std::string_view place = {}) {
   if (keys.empty()) return std::nullopt;
-  std::string names;
-  for (std::size_t i = 0; i < keys.size() && i < most; ++i) names += concat(i == 0 ? "'" : ", '", printable(keys[i]), "'");
-  return concat(place, ": ", keys.size() == 1 ? "a key that is" : "keys that are", " not known here and not used: ", names,
-                keys.size() > most ? ", ..." : "");
+  return concat(place, place.empty() ? "" : ": ", keys.size() == 1 ? "a key that is" : "keys that are",
+                " not known here and not used: ", names_text(keys));
 }
 
 struct TensorInfo {

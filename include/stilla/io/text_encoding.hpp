@@ -63,7 +63,11 @@ inline Result<std::string> utf8_text(std::string_view bytes, std::string_view pl
   if (!text) return text;
   for (std::size_t at = 0; at < text->size();) {
     const Utf8Char c = decode_utf8(*text, at);
-    if (c.value == invalid_byte || c.value == 0) {
+    if (c.value == 0) {
+      return Error{ErrorKind::refused_file, concat(place, ": found byte 0 at byte ", at, " of the text, which is no character of a text; ",
+                                                   "expected UTF-8, or UTF-16 with a byte order mark")};
+    }
+    if (c.value == invalid_byte) {
       return Error{ErrorKind::refused_file,
                    concat(place, ": is not UTF-8: found byte ", static_cast<int>(static_cast<unsigned char>((*text)[at])), " at byte ", at,
                           " of the text")};

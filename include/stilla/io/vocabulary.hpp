@@ -3,6 +3,7 @@
 // The data that a tokenizer is made from. A model source fills it (model_source.hpp), and Tokenizer::create() checks it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -30,6 +31,9 @@ enum class TokenType : std::uint8_t {
   byte = 6,          // SentencePiece's <0x0A>: for bytes that have no other token; does not occur in a byte-level vocabulary
 };
 
+// The most tokens that may end an answer. Files have a few; the limit keeps a file from strangers from asking for much work.
+inline constexpr std::size_t max_end_tokens = 64;
+
 struct Vocabulary {
   VocabularyKind kind = VocabularyKind::byte_level;
   // The text of each token, by id. In a byte_level vocabulary, normal tokens are spelled in the byte alphabet
@@ -46,7 +50,7 @@ struct Vocabulary {
   // decides.
   std::optional<bool> nfc;
   std::optional<std::uint32_t> bos, eos, eot, padding, unknown;
-  std::vector<std::uint32_t> ends;  // further tokens that end an answer
+  std::vector<std::uint32_t> ends;  // further tokens that end an answer; sources give at most max_end_tokens
   bool add_bos = false;             // whether a prompt without a chat template begins with bos
   bool add_eos = false;             // whether a complete text, which is not continued, ends with eos
   bool add_space_prefix = true;     // sentencepiece: a text begins as if a space were before it

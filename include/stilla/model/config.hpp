@@ -223,7 +223,9 @@ inline Status apply_rope_choice(ModelConfig& c, const RopeChoice& choice) {
     scaling.type = Type::linear;
   }
   if (choice.original_context && scaling.type == Type::none) {
-    return refuse("an original context of ", *choice.original_context, " is used only with scaling, and neither you nor the file has one");
+    return refuse(
+        "an original context of ", *choice.original_context,
+        choice.type ? " and no scaling contradict each other" : " is used only with scaling, and neither you nor the file has one");
   }
   if (choice.original_context) scaling.original_context = static_cast<double>(*choice.original_context);
   if (scaling.type == Type::none) {
@@ -316,7 +318,7 @@ class UnknownParts {
     for (const std::string_view name : source_.keys_under(prefix)) {
       if (!is_known_key(name.substr(prefix.size()))) unknown.emplace_back(name);
     }
-    if (auto note = unknown_keys_note(printable_path(source_.path()), unknown)) c_.notes.push_back(std::move(*note));
+    if (auto note = unknown_keys_note(unknown, printable_path(source_.path()))) c_.notes.push_back(std::move(*note));
   }
 
   Status check_tensor(const TensorInfo& tensor) const {

@@ -64,7 +64,8 @@ inline Result<const TensorInfo*> require_embedding(const ModelSource& source, co
   const Result<const TensorInfo*> found = source.require_tensor("token_embd.weight", {c.hidden, c.vocabulary});
   if (!found) {
     Error error = found.error();
-    if (source.find_tensor("token_embd.weight") != nullptr) {
+    const TensorInfo* tensor = source.find_tensor("token_embd.weight");
+    if (tensor != nullptr && tensor->format != no_format) {  // so its shape is wrong
       error.message += ", which are the embedding's length (hidden_size) and the number of tokens that the metadata say";
     }
     return error;

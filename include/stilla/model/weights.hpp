@@ -130,7 +130,7 @@ class Model {
     const auto add_vector = [&](const std::vector<float>& values) { sum.add(std::as_bytes(std::span(values))); };
     const auto add_linear = [&](const Linear& linear) {
       const PackedView& w = linear.weight.view();
-      add_number(gguf_type_of(w.format).value_or(0));  // session files of earlier versions use this number too
+      add_number(gguf_type_of(w.format).value_or(0));  // 0: a format that GGUF does not have
       add_number(w.rows);
       add_number(w.cols);
       if (w.data != nullptr) sum.add({w.data, std::min(linear.weight.bytes(), some_bytes)});

@@ -24,7 +24,6 @@
 #include <iterator>
 #include <string>
 #include <string_view>
-#include <unordered_set>
 #include <vector>
 
 #include <stilla/base/config.hpp>
@@ -115,17 +114,30 @@ inline std::string plain_text(const Vocabulary& vocabulary, std::string_view spe
   return out;
 }
 
-// Returns those of `names` that a merge of the vocabulary makes.
-inline std::unordered_set<std::string> made_by_merges(const Vocabulary& vocabulary, const std::unordered_set<std::string>& names) {
-  std::unordered_set<std::string> out;
+// Sorts the values and drops those that stand twice.
+template <class T>
+void sort_once(std::vector<T>& values) {
+  std::sort(values.begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
+}
+template <class T>
+bool is_among(const std::vector<T>& sorted, const T& value) {
+  return std::binary_search(sorted.begin(), sorted.end(), value);
+}
+
+// Returns those of `names`, which are sorted, that a merge of the vocabulary makes, sorted too. (Names are searched and not hashed, because
+// a file could be made of names with the same hash.)
+inline std::vector<std::string> made_by_merges(const Vocabulary& vocabulary, const std::vector<std::string>& names) {
+  std::vector<std::string> out;
   if (names.empty()) return out;
   std::string joined;
   for (const std::string& merge : vocabulary.merges) {
     if (merge.empty() || (merge.back() != '>' && merge.back() != ']')) continue;
     joined = merge;
     std::erase(joined, ' ');
-    if (names.contains(joined)) out.insert(joined);
+    if (is_among(names, joined)) out.push_back(joined);
   }
+  sort_once(out);
   return out;
 }
 
@@ -137,12 +149,14 @@ class TokenTyper {
       if (id) named_.push_back(*id);
     }
     named_.insert(named_.end(), vocabulary.ends.begin(), vocabulary.ends.end());
-    std::unordered_set<std::string> doubtful;
+    sort_once(named_);
+    std::vector<std::string> doubtful;
     for (std::size_t i = 0; i < vocabulary.tokens.size(); ++i) {
       const std::string& token = vocabulary.tokens[i];
       if (given(i) != TokenType::normal || token.find_first_of(">]") == std::string::npos) continue;
-      if (is_one_of(control_names, token) || is_one_of(tag_names, token) || is_named(i)) doubtful.insert(token);
+      if (is_one_of(control_names, token) || is_one_of(tag_names, token) || is_named(i)) doubtful.push_back(token);
     }
+    sort_once(doubtful);
     made_ = made_by_merges(vocabulary, doubtful);
   }
 
@@ -158,7 +172,7 @@ class TokenTyper {
     const std::string text = type == TokenType::normal ? plain_text(vocabulary_, token) : token;
     const std::string_view name = without_space_around(text);
     if (is_barred(name)) return TokenType::control;
-    const bool is_made = type == TokenType::normal && made_.contains(token);
+    const bool is_made = type == TokenType::normal && is_among(made_, token);
     if (is_one_of(control_names, text) && !is_made && type != TokenType::unused) return TokenType::control;
     if (is_one_of(tag_names, text) && !is_made && type != TokenType::unused) return TokenType::user_defined;
     const bool is_user_defined = type == TokenType::user_defined;
@@ -171,12 +185,12 @@ class TokenTyper {
  private:
   TokenType given(std::size_t i) const { return vocabulary_.types.empty() ? TokenType::normal : vocabulary_.types[i]; }
 
-  bool is_named(std::size_t i) const { return std::find(named_.begin(), named_.end(), i) != named_.end(); }
+  bool is_named(std::size_t i) const { return is_among(named_, i); }
 
   const Vocabulary& vocabulary_;
-  std::vector<std::size_t> named_;        // the ids that the file gives for bos, eos and the other ends
-  // Normal tokens whose texts could be those of control tokens or tags, but which a merge makes.
-  std::unordered_set<std::string> made_;
+  std::vector<std::size_t> named_;  // the ids that the file gives for bos, eos and the other ends; sorted
+  // Normal tokens whose texts could be those of control tokens or tags, but which a merge makes; sorted.
+  std::vector<std::string> made_;
 };
 
 }  // namespace detail

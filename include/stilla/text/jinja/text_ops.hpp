@@ -145,7 +145,8 @@ inline std::vector<ByteRange> split_lines(std::string_view text, bool keep_ends)
 
 // Does what Python's replace() does. An empty `old` is found before each character and at the end. What takes the place of a message's
 // bytes counts as text of a message, as every changed byte does. Otherwise a template that replaces single characters could spell out a
-// control token that a message names.
+// control token that a message names. (A template that means to can still do so: it can split a message and join the parts with text of
+// its own, or choose by a message which of its own texts it writes.)
 inline MarkedText replaced(Rendering& run, const MarkedText& text, std::string_view old, const MarkedText& by, std::size_t most) {
   MarkedText out;
   std::size_t done = 0;

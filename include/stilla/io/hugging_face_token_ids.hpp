@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The texts of the tokens of a tokenizer.json with their ids, for looking up an id by its text.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <stilla/base/config.hpp>
+
+#include <stilla/base/push_macros-inl.hpp>
+
+namespace stilla { inline namespace STILLA_ABI { namespace detail {
+
+// The texts are sorted and not hashed, because a file could be made of texts that have the same hash.
+class HuggingFaceTokenIds {
+ public:
+  void reserve(std::size_t tokens) { entries_.reserve(tokens); }
+  // Adds a token of model.vocab or, with `is_added`, of added_tokens. The text must outlive this object.
+  void add(std::string_view text, std::uint32_t id, bool is_added) { entries_.push_back({text, id, is_added}); }
+
+  // Two entries that have the same text and contradict each other: a text that stands twice in model.vocab, or whose ids differ. An added
+  // token may repeat a token of model.vocab with its id.
+  struct Contradiction {
+    std::string_view text;
+    std::uint32_t first, second;  // the ids
+    bool is_added;  // whether added_tokens has the second entry
+  };
+  // Ends the adding. Returns the first contradiction in the order of the texts, if there is one.
+  std::optional<Contradiction> sort() {
+    std::stable_sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) { return a.text < b.text; });
+    for (std::size_t i = 1; i < entries_.size(); ++i) {
+      const Entry &first = entries_[i - 1], &second = entries_[i];
+      if (first.text == second.text && (!second.is_added || first.id != second.id)) {
+        return Contradiction{first.text, first.id, second.id, second.is_added};
+      }
+    }
+    return std::nullopt;
+  }
+
+  // Returns the id of a text; nothing if no token has it. Call sort() before.
+  std::optional<std::uint32_t> find(std::string_view text) const {
+    const auto found =
+        std::lower_bound(entries_.begin(), entries_.end(), text, [](const Entry& a, std::string_view b) { return a.text < b; });
+    return found != entries_.end() && found->text == text ? std::optional(found->id) : std::nullopt;
+  }
+
+ private:
+  struct Entry {
+    std::string_view text;
+    std::uint32_t id;
+    bool is_added;
+  };
+  std::vector<Entry> entries_;
+};
+
+}}}  // namespace stilla::detail
+
+#include <stilla/base/pop_macros-inl.hpp>
