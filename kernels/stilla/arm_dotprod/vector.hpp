@@ -38,7 +38,8 @@ inline constexpr int largest_code = 127;  // sdot multiplies signed bytes by sig
 // L2. No Arm CPU was at hand: these values did best on x86 servers (x86_avx2/few_ahead.hpp).
 inline constexpr std::size_t few_ahead_of_one = 3072, few_ahead_of_several = 4608;
 
-// The sizes of what the matmul kernels compute at once, chosen for these registers and caches. generic/vocabulary-inl.hpp describes each.
+// The sizes of what the matmul kernels compute at once. They are chosen for the 32 vector registers and the caches of Arm CPUs.
+// generic/vocabulary-inl.hpp describes each size.
 struct Budget {
   // In the kernel for few tokens, 2 tokens have 8 vectors of running sums and 8 of products. 4 tokens would need 32 registers for
   // these, which is all of them.
@@ -76,7 +77,8 @@ STILLA_INLINE void prefetch_near(const void* at) { __prefetch(at); }
 STILLA_INLINE void prefetch_far(const void*) {}
 #endif
 
-// Returns x. GCC cannot see through the asm, so it computes x here, once, and holds it in a register.
+// Returns x. For GCC there is an empty asm statement that reads x and might change it. So GCC has to compute x at this place, once, and to
+// hold it in a register.
 STILLA_INLINE Int keep(Int x) {
 #if defined(__GNUC__) && !defined(__clang__)
   __asm__("" : "+w"(x));
@@ -113,7 +115,7 @@ STILLA_INLINE void load_columns(const std::byte* rows, std::size_t stride, Int (
   column[2] = vzip1q_s32(ac_high, bd_high);
   column[3] = vzip2q_s32(ac_high, bd_high);
 }
-// These two functions store the lower half, or the lowest byte, of each 32-bit lane.
+// These two functions store a part of each 32-bit lane of x, side by side at `to`: the lower half, or the lowest byte.
 STILLA_INLINE void store_low_halves(std::byte* to, Int x) {
   vst1_u8(reinterpret_cast<std::uint8_t*>(to), vreinterpret_u8_s16(vmovn_s32(x)));
 }
@@ -198,8 +200,8 @@ struct NarrowSums {
   static constexpr std::size_t quads = 1;
 };
 
-// PairSums is what dot_pairs() adds to: sums of products of pairs of 16-bit integers. Each lane of the result has two int32 sums here;
-// added() adds them to each other only once, at the end.
+// PairSums is what dot_pairs() adds to. A 32-bit lane of dot_pairs()'s vectors has two 16-bit integers. Here the products of each of the
+// two are added to an int32 sum of their own, so PairSums has two sums for a lane. added() adds the two to each other, once, at the end.
 struct PairSums {
   int32x4_t low, high;
 };

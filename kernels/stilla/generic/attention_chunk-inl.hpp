@@ -49,8 +49,9 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// A job is a piece of work on several queries, with their number as a template argument. Calls job.run<block>(first) for the `block`
-// queries from query `first` on. MOST is the largest number for which run is compiled.
+// A job is a piece of work on queries: job.run<n>(first) does it for the n queries from query `first` on, and n is a constant of the
+// compiled program. run_block() calls job.run<block>(first) for a `block` that is known only at run time, 1 to MOST. So run is compiled
+// for each of these numbers.
 template <std::size_t MOST, class Job>
 STILLA_INLINE void run_block(const Job& job, std::size_t block, std::size_t first) {
   if (block == MOST) return job.template run<MOST>(first);
@@ -198,8 +199,8 @@ struct OutOfCodes {
 
 // Rounds the n numbers at x, a query or its attention weights, to integers, as rounded() in contract/attention.hpp does, and stores them
 // in `row`. n is a multiple of 16. `highest_bits` has bit patterns of magnitudes; the highest magnitude of all n numbers is in one of its
-// lanes. `largest` is the argument `top` of rounded(). Returns the unit, the number that the integer 1 stands for; *offset becomes 128 *
-// sum of the integers.
+// lanes. `largest` is the integer that this magnitude becomes, 127 for a query and 32512 for weights. Returns the unit, the number that the
+// integer 1 stands for; *offset becomes 128 * sum of the integers.
 STILLA_INLINE float round_row(RoundedRow& row, std::int32_t* offset, const float* x, std::size_t n, Int highest_bits, float largest) {
   const std::int32_t bits = highest_lane(highest_bits);
   const float highest = std::bit_cast<float>(bits);
@@ -433,8 +434,8 @@ struct ChunkSteps {
   STILLA_INLINE void sum_floats() {
     const E* values = reinterpret_cast<const E*>(a.chunk + KvLayout<E>::values(D));
     constexpr std::size_t step = 16 * tiles_at_once;
-    // How many positions' values are added up at a time. They are few, so that memory is read from front to back, and all dimensions
-    // of these positions stay in the caches.
+    // The values of so many positions are added up for all dimensions, some dimensions at a time, before the next positions follow. The
+    // number is small, so that memory is read from front to back, and all dimensions of these positions stay in the caches.
     constexpr std::size_t positions = 64;
     for (std::size_t j = 0; j < a.count; j += positions) {
       const std::size_t count = a.count - j < positions ? a.count - j : positions;

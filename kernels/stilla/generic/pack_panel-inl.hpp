@@ -276,8 +276,8 @@ struct SubScalesOf {
   }
 };
 
-// For formats whose block holds its 16 sub-scales as 16 bytes, from byte `offset` on. These bytes are copied to the panel's record
-// unchanged.
+// Packs the sub-scales of formats whose block holds its 16 sub-scales as 16 bytes, from byte `offset` on. These bytes are copied to the
+// panel's record unchanged.
 template <class F, std::size_t offset>
 struct SubScaleBytes {
   STILLA_INLINE static void put(std::byte* record, std::size_t row, const std::byte* at, std::size_t stride) {

@@ -5,8 +5,9 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// is_signed says whether the codes of format F have a sign. stays_signed says whether the dot product takes them as signed bytes too.
-// This is so where the target's dot product cannot take codes up to 255.
+// is_signed says whether the codes of format F have a sign. stays_signed says whether they are also signed bytes when the dot product
+// takes them. It is true for codes with a sign where the target's dot product cannot take codes up to 255. On other targets a number is
+// added to such codes, which makes them unsigned.
 template <class F>
 inline constexpr bool is_signed = F::code_bits == 8 || (F::is_codebook && !has_small_codebook<F>);
 template <class F>
@@ -33,9 +34,9 @@ inline constexpr int zero_bits = [] {
 inline constexpr std::size_t row_vectors = panel_rows / lanes;
 inline constexpr std::size_t vector_bytes = 4 * lanes;
 
-// Two functions, for codes of two and of three bits. The 32 k of a block are eight times four neighbouring k, numbered from 0 to 7.
-// Each function loads the codes of the four k with the number g, for the rows of a vector (layout/rows16_k4.hpp draws where they
-// stand).
+// The first of these two functions loads codes of two bits, the other one codes of three bits. A block has the codes of 32 k. Each call
+// loads those of the four neighbouring k = 4g .. 4g + 3 (g = 0 .. 7), for the rows of a vector. layout/rows16_k4.hpp draws where they
+// stand.
 STILLA_INLINE Int load_two_bits(const std::byte* codes, std::size_t g) {
   const Int line = load(codes + g / 4 * 64);
   switch (g % 4) {
@@ -56,10 +57,9 @@ STILLA_INLINE Int load_three_bits(const std::byte* codes, std::size_t g) {
   return g == 6 ? bit_and(both, set_u8(7)) : high_nibbles(both);
 }
 
-// Returns the codes of four k for the rows of vector v, one code in each byte, for codes of less than 8 bits. The 32 k of a block are
-// eight times four neighbouring k; `line` and `upper` choose the four k with the number 2 * line + upper. Where codes have four bits or
-// more, their low bits stand in line `line` of the block (layout/rows16_k4.hpp): in its high nibbles if `upper`, else in its low
-// nibbles.
+// Returns the codes of four neighbouring k for the rows of vector v, one code in each byte, for codes of less than 8 bits. `codes` has the
+// codes of a block of 32 k, and the four k are 4g .. 4g + 3 with g = 2 * line + upper. Where codes have four bits or more, their low four
+// bits stand in line `line` of the block (layout/rows16_k4.hpp): in its high nibbles if `upper`, else in its low nibbles.
 template <class F>
 STILLA_INLINE Int load_codes(const std::byte* codes, std::size_t line, bool upper, std::size_t v) {
   static_assert(F::code_bits < 8);
@@ -123,8 +123,8 @@ STILLA_INLINE void add_narrow(Int& dot, Int& narrow, Int codes, Int x, std::size
 }
 
 // Returns the operand of a dot product for four k of each row of vector v: the levels of the codes if the format has a codebook,
-// otherwise the codes. `line` and `upper` choose the four k in the same way as for load_codes(). But codes of 8 bits have a line for
-// every four k, so `line` alone chooses them. `levels` is the table that operand_levels() returns.
+// otherwise the codes. The four k are 4g .. 4g + 3 of a block of 32 k, with g = 2 * line + upper. But codes of 8 bits have a line for
+// every four k, so with them g = line. `levels` is the table that operand_levels() returns.
 template <class F>
 STILLA_INLINE Int load_operand(const std::byte* codes, std::size_t line, bool upper, std::size_t v, [[maybe_unused]] Int levels) {
   if constexpr (F::code_bits == 8) {

@@ -33,9 +33,9 @@
 template <class F>
 inline constexpr std::size_t ahead_bytes = PanelLayout<F>::span_bytes * code_block / PanelLayout<F>::span_k < 384 ? 128 : 256;
 
-// How many bits of an operand the code of a tile depends on. Without narrow sums these are 8 bits if the operands are signed bytes, and 7
-// if they are unsigned. With narrow sums they are the bits of the format's codes, because these decide how many products fit 16 bits.
-// Codes of 2 and 3 bits count as 4 bits here: with 4 bits, all products of a block fit 16 bits already.
+// The number of bits of an operand for which a tile's functions are compiled. Without narrow sums only the operands' sign matters: 8 stands
+// for signed bytes, 7 for unsigned ones. With narrow sums it is the number of bits of the format's codes, which decides how many products
+// fit 16 bits. Codes of 2 and 3 bits then count as 4 bits: with 4 bits, all products of a block fit 16 bits already.
 template <class F>
 inline constexpr int operand_bits = !has_narrow_sums<F> ? (stays_signed<F> ? 8 : 7)
                                     : F::code_bits < 4  ? 4
@@ -103,9 +103,9 @@ STILLA_INLINE bool row_scales_are_exact(Float scale) {
 STILLA_INLINE Float ones_for_zeros(Float factor) { return as_floats(where_zero(factor, set_s32(bits_of_one), as_bits(factor))); }
 STILLA_INLINE Int exponents_of(Float factor) { return sub_s32(as_bits(factor), set_s32(bits_of_one)); }
 
-// Unpacks a set of panels for the k from k_begin to k_end - 1. Returns false where the sweep's results would differ from those that
-// contract/matmul.hpp fixes. This is so if the product of a row's scale and a token's scale would be rounded, and if a minimum is infinite
-// or NaN, because adding bit patterns then does not multiply. The caller then uses the kernels for few tokens.
+// Unpacks a set of panels for the k from k_begin to k_end - 1. Returns false if the sweep's results would not be those that the contract
+// fixes: if the product of a row's scale and a token's scale would be rounded, or if a minimum that the sweep multiplies by adding bit
+// patterns (exponents_of) is infinite or NaN, because the addition does not multiply then. The caller then uses kernels for few tokens.
 template <class F, std::size_t Panels, std::size_t ChunkK>
 STILLA_NOINLINE bool unpack_panels(Unpacked<SweepFormOf<F>, Panels, ChunkK>& out, const MatmulArgs<F>& a, std::size_t p0,
                                    std::size_t k_begin, std::size_t k_end) {
@@ -256,16 +256,16 @@ STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* mi
 template <class F, std::size_t MT>
 struct TokenBlocks {
   static constexpr std::size_t most = Budget::chunk_k / code_block;
-  // The indices are [group][token][block], and each number is stored `copies` times (vocabulary-inl.hpp). With activations of 8 bits,
+  // The indices are [group][token][block]. Each number is stored as `copies` copies (vocabulary-inl.hpp). With activations of 8 bits,
   // `scales` are the origins: 1.5 * 2^23 times the scale of a token's block. If the scale is NaN, the origin is NaN too, and so is every
-  // result from which it is subtracted. `starts` are the integers from which the sums of the groups' products start. A start is the
-  // origin's bit pattern, less the number by which the sum is too large because a zero point is added to the codes. With 16 bits `scales`
-  // are the scales themselves, and `starts` are what is subtracted from the products because of the zero point. Equal numbers are stored
-  // twice: the scales of two groups of one block, and a start that is the bit pattern of its origin. When such a pair was read from one
-  // place, GCC kept the number in a register and spilled products instead (AVX-VNNI: Q4_K took 40 % longer, Q6_K 30 %).
+  // result from which it is subtracted. `starts` are the integers from which the sums of the groups' products start: the bit pattern of the
+  // origin, less the number by which the sum is too large because a zero point is added to the codes. With 16 bits `scales` are the scales
+  // themselves, and `starts` are the numbers by which the sums are too large; they are subtracted from the sums. Equal numbers have a place
+  // each: the scales of two groups of one block, and a start that is the bit pattern of its origin. When two equal numbers had one place,
+  // GCC kept the number in a register and spilled products instead (AVX-VNNI: Q4_K took 40 % longer, Q6_K 30 %).
   float scales[groups_per_block<F>][MT][most * copies];
   std::int32_t starts[groups_per_block<F>][MT][most * copies];
-  // For formats in which groups of 16 weights have minimums: the numbers by which these are multiplied. Each is the sum of a group's
+  // The numbers by which minimums are multiplied, in formats in which groups of 16 weights have minimums. Each is the sum of a group's
   // activations (integers) times the scale of these activations, exact.
   static constexpr std::size_t max_sums = has_nibble_minimums<F> ? most : 1;
   float group_sums[groups_per_block<F>][MT][max_sums];
@@ -297,8 +297,8 @@ STILLA_NOINLINE void read_blocks(TokenBlocks<F, sweep_tokens<Planes>>& out, cons
     }
     for (; b < blocks; ++b) {
       const float scale = scales[b] * factor;
-      // These integers are unsigned, because the scale may be NaN: subtracting from the bit pattern of a NaN could overflow a signed
-      // integer.
+      // The sums and the starts are computed as unsigned integers, because the scale may be NaN: subtracting from the bit pattern of a NaN
+      // could overflow a signed integer.
       const auto first = static_cast<std::uint32_t>(sums[2 * b]), all = static_cast<std::uint32_t>(sums[2 * b + 1]);
       const std::uint32_t of_groups[] = {one_group ? all : first, all - first};
       for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
@@ -511,8 +511,8 @@ template <std::size_t MT>
 inline constexpr bool is_tile = MT >= 2 && MT <= tokens_at_once && fewest_to_sweep >= (MT - 1) * (MT - 2);
 static_assert(is_tile<sweep_tokens<1>> && is_tile<sweep_tokens<2>>, "a sweep's tokens are divided into tiles (TokenTiles)");
 
-// Says which codes are unpacked next, to the place where the set that begins at panel p is unpacked now: the codes of the set that begins
-// at panel p + `panels`, in `n_blocks` blocks of 32 k from k on.
+// Says which codes are unpacked next, into the place of the set of panels that is multiplied now. If this set begins at panel p, they are
+// the codes of the set that begins at panel p + `panels`, in `n_blocks` blocks of 32 k from k on.
 struct NextCodes {
   std::size_t panels, k, n_blocks;
 };

@@ -47,8 +47,8 @@ STILLA_INLINE void prefetch_few(const std::byte* span, std::size_t k0, std::size
   // cache line, the cache line that two blocks share is prefetched twice.
   constexpr std::size_t block_bytes = Layout::span_bytes * code_block / Layout::span_k;
   std::size_t ahead_by = Budget::few_ahead(MT);
-  // The panels that are read together lie one behind the other. So the bytes behind the end of this panel belong to a panel that is
-  // being read already. Instead of them, the bytes behind the last of these panels are prefetched.
+  // The panels that are read together lie one behind the other. So behind the end of each panel but the last, there are bytes of a panel
+  // that is being read already. Instead of such bytes, those behind the last of these panels are prefetched.
   if constexpr (Panels > 1) {
     if (k0 / code_block * block_bytes + Budget::few_ahead(MT) >= panel_bytes) ahead_by += (Panels - 1) * panel_bytes;
   }
@@ -131,8 +131,8 @@ STILLA_INLINE void few_dots(Int (&dot)[MT][few_vectors<Panels>], Int (&dot_low)[
 
 // Adds to vector v of each token's sums in `acc` the dot products of group g of a block, times the scales of the weights and of the
 // activations. Also adds what the minimum of the group or of the block contributes. `scale` and `minimum` are those of the group's
-// weights. The other pointers are to the first token's scale, scaled sum and sums of this block. Those of the next token are `blocks`
-// blocks behind.
+// weights. `scales`, `scaled_sums` and `sums` point to the scale, the scaled sum and the sums that the first token's activations have in
+// this block. The numbers of the next token lie `blocks` blocks behind.
 template <class F, std::size_t MT, std::size_t Planes, std::size_t Vectors>
 STILLA_INLINE void add_few_dots(Float (&acc)[MT][Vectors], Int (&dot)[MT][Vectors], const Int (&dot_low)[Planes == 2 ? MT : 1][Vectors],
                                 const float* scales, [[maybe_unused]] const float* scaled_sums, [[maybe_unused]] const std::int32_t* sums,

@@ -234,7 +234,8 @@ class HvxPlain {
     std::memcpy(&x, a.bytes + 2 * i, 2);
     return x;
   }
-  // Makes a vector of 128 bytes whose word i is the low 32 bits of f(i). halves() makes one whose half i is the low 16 bits.
+  // words() makes a vector of 128 bytes whose word i is the low 32 bits of f(i). halves() makes one whose half i is the low 16 bits of
+  // f(i).
   template <class F>
   static Vector words(const F& f) {
     Vector r;

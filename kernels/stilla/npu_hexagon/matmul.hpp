@@ -219,8 +219,8 @@ struct LpbqSums {
  private:
   static constexpr ptrdiff_t ahead = static_cast<ptrdiff_t>(groups / Groups * vector_bytes);
 
-  // Does what add_blocks() says, for 128 rows. With one column the order of the statements is the order of the packets. There are eight
-  // packets, all full.
+  // Does the work of add_blocks() for both groups of a panel, 128 rows. With one column, the order of the statements below is the order
+  // of the packets in the compiled program: eight packets for each chunk, all full.
   template <class Way>
   STILLA_HVX_INLINE void add_two_groups(Way& way, const uint8_t* x) {
     const Vector mask = V::splat_half(15);

@@ -61,7 +61,8 @@ inline double dot_bf16(const std::byte* a, const std::byte* b, std::size_t b_ste
   double sum = 0;
   for (std::size_t i = 0; i < 8; ++i) {
     const float x = flushed(to_float(load_as<bf16>(a + 2 * i))), w = flushed(to_float(load_as<bf16>(b + i * b_step)));
-    // The product is exact, because it has 16 significant bits. So a fused multiply-add gives the same sum.
+    // The product of two bf16 numbers has at most 16 significant bits, so it is exact in double. So the sum is the same if a compiler
+    // fuses the multiplication and the addition.
     sum += static_cast<double>(x) * static_cast<double>(w);
   }
   return sum;

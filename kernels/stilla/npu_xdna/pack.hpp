@@ -76,7 +76,8 @@ inline void unpack_activations(const ProductLayout& layout, std::byte* rows, con
       layout, [&](std::size_t in_rows, std::size_t in_tiles) { std::memcpy(rows + in_rows, tiles + in_tiles, unit_bytes(layout.form)); });
 }
 
-// These two functions cut y into tiles of results, and put it together again. The tiles are ProductLayout::results() floats.
+// The first of these two functions cuts y, the results of a product, into tiles. The second one puts y together again. All tiles together
+// are ProductLayout::results() floats.
 inline void pack_results(const ProductLayout& layout, float* tiles, ConstMatrix y) {
   std::fill_n(tiles, layout.results(), 0.0f);
   detail::for_each_result(layout, [&](std::size_t m, std::size_t n, std::size_t i) { tiles[i] = y.row(m)[n]; });

@@ -73,8 +73,8 @@ constexpr bool every_r1_matrix_fits() {
         for (std::size_t columns = 1; columns <= max_columns; ++columns) {
           for (const CoreTile& tile : {CoreTile{}, step_tile(form)}) {
             if (!is_whole(form, tile) || !schedule(form, tile, columns, matrix.K).fits()) return false;
-            // All matrices consist of whole core tiles, so none has to be filled up with zeros. The only padding is whole
-            // core tiles along N, where the columns would otherwise have different numbers of them.
+            // Each of these matrices consists of whole core tiles, so no core tile has to be filled up with zeros. The only padding is
+            // whole core tiles along N, where the NPU's columns of cores would otherwise have different numbers of core tiles.
             if (matrix.K % tile.k != 0 || matrix.N % tile.n != 0) return false;
           }
         }

@@ -16,8 +16,8 @@
 // With weights for which activations are rounded, an activation that is NaN or infinite is an error.
 //
 // prepare() chooses the layout of the weights that oneDNN wants for many tokens, and few tokens use the same layout. oneDNN divides a
-// product among threads of its own. Its C++ interface throws exceptions, so this header needs them; those of oneDNN and of memory that
-// runs out become errors.
+// product among threads of its own. Its C++ interface throws exceptions, so a file with this header must be compiled with exceptions. The
+// device returns errors instead, for exceptions of oneDNN and for memory that runs out.
 //
 // This device was tested with oneDNN 2.6 and 3.2, and only with their code for AVX2. Their code for AVX-512, VNNI and AMX was not executed.
 //
@@ -269,7 +269,7 @@ struct OneDnn {
     return success();
   }
 
-  // Calls f, and returns an exception of oneDNN as an error.
+  // Returns f(). If f throws an exception of oneDNN, or if memory runs out, returns an error instead.
   template <class F>
   static auto guarded(F&& f) -> decltype(f()) {
     try {

@@ -25,7 +25,7 @@ namespace stilla { inline namespace STILLA_ABI { namespace HWY_NAMESPACE::attent
 
 using Float = Lanes16;
 struct Int {
-  HWY_INLINE Int() {}  // not implicit, for the reason given at Lanes16
+  HWY_INLINE Int() {}  // GCC would compile an implicit one outside the target region (see Lanes16 in vector-inl.hpp)
   VInt32 v[row_vectors];
 };
 // How many queries share a load of keys or values, as measured with attention_bench. Each query has two vectors of sums, so 6 queries

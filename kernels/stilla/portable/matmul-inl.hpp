@@ -56,9 +56,9 @@ HWY_INLINE VFloat load_s8(const std::byte* from) {
   return hn::ConvertTo(DFloat(), wide);
 }
 
-// For ST4, which keeps all scales of a row's block in one word of 32 bits. Returns the scales of one group of this block, for as many
-// rows as a vector has lanes. `group` is the number of the group in its block; the first group has the number 0. The words of these
-// rows begin at `from` (layout/pack.hpp).
+// This function is for ST4, which keeps all scales of a row's block in one word of 32 bits. It returns the scales of one group of this
+// block, for as many rows as a vector has lanes. `group` is the number of the group in its block; the first group has the number 0. The
+// words of these rows begin at `from` (layout/pack.hpp).
 template <WordScaledFormat F>
 HWY_INLINE VFloat load_word_scale(const std::byte* from, std::size_t group) {
   const DInt32 d;
@@ -70,9 +70,8 @@ HWY_INLINE VFloat load_word_scale(const std::byte* from, std::size_t group) {
 }
 
 // Returns four codes of each of float_lanes / 2 rows as int16; the zero point is not yet subtracted. The rows begin with the row
-// q * float_lanes / 2. The 32 k of a block are eight times four neighbouring k (layout/rows16_k4.hpp). The codes are those of the four
-// k with the number 2 * line + upper; with codes of 8 bits it is the four k with the number `line`. `levels` are the 16 bytes of a
-// codebook, on a 16-byte boundary.
+// q * float_lanes / 2. `codes` has the codes of a block of 32 k (layout/rows16_k4.hpp). The four codes are those of k = 4g .. 4g + 3, where
+// g is 2 * line + upper, or with codes of 8 bits `line`. `levels` are the 16 bytes of a codebook, on a 16-byte boundary.
 template <class F>
 HWY_INLINE VInt16 load_codes(const std::byte* codes, std::size_t line, bool upper, std::size_t q,
                              [[maybe_unused]] const std::int8_t* levels) {
@@ -113,8 +112,9 @@ HWY_INLINE VInt16 load_codes(const std::byte* codes, std::size_t line, bool uppe
   }
 }
 
-// Adds to the sums of MT tokens in `acc`, for the rows of vector v, what the minimums of 256 k contribute: minimums times sums of
-// activations. `sums` points to the rounded sums of the first token; those of the next token are `stride` elements further.
+// Adds to the sums of MT tokens in `acc`, for the rows of vector v, what the minimum and the sub-minimums of 256 k contribute: they are
+// multiplied by sums of activations. `sums` points to the rounded sums of the first token; those of the next token are `stride` elements
+// further.
 template <class F, std::size_t MT>
 HWY_INLINE void add_minimums(VFloat (&acc)[MT][row_vectors], const std::byte* record, std::size_t v, const RoundedSums* sums,
                              std::size_t stride) {

@@ -153,8 +153,8 @@ struct ActivationForm<Amx> {
 
   // How many tokens a task takes. It takes all of them if their values, as tiles read them, stay in L2 while all panels are multiplied.
   // If they do not, the tokens are divided equally among as few tasks as possible whose values do stay in L2. Each of these tasks
-  // unpacks the panels again. So wide inputs, of which fewer than 192 tokens stay in L2, are not divided. (Granite Rapids, 2 MB of L2:
-  // with all 512 tokens of a 1.5B in one task, products took 4 % longer than with two tasks of 256 tokens.)
+  // unpacks the panels again. To avoid that, wide inputs, of which fewer than 192 tokens stay in L2, are not divided. (Granite Rapids,
+  // 2 MB of L2: with all 512 tokens of a 1.5B in one task, products took 4 % longer than with two tasks of 256 tokens.)
   static std::size_t tokens_per_task(const ActivationQ8& x) {
     constexpr std::size_t max_bytes = std::size_t{1200} << 10, fewest = 192;
     if (x.arranged.data == nullptr || x.cols == 0) return x.rows;

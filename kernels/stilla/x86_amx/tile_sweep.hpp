@@ -253,9 +253,9 @@ class Rounds {
     }
     w_ += round_k * panels * panel_rows;
     if constexpr (round_k == 16) {
-      // A round takes 16 k here, so a block of activations (32 k) takes two rounds, one for each half. left_ is the number of
-      // rounds that remain in the slice of `slice_k` k for this tile. A slice has an even number of rounds. So the next round reads
-      // the first half of a block if left_ is even, and the second half if it is odd.
+      // With groups of 16 weights and two planes a round takes 16 k, so a block of activations (32 k) takes two rounds, one for each
+      // half. left_ is the number of rounds that remain in the slice of `slice_k` k for this tile. A slice has an even number of
+      // rounds. So the next round reads the first half of a block if left_ is even, and the second half if it is odd.
       x_ += left_ % 2 == 0 ? block_ - 16 : 16;
     } else {
       x_ += round_k / activation_block * block_;
@@ -357,7 +357,8 @@ STILLA_INLINE void multiply_next(Products& before, Rounds<F, Planes>& next, bool
 using Sums = Float[panels][max_tokens];
 
 // Does the float step of contract/matmul.hpp for one group, or for the minimums of eight groups: acc = fma(scale, dot, acc). `scales` are
-// the scales of two panels and `dots` their products, which contain the tokens' scales; `low` are the products of the low plane, or null.
+// the scales of two panels. `dots` are the sums of products of tokens with these panels' rows, which contain the tokens' scales already;
+// `low` are those of the activations' low plane, or null.
 STILLA_INLINE void add_products(Sums& acc, const float* scales, const float (*dots)[16][panel_rows], const float (*low)[16][panel_rows]) {
   using namespace avx512vnni;
   const Float scale[panels] = {load_floats(scales), load_floats(scales + panel_rows)};
@@ -379,8 +380,8 @@ STILLA_INLINE void add_minimums(Sums& acc, const float* minimums, const float* s
   const Float minimum[panels] = {load_floats(minimums), load_floats(minimums + panel_rows)};
   STILLA_UNROLL
   for (std::size_t t = 0; t < max_tokens; ++t) {
-    // clang does not load the sum here: each multiply-add reads it from memory itself, which takes 3 % less time than loading it
-    // once.
+    // Compiled by clang, each multiply-add reads the sum from memory itself. This takes 3 % less time than loading the sum once for
+    // both panels.
     const Float sum = set(sums[t]);
     STILLA_UNROLL
     for (std::size_t p = 0; p < panels; ++p) acc[p][t] = fused_multiply_add(minimum[p], sum, acc[p][t]);
@@ -495,8 +496,8 @@ STILLA_INLINE bool scales_are_exact(const MatmulArgs<F>& a, std::size_t p0, std:
       const std::byte* panel = a.panels + (p0 + p) * PanelLayout<F>::panel_bytes(a.K);
       const avx512vnni::Float scale = avx512vnni::load_floats(reinterpret_cast<const float*>(panel));
       if (!avx512vnni::row_scales_are_exact(scale)) return false;
-      // For formats that also have sub-scales, from 1 to 127, in each row: the row's scale times the largest one may leave the
-      // range of floats.
+      // In some formats a row has sub-scales too, from 1 to 127. The row's scale times the largest sub-scale may leave the range of
+      // floats, so this product is tested as well.
       if constexpr (F::has_sub_scales) {
         if (!avx512vnni::row_scales_are_exact(avx512vnni::mul(scale, avx512vnni::set(127.0f)))) return false;
       }

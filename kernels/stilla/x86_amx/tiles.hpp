@@ -63,7 +63,8 @@ struct HardwareTiles {
   static STILLA_INLINE void store(void* to, std::size_t stride) {
     __asm__ volatile("tilestored %%tmm%c2, %c3(%0,%1,1)" : : "r"(to), "r"(stride), "i"(tile), "i"(at) : "memory");
   }
-  // sum[m][n] += the product of a's row m and b's column n, in bf16. It takes two neighbouring numbers of a row at a time.
+  // For all rows m and columns n of the tile `sum`: sum[m][n] += sum over k and j < 2 of a[m][2k + j] * b[k][2n + j]. The numbers of a and
+  // b are bf16, and those of `sum` are floats.
   template <int sum, int a, int b>
   static STILLA_INLINE void dot_bf16() {
     __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(sum), "i"(a), "i"(b));

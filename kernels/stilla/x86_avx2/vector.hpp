@@ -45,7 +45,7 @@ STILLA_INLINE Int dot_codes(Int acc, Int codes, Int x) {
   } else {
     pairs_s16x16 = _mm256_maddubs_epi16(codes, x);
   }
-  // Without keep(), GCC 12 moves these additions to the end of the code for a block of 32 k. Until then it has to store every
+  // Without keep(), GCC 12 moves the additions to `acc` behind all products of a block of 32 k. Until then it has to store every
   // product on the stack, which halves the speed.
   return keep(add_s32(acc, _mm256_madd_epi16(pairs_s16x16, _mm256_set1_epi16(1))));
 }

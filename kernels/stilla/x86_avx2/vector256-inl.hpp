@@ -10,7 +10,8 @@ using Int = __m256i;
 using Float = __m256;
 inline constexpr std::size_t lanes = 8;
 
-// The sizes of what the matmul kernels compute at once, chosen for these registers and caches. generic/vocabulary-inl.hpp describes each.
+// The sizes of what the matmul kernels compute at once. They are chosen for the 16 vector registers of AVX2 and AVX-VNNI and for the
+// caches of CPUs that have them. generic/vocabulary-inl.hpp describes each size.
 struct Budget {
   static constexpr std::size_t few_tokens = 2;
   static constexpr std::size_t few_panels = 1, few_panels_tokens = 1;
@@ -23,17 +24,18 @@ struct Budget {
   static constexpr std::size_t fewest_to_sweep = 8;
   // In a sweep, the 32 KB of unpacked operands of one panel stay in L1: with 8960 columns, 8 chunks of 1120 k took 5 % less time than 2
   // chunks of 4480 (AVX-VNNI, Granite Rapids). A tile has 4 tokens x 2 vectors of rows. Its products take 8 of the 16 registers, and so
-  // do the sums of 16 bits that AVX2 uses, so that some of both are in memory. The running sums are in memory. Compared with tiles of
-  // 6 tokens, Q3_K took 11 % less time, Q6_K 6 % and Q4_0 3 %; Q8_0, whose tokens share more work, took 1 to 2 % more (512 tokens,
-  // AVX2, Zen 3). By LLVM's model of Lunar Lake (bench/port_limits.py), tiles of 4 and 6 tokens take the same time with 8 bits under
-  // GCC 12, and under clang 19 tiles of 6 tokens take 17 % longer. With 16 bits, tiles of 4 tokens take 19 % longer than tiles of 3 or
-  // 6.
+  // do the sums of 16 bits that AVX2 uses, so that some of both are in memory. The running sums are in memory. With tiles of 4 tokens,
+  // products took less time than with tiles of 6: 11 % less with Q3_K, 6 % with Q6_K and 3 % with Q4_0. With Q8_0, where the tokens of a
+  // tile share more work, they took 1 to 2 % more (512 tokens, AVX2, Zen 3). By LLVM's model of Lunar Lake (bench/port_limits.py), tiles of
+  // 4 and 6 tokens take the same time with 8 bits under GCC 12, and under clang 19 tiles of 6 tokens take 17 % longer. With 16 bits, tiles
+  // of 4 tokens take 19 % longer than tiles of 3 or 6.
   static constexpr std::size_t set_panels = 1, sweep_rows = 16;
   static constexpr std::size_t sweep_tokens(std::size_t planes) { return planes == 1 ? 4 : 3; }
   static constexpr std::size_t minimum_vectors = 2;
   static constexpr std::size_t chunk_k = 2048;
-  // All sets use the numbers that are computed once for their tokens (TokenBlocks in generic/panel_sweep-inl.hpp). With 6 such sets a
-  // product took 11 % less time than in an earlier version, which had 2 sets and computed these numbers again for every tile (8960
+  // How many sets of panels are unpacked at once. Tiles also need numbers that are computed from the scales and sums of the activations
+  // (TokenBlocks in generic/panel_sweep-inl.hpp); one computation serves all sets. An earlier version had 2 sets and computed these
+  // numbers again for every tile. It took longer: 6 sets and a single computation, both together, made products take 11 % less time (8960
   // columns, AVX-VNNI, Granite Rapids).
   static constexpr std::size_t sets = small_stacks ? 2 : 6;
   // The tile for float weights has 6 tokens x 2 vectors of rows, so 12 sums. A multiply-add has a latency of 4 cycles, and two begin in
@@ -44,7 +46,8 @@ struct Budget {
 STILLA_INLINE void prefetch_near(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T0); }
 STILLA_INLINE void prefetch_far(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T1); }
 
-// Returns x. GCC cannot see through the asm, so it computes x here, once, and holds it in a register.
+// Returns x. For GCC there is an empty asm statement that reads x and might change it. So GCC has to compute x at this place, once, and to
+// hold it in a register.
 STILLA_INLINE Int keep(Int x) {
 #if defined(__GNUC__) && !defined(__clang__)
   __asm__("" : "+x"(x));
@@ -71,7 +74,7 @@ STILLA_INLINE void load_columns(const std::byte* rows, std::size_t stride, Int (
   column[2] = _mm256_unpacklo_epi64(c, d);
   column[3] = _mm256_unpackhi_epi64(c, d);
 }
-// These two functions store the lower half, or the lowest byte, of each 32-bit lane.
+// These two functions store a part of each 32-bit lane of x, side by side at `to`: the lower half, or the lowest byte.
 STILLA_INLINE void store_low_halves(std::byte* to, Int x) {
   const __m256i first = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1,  //
                                          0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attention for the target avx512vnni: generic/attention_chunk-inl.hpp on 512-bit registers. With integer elements, the rounded weights
-// are integers n of 16 bits. They are two planes of signed bytes, as the activations of matmul are: n = 256 * high + low, and each
-// plane takes one vpdpbusd. The rounded queries have 8 bits, so only their low plane is multiplied.
+// Attention for the target avx512vnni: generic/attention_chunk-inl.hpp on 512-bit registers. If the cache has integer elements, the
+// softmax weights, which are multiplied by the values, are rounded to integers n of 16 bits. They are stored as two planes of signed
+// bytes, as the activations of matmul are: n = 256 * high + low. Each plane is multiplied by a vpdpbusd of its own. The queries are
+// rounded to 8 bits, so only their low plane is multiplied.
 #pragma once
 
 #include <bit>
@@ -26,15 +27,15 @@ STILLA_TARGET_BEGIN(STILLA_SETS_AVX512VNNI)
 namespace stilla { inline namespace STILLA_ABI { namespace avx512vnni::attention_kernels {
 
 // How many queries share a load of keys or values. Of the 32 registers, 16 hold sums; with the values of integer caches, 28 do.
-// Measured with attention_bench, 4096 positions: with at most 6 queries at once, generating text took 9 % to 18 % longer for the 7B
-// model, which has 7 queries for a KV head. Prefill, where the 7B has 14 queries and the 14B has 15, took 3 % to 15 % longer. A
-// limit of 12 or 14 queries was not faster than one of 8.
+// The number was compared with others by attention_bench at 4096 positions. With at most 6 queries at once, generating text took 9 % to
+// 18 % longer for the 7B model, which has 7 queries for a KV head. In prefill a KV head has the queries of several tokens at once, 14 with
+// the 7B and 15 with the 14B; it took 3 % to 15 % longer. A limit of 12 or 14 queries was not faster than one of 8.
 inline constexpr std::size_t max_queries = 8;
 inline constexpr std::size_t max_key_queries = 8;
 inline constexpr std::size_t max_value_queries = 7;
 inline constexpr std::size_t tiles_at_once = 2;
-// How many bytes ahead the keys and values of the cache are prefetched. In attention_bench, with f16 and 16384 positions, 4096 bytes took
-// twice as long as 16384, and 8192 took 5 % longer.
+// How many bytes ahead the keys and values of the cache are prefetched. In attention_bench, with f16 and 16384 positions, attention took
+// twice as long with 4096 bytes as with 16384, and 5 % longer with 8192.
 inline constexpr std::size_t prefetch_bytes = 16384;
 
 STILLA_INLINE Float higher(Float a, Float b) { return _mm512_max_ps(a, b); }  // vmaxps returns its second operand unless a > b

@@ -32,7 +32,8 @@ using Float = __m512;
 inline constexpr std::size_t lanes = 16;
 inline constexpr int largest_code = 255;
 
-// The sizes of what the matmul kernels compute at once, chosen for these registers and caches. generic/vocabulary-inl.hpp describes each.
+// The sizes of what the matmul kernels compute at once. They are chosen for the 32 vector registers of AVX-512 and for the caches of CPUs
+// that have it. generic/vocabulary-inl.hpp describes each size.
 struct Budget {
   static constexpr std::size_t few_tokens = 4;
   // In the kernel for few tokens, two panels share the loads of a token, and are read from memory side by side. Compared with one panel
@@ -48,8 +49,9 @@ struct Budget {
   static constexpr std::size_t sweep_tokens(std::size_t) { return 4; }
   static constexpr std::size_t minimum_vectors = 3;
   static constexpr std::size_t chunk_k = small_stacks ? 1344 : 2048;
-  // All sets use the numbers that are computed once for their tokens (TokenBlocks in generic/panel_sweep-inl.hpp). With 3 such sets a
-  // product took 3 % less time than in an earlier version, which had 2 sets and computed these numbers again for every tile (8960
+  // How many sets of panels are unpacked at once. Tiles also need numbers that are computed from the scales and sums of the activations
+  // (TokenBlocks in generic/panel_sweep-inl.hpp); one computation serves all sets. An earlier version had 2 sets and computed these
+  // numbers again for every tile. It took longer: 3 sets and a single computation, both together, made products take 3 % less time (8960
   // columns, Granite Rapids).
   static constexpr std::size_t sets = small_stacks ? 1 : 3;
   // The tile for float weights, 8 tokens x 3 vectors of rows, has 24 sums; with 3 weights they take 27 registers. The activations need
@@ -73,7 +75,8 @@ STILLA_INLINE Int dot_codes(Int acc, Int codes_u8x64, Int x_s8x64) {
 #endif
 }
 
-// Returns x. GCC cannot see through the asm, so it computes x here, once, and holds it in a register.
+// Returns x. For GCC there is an empty asm statement that reads x and might change it. So GCC has to compute x at this place, once, and to
+// hold it in a register.
 STILLA_INLINE Int keep(Int x) {
 #if defined(__GNUC__) && !defined(__clang__)
   __asm__("" : "+v"(x));
@@ -112,7 +115,7 @@ STILLA_INLINE void load_columns(const std::byte* rows, std::size_t stride, Int (
   column[2] = _mm512_unpacklo_epi64(c, d);
   column[3] = _mm512_unpackhi_epi64(c, d);
 }
-// These two functions store the lowest byte, or the lower half, of each 32-bit lane.
+// These two functions store a part of each 32-bit lane of x, side by side at `to`: the lowest byte, or the lower half.
 STILLA_INLINE void store_low_bytes(std::byte* to, Int x) { _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(x)); }
 STILLA_INLINE void store_low_halves(std::byte* to, Int x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(x)); }
 STILLA_INLINE void store_bytes(std::int8_t* to, Int x) {  // the lowest byte of each int32

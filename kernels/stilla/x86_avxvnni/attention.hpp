@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Attention over caches of integer elements for the target avxvnni: generic/attention_chunk-inl.hpp on the vectors of
-// portable/attention-inl.hpp, with integer products of its own. The rounded weights are integers n of 16 bits. They are two planes of
-// signed bytes, as the activations of matmul are: n = 256 * high + low, and each plane takes one vpdpbusd. The rounded queries have 8
-// bits, so only their low plane is multiplied. The sums are exact: the largest products are 255 * 127 * 256 of the high plane and
-// 255 * 128 of the low plane, and over 256 positions they add up to less than 2^31.
+// portable/attention-inl.hpp, with integer products of its own. The softmax weights, which are multiplied by the values, are rounded to
+// integers n of 16 bits. They are stored as two planes of signed bytes, as the activations of matmul are: n = 256 * high + low. Each plane
+// is multiplied by a vpdpbusd of its own. The queries are rounded to 8 bits, so only their low plane is multiplied. The sums are exact:
+// the largest products are 255 * 127 * 256 of the high plane and 255 * 128 of the low plane, and over 256 positions they add up to less
+// than 2^31.
 //
-// For float elements, the fallback's kernel is used. It reached 86 % of the multiply-add peak (attention_bench,
+// For caches of float elements, the fallback's kernel is used. It reached 86 % of the multiply-add peak (attention_bench,
 // Attention/avx2/f16/1.5B/prefill/C4096/T1).
 #pragma once
 
