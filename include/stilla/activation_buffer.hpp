@@ -163,7 +163,7 @@ struct ActivationBuffer::Wide {
 };
 
 inline ActivationBuffer::Parts::Parts(std::size_t rows, std::size_t cols, ActivationBits bits, bool has_factors, bool is_arranged) {
-  // Up to this many rows no size in bytes overflows. The limit assumes that a value takes at most 16 bytes in all arrays of the
+  // Up to max_rows rows no size in bytes overflows. The limit assumes that a value takes at most 16 bytes in all arrays of the
   // buffer together.
   const std::size_t max_rows = std::numeric_limits<std::size_t>::max() / 16 / (cols == 0 ? 1 : cols);
   const bool has_wide = bits == ActivationBits::mixed, has_low = bits == ActivationBits::sixteen;

@@ -31,12 +31,12 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// With scratch memory even one row of queries can use many threads: for up to this many rows, the chunks of the cache that a row
-// sees are shared among several tasks.
+// With scratch memory even one row of queries can use many threads: for up to attention_split_rows rows, the chunks of the cache
+// that a row sees are shared among several tasks.
 inline constexpr std::size_t attention_split_rows = 8;
-// For a long text and few rows, attention is cut into at least this many tasks, so that all threads have work. Each task takes a
-// few chunks of the cache, at most 8. A task takes more than one chunk because it prepares its queries first, which costs a tenth
-// of the time of a chunk. With at least 64 tasks instead of 32, attention on one thread takes 4 % longer (16384 positions, int8
+// For a long text and few rows, attention is cut into at least attention_split_tasks tasks, so that all threads have work. Each task
+// takes a few chunks of the cache, at most 8. A task takes more than one chunk because it prepares its queries first, which costs a
+// tenth of the time of a chunk. With at least 64 tasks instead of 32, attention on one thread takes 4 % longer (16384 positions, int8
 // cache).
 inline constexpr std::size_t attention_split_tasks = 32;
 inline constexpr std::size_t attention_max_chunks = 8;
@@ -93,7 +93,7 @@ class QueryTeams {
  private:
   std::size_t rows_ = 0, n_kv_heads_ = 1, group_ = 1;
   // One pass over the keys takes at most attention_queries_at_once query heads. If a KV head has more query heads, they are divided
-  // into this many parts.
+  // into parts_ parts, and each part has a pass of its own.
   std::size_t parts_ = 1;
   std::size_t heads_ = 1;          // heads in a part
   std::size_t rows_together_ = 1;
@@ -129,10 +129,10 @@ struct AttentionPlan {
 struct AttentionOptions {
   float scale = 0.0f;  // the factor of query . key; 0 stands for 1 / sqrt(D)
   bool causal = true;  // false: every row sees positions 0 .. first_position + M - 1
-  // If this is not 0, a row sees at most this many positions, of which its own is the last. Chunks before this window are not read.
+  // If `window` is not 0, a row sees at most `window` positions, of which its own is the last. Chunks before the window are not read.
   // Each row of a prompt then needs a pass of its own over the cache. A window is possible with causal attention only.
   std::size_t window = 0;
-  // If this is not 0, a score s becomes soft_cap * tanh(s / soft_cap). This costs about as much as computing the score.
+  // If soft_cap is not 0, a score s becomes soft_cap * tanh(s / soft_cap). This costs about as much as computing the score.
   float soft_cap = 0.0f;
 };
 
@@ -155,7 +155,8 @@ STILLA_KERNEL_LINKAGE AttentionFunctions attention_functions(TargetId target, Kv
 // same. `bias` is the key bias of the layer, for caches whose type leaves it out of the keys; its tables have been reserved for all
 // positions. Other caches hold the bias in their keys, and attention then ignores this member.
 //
-// As tasks (base/parallel.hpp) attention is one round of tasks. With scratch there is a second round, which merges the results of chunks:
+// Attention is also available as tasks (base/parallel.hpp). With scratch there are two kinds: the tasks that compute attention, and
+// those that merge the results of chunks, which may begin only when all of the former are done:
 //
 //   const stilla::AttentionJob job{out, queries, cache.view(), layer, first_position, n_heads, scratch};
 //   for (std::size_t task = ith, tasks = stilla::attention_tasks(job); task < tasks; task += nth) stilla::attention_run(job, task);
@@ -410,8 +411,8 @@ void attend(const AttentionJob& job, std::size_t task) {
   }
 }
 
-// A task of the second round of tasks, which there is only with scratch: it merges the results that some heads of a row have for each
-// chunk, in the order of the chunks.
+// One of the tasks that merge results. They exist only with scratch, and run when all tasks that compute attention are done. The task
+// merges the results that some heads of a row have for each chunk, in the order of the chunks.
 template <class Target, class E>
 void merge_heads(const AttentionJob& job, std::size_t task) {
   const std::size_t size = job.cache.shape.head_dim, D = job.cache.shape.padded_dim();

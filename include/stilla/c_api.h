@@ -226,7 +226,8 @@ STILLA_C_EXPORT size_t stilla_kv_cache_size(const stilla_kv_cache* cache);
 /* Declares that the positions below count are stored; count is at most what is reserved. Later positions are forgotten. */
 STILLA_C_EXPORT stilla_code stilla_kv_cache_set_size(stilla_kv_cache* cache, size_t count, stilla_error* error);
 
-/* The number of floats of scratch memory with which few rows can use many threads; 0 for many rows. */
+/* The number of floats of scratch memory with which stilla_attention() can use many threads even for few rows of queries; 0 for many
+ * rows, which need no scratch. */
 STILLA_C_EXPORT size_t stilla_attention_scratch_floats(size_t rows, size_t n_heads, size_t head_dim, size_t positions);
 /* Causal attention. The queries are rows x (n_heads * head_dim). Row m is at position first_position + m and sees the positions
  * up to its own; all of these have been stored. scratch may be NULL. */

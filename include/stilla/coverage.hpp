@@ -2,7 +2,7 @@
 //
 // Tells which kernel really runs: for each op, format and target, coverage() names the target whose code runs. If a target has no
 // kernel of its own for an op, the templates in include/stilla/contract/ give it the kernel of its fallback. That kernel is correct
-// but slower, and nothing else shows at run time that it is used. Every kernel says in `implemented_on` which target it belongs to.
+// but slower, and only coverage() shows at run time that it is used. Every kernel says in `implemented_on` which target it belongs to.
 // coverage() asks all kernels.
 //
 //   for (const stilla::CoverageEntry& e : stilla::coverage())

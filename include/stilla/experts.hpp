@@ -37,8 +37,8 @@
 namespace stilla { inline namespace STILLA_ABI {
 
 // The bytes that an ExpertPlan in memory of the caller needs for `tokens` tokens, each of which goes to `per_token` of `n_experts`
-// experts. `cols` is the number of columns of the matrix whose rows it gathers, 0 if nothing is gathered. Smaller numbers never
-// need more bytes. Returns impossible_bytes if no memory is large enough.
+// experts. `cols` is the number of columns of the matrix whose rows the plan gathers, 0 if it gathers none. A call with a smaller
+// value of any of these arguments never returns more bytes. Returns impossible_bytes if no memory is large enough.
 inline std::size_t expert_plan_bytes(std::size_t tokens, std::size_t per_token, std::size_t n_experts, std::size_t cols);
 
 // Says which rows go to which expert. Building a plan does not touch weights. The memory of a plan is reused from call to call.

@@ -159,8 +159,8 @@ inline Status gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, c
     if (takes_piece) pieces.give_back(number0 + piece);
   });
   if (rounded == nullptr) return success();
-  // The sums of activations over 256 columns (RoundedSums) are made in this second round of tasks, because a task of the first
-  // round may have computed only a part of those columns.
+  // The sums of activations over 256 columns (RoundedSums) are made by other tasks, which begin when all tasks of the products are done,
+  // because one task of the products may have computed only a part of those columns.
   const std::size_t rows_at_once = M < 16 ? M : 1;  // for few rows the work takes less time than handing it out
   parallel(M / rows_at_once, [&](std::size_t task) {
     for (std::size_t m = task * rows_at_once; m < (task + 1) * rows_at_once; ++m) quantiser->finish_row(m);

@@ -229,7 +229,8 @@ class TopLogitsJob {
 
 // `input` is the same as for matmul. `bias` holds w.rows floats, or is null. What matmul checks is checked here too, and it is always
 // checked that `request.also` is sorted and names each id once (base/check.hpp). On an error nothing is done. Lack of memory is an
-// error too; it cannot happen if `out` was resized for as many rows and this request before. The request must outlive the job.
+// error too; it cannot happen if `out` was resized before for the same request and at least as many rows. The request must outlive
+// the job.
 inline Result<TopLogitsJob> top_logits_begin(TopLogits& out, const PackedView& w, const MatmulInput& input, const LogitRequest& request,
                                              const float* bias = nullptr) {
   const detail::PanelJob job = detail::panel_job({{}, w, bias}, input);

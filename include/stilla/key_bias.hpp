@@ -42,7 +42,7 @@ namespace stilla { inline namespace STILLA_ABI {
 class KeyBiasTables {
  public:
   KeyBiasTables() = default;
-  // Makes the tables for models whose RoPE has these angles.
+  // Makes the tables for a model whose RoPE has the angles `frequencies`.
   KeyBiasTables(const RopeFrequencies& frequencies, std::size_t head_dim, RopeLayout layout)
       : frequencies_(frequencies), head_dim_(head_dim), layout_(layout) {
     const std::size_t P = frequencies.pairs();
@@ -116,8 +116,8 @@ class KeyBiasTables {
     return sum;
   }
 
-  // The arguments with which attention kernels add the key bias to the scores of this chunk of the cache, except those that depend
-  // on the query or on the values of the bias.
+  // The arguments with which attention kernels add the key bias to the scores of chunk number `chunk` of the cache, except the arguments
+  // that depend on the query or on the values of the bias.
   KeyBiasArgs args(std::size_t chunk) const {
     KeyBiasArgs a;
     a.half_terms = half_terms_;
@@ -133,7 +133,7 @@ class KeyBiasTables {
 
  private:
   static constexpr double half_chunk = kv_chunk / 2.0;
-  // A pair that RoPE turns by at most this angle z (in radians) in half a chunk is slow: for it, 16 Chebyshev polynomials give
+  // A pair that RoPE turns by at most the angle z = slow_radians in half a chunk is slow: for it, 16 Chebyshev polynomials give
   // cosines and sines as exactly as a float. The terms that are cut off are below 2 (z / 2)^16 / 16! = 6e-9.
   static constexpr double slow_radians = 4.0;
 

@@ -204,7 +204,7 @@ inline bool holds_numbers(const KvShape& shape, std::span<const std::byte> chunk
 
 // Keys and values in memory that the view does not own. Chunk c, which holds positions from 256 c on, is shape.chunk_bytes()
 // bytes at chunks[c], on a 64-byte boundary; it need not be cleared. Chunks may lie anywhere, and several views may share them.
-// The table and the chunks must outlive the view.
+// The array of addresses that `chunks` refers to, and the chunks themselves, must outlive the view.
 struct KvView {
   KvShape shape;
   std::span<std::byte* const> chunks;
@@ -217,7 +217,7 @@ struct KvView {
     return chunks[chunk] + (layer * shape.heads + head) * shape.head_bytes();
   }
 
-  // Checks that the shape is possible, and that the chunks have addresses that are allowed.
+  // Checks that the shape is possible, and that the address of every chunk is on a 64-byte boundary and not null.
   Status check() const {
     if (Status s = check_kv_shape(shape); !s) return s;
     for (std::size_t c = 0; c < chunks.size(); ++c) {

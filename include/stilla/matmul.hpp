@@ -102,9 +102,9 @@ inline std::size_t panels_per_task(std::size_t panel_bytes) {
   return 6 * (sixes == 0 ? 1 : sixes > 10 ? 10 : sixes);
 }
 
-// For up to this many tokens, the kernels of every target compute exactly what the formulas of contract/matmul.hpp say, which are
-// right for any scales of activations. Kernels for more tokens, which start at 8 tokens, rely on scales of activations that are
-// powers of two (generic/panel_sweep-inl.hpp).
+// If some scales of the activations are not powers of two, at most tokens_of_any_scale tokens are multiplied at a time. For so few
+// tokens, the kernels of every target compute exactly what the formulas of contract/matmul.hpp say, which are right for any scales.
+// The kernels for many tokens rely on powers of two (generic/panel_sweep-inl.hpp); no target uses them for fewer than 8 tokens.
 inline constexpr std::size_t tokens_of_any_scale = 4;
 
 // One product, with the function that computes it for the format of the weights and the active target.
@@ -170,8 +170,8 @@ struct PanelJob {
 
  private:
   static constexpr std::size_t wide_at_once = 32, panels_at_once = 6;  // together 12 KB of results
-  // Where a product is added to y, its results first lie on the stack, at most this many at once. There is room for the results of
-  // at least 3 panels, because kernels for many tokens take up to 3 panels at once.
+  // Where a product is added to y, its results first lie on the stack, at most added_at_once of them at a time. There is room for the
+  // results of at least 3 panels, because kernels for many tokens take up to 3 panels at once.
   static constexpr std::size_t added_at_once = small_stacks ? 2048 : 6144;
 
   // The columns of product.y that the panels [first, last) give, for the tokens [m, m + count).
@@ -243,7 +243,7 @@ struct PanelJob {
   }
 };
 
-// Runs weights of format F with the kernel of the format PanelFormat<F>, whose panels have the same layout.
+// Multiplies by weights of format F with the kernel of the format PanelFormat<F>, whose panels have the same layout.
 template <class Target, class F>
 void run_panels(const PanelJob& job, std::size_t first, std::size_t last) {
   const MatmulProduct& p = job.product;

@@ -71,8 +71,8 @@ void pack(std::byte* packed, const std::byte* rows, std::size_t N, std::size_t K
   });
 }
 
-// If the memory of weights is to be released as soon as it has been used, the weights are read or packed in pieces of this size,
-// one after the other.
+// If the memory of weights is to be released as soon as it has been used, the weights are read or packed in pieces of piece_bytes
+// bytes, one after the other.
 inline constexpr std::size_t piece_bytes = std::size_t{1} << 24;
 
 // How many rows of K weights of format F are packed at a time. Their panels take at most piece_bytes bytes, unless one panel is larger.

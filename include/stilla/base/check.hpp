@@ -5,8 +5,8 @@
 //
 //     always                    checks that cost a few comparisons: shapes, multiples, null pointers, alignment of weights, heads,
 //                               layers, positions. A bad value of these would cause a wild memory access or an endless loop
-//     with STILLA_CHECK=1       also checks that need a search: outputs that overlap inputs, sums of activations that do not
-//                               belong to the activations. This is meant for programs under development
+//     with STILLA_CHECK=1       also checks that cost more, for example whether outputs overlap inputs, and whether the sums of rounded
+//                               activations are the sums of their values. This is meant for programs under development
 //
 // STILLA_CHECK is an environment variable that is read once, so a program need not be compiled again for it. A call of
 // check_everything() overrides the variable.
@@ -25,9 +25,9 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// The choice that check_everything() makes: 1 turns the checks that need a search on, 0 turns them off, and below 0 the environment
-// variable STILLA_CHECK decides. There is one choice for the whole program, so the variable is not in the inline namespace whose
-// name holds the compiler's flags (config.hpp).
+// The choice that check_everything() makes: 1 turns on the checks that are otherwise made only with STILLA_CHECK=1, 0 turns them
+// off, and a number below 0 leaves the decision to the environment variable STILLA_CHECK. There is one choice for the whole
+// program, so this number is not in the inline namespace whose name holds the compiler's flags (config.hpp).
 namespace stilla::program_state {
 inline std::atomic<int> checks_everything{-1};
 }  // namespace stilla::program_state

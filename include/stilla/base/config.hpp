@@ -35,7 +35,7 @@
 #endif
 #endif
 
-// Microsoft's older preprocessor passes __VA_ARGS__ on as one argument, so the macros below would paste other names.
+// Microsoft's older preprocessor passes __VA_ARGS__ on as one argument, so the macros below would paste wrong names.
 #if defined(_MSVC_TRADITIONAL) && _MSVC_TRADITIONAL
 #error "Stilla needs the standard's preprocessor: add /Zc:preprocessor to the flags of Microsoft's compiler."
 #endif
@@ -58,7 +58,7 @@
 #define STILLA_KERNEL_LINKAGE inline
 #endif
 // STILLA_COMPILE_KERNELS says whether the headers of ops bring their kernels with them. Each of these headers evaluates the macro again, so
-// a file may define STILLA_DEFINE_KERNELS after some of its includes and before others, and then gets only the kernels of the latter.
+// a file may define STILLA_DEFINE_KERNELS after some of its includes, and then gets only the kernels of the headers that it includes later.
 #define STILLA_COMPILE_KERNELS (!STILLA_SEPARATE_KERNELS || STILLA_DEFINE_KERNELS)
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -72,7 +72,8 @@
 #define STILLA_ARCH_ARM 0
 #endif
 
-// -ffast-math lets the compiler cancel (x + c) - c, which is how Stilla rounds numbers. Results would be wrong, not just different.
+// Stilla rounds a number x by computing (x + c) - c. With -ffast-math the compiler may replace this difference by x. Results would
+// then be wrong, and not just slightly different.
 #if defined(__FAST_MATH__) || defined(_M_FP_FAST)
 #error "Stilla cannot be compiled with -ffast-math, -Ofast or /fp:fast: give the files that include it -fno-fast-math or /fp:precise."
 #endif

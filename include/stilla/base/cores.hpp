@@ -168,7 +168,7 @@ inline Cores read_linux_cores(const std::set<std::size_t>& allowed, const std::s
   const std::string folder = root + "/sys/devices/system/cpu/cpu";
   const std::set<std::size_t> named_fast = parse_cpu_list(first_line(root + "/sys/devices/cpu_core/cpus"));
   const bool names_kinds = !named_fast.empty() && !first_line(root + "/sys/devices/cpu_atom/cpus").empty();
-  std::vector<double> capacities;  // those of the allowed CPUs, in their order; negative where unknown
+  std::vector<double> capacities;  // of the allowed CPUs, in ascending order of the CPUs; negative where unknown
   for (const std::size_t cpu : allowed) capacities.push_back(number_in(first_line(folder + std::to_string(cpu) + "/cpu_capacity")));
   const double largest = capacities.empty() ? 0.0 : *std::max_element(capacities.begin(), capacities.end());
   // Two logical CPUs belong to one core if both list the same siblings.
@@ -255,7 +255,7 @@ inline Cores read_cores() {
       if (CPU_ISSET(cpu, &mask)) allowed.insert(cpu);
     }
   }
-  // `allowed` is empty on a machine with more than 1024 CPUs.
+  // `allowed` is empty on a machine with more than 1024 CPUs, because the mask has room for only 1024 and the call then fails.
   Cores cores = allowed.empty() ? detail::unknown_cores() : detail::read_linux_cores(allowed);
   cores.quota = detail::read_cgroup_limits().cpus;
   return cores;
@@ -270,7 +270,7 @@ inline Cores read_cores() {
   };
   ask("hw.physicalcpu", cores.physical);
   cores.fast = cores.physical;
-  ask("hw.perflevel0.physicalcpu", cores.fast);  // level 0 is the fastest
+  ask("hw.perflevel0.physicalcpu", cores.fast);  // the performance level 0 has the fastest cores
   return cores;
 #else
   return detail::unknown_cores();

@@ -44,16 +44,17 @@ struct CpuInfo {
   // x86 on Linux: whether the system lets this process use AMX's tiles, 8 KB of registers. A process must ask for this once. After
   // that the system refuses alternative signal stacks that are too small to save the tiles (sigaltstack(2), AT_MINSIGSTKSZ).
   bool tiles_granted = false;
-  // Arm: AT_HWCAP and AT_HWCAP2 as Linux reports them. On Windows and macOS only the bits hwcap_dotprod of AT_HWCAP and hwcap2_i8mm
-  // of AT_HWCAP2 are set, and all others are zero. Zero on other CPUs.
+  // Arm: AT_HWCAP and AT_HWCAP2 as Linux reports them. On Windows and macOS only two of their bits can be set, each if the CPU has
+  // the feature: hwcap_dotprod of AT_HWCAP and hwcap2_i8mm of AT_HWCAP2. All other bits are zero there. On CPUs other than Arm's both
+  // words are zero.
   std::uint64_t hwcap = 0, hwcap2 = 0;
   // Arm on Linux and Windows: the register MIDR_EL1 of the core that this was read on (on Windows: of the first core). It names
   // the designer and the type of the core; the cores of one machine may differ. Zero where it is not known.
   std::uint64_t midr = 0;
 
   static constexpr bool bit(std::uint64_t word, unsigned position) { return (word >> position & 1u) != 0; }
-  // Three functions that say whether the operating system saves registers: first xmm and ymm, then these with the mask and zmm
-  // registers, then AMX's tiles.
+  // Three functions that say whether the operating system saves some registers: saves_ymm() says it of the registers xmm and ymm,
+  // saves_zmm() of xmm, ymm, zmm and the mask registers together, and saves_tiles() of AMX's tiles.
   constexpr bool saves_ymm() const { return (xcr0 & 0x6u) == 0x6u; }
   constexpr bool saves_zmm() const { return (xcr0 & 0xe6u) == 0xe6u; }
   constexpr bool saves_tiles() const { return (xcr0 & 0x60000u) == 0x60000u; }
@@ -63,7 +64,8 @@ struct CpuInfo {
   static constexpr unsigned hwcap_dotprod = 20, hwcap2_i8mm = 13, hwcap_cpuid = 11;
   constexpr bool has_dotprod() const { return bit(hwcap, hwcap_dotprod); }
   constexpr bool has_i8mm() const { return bit(hwcap2, hwcap2_i8mm); }
-  // Parts of Arm's register MIDR_EL1: who designed the core (0x41 is Arm, 0x51 is Qualcomm), and the number of this type of core.
+  // Parts of Arm's register MIDR_EL1: implementer() says who designed the core (0x41 is Arm, 0x51 is Qualcomm), and part() is the
+  // number that the designer gave to this type of core.
   constexpr unsigned implementer() const { return static_cast<unsigned>(midr >> 24 & 0xffu); }
   constexpr unsigned part() const { return static_cast<unsigned>(midr >> 4 & 0xfffu); }
 };
@@ -152,8 +154,8 @@ inline CpuInfo read_cpu() {
   if (CpuInfo::bit(info.hwcap, CpuInfo::hwcap_cpuid)) __asm__("mrs %0, MIDR_EL1" : "=r"(info.midr));
 #elif STILLA_ARCH_ARM && defined(_WIN32)
   // The numbers of PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE and PF_ARM_V82_I8MM_INSTRUCTIONS_AVAILABLE. The latter exists from Windows
-  // 11 24H2 on, and older headers lack it. A system that does not know a feature answers no, so the field I8MM of ID_AA64ISAR1_EL1,
-  // bits 52 to 55, is asked too.
+  // 11 24H2 on, and older headers lack it. A system that does not know a feature answers no, even if the CPU has it. So
+  // the field I8MM of the register ID_AA64ISAR1_EL1, bits 52 to 55, is read too.
   constexpr unsigned long dotprod = 43, i8mm = 66;
   if (IsProcessorFeaturePresent(dotprod) != 0) info.hwcap |= std::uint64_t{1} << CpuInfo::hwcap_dotprod;
   const bool register_has_i8mm = (read_stored_register(L"CP 4031") >> 52 & 0xfu) != 0;

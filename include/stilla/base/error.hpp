@@ -60,7 +60,7 @@ class [[nodiscard]] Result {
   Error&& error() && { return std::move(error_); }
 
  private:
-  std::optional<T> value_;  // a std::variant of both would take longer to compile in every file
+  std::optional<T> value_;  // a std::variant of T and Error would take longer to compile in every file
   Error error_;             // has no message if there is a value
 };
 

@@ -66,8 +66,9 @@ struct SerialFor {
 
 // The type by which ops take threads. The default is serial; a Parallel made of a null function pointer is serial too. An object or
 // lambda that has a name is referred to and must outlive the Parallel. One that is made on the spot is copied
-// (base/kept_function.hpp). The pool is called even if there is only one task. This matters for pools that give each worker fixed
-// indices: if every worker calls the op, none runs a task that belongs to another worker.
+// (base/kept_function.hpp). The pool is called even if an op has only one task. This matters for programs in which every worker calls
+// the op itself, with a pool that makes each worker run fixed indices of its own. The one task then runs only on the worker to which
+// its index belongs; without the call of the pool, every worker would run it.
 class Parallel {
  public:
   Parallel() = default;

@@ -24,15 +24,15 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// A small pool: `threads` - 1 workers and the caller. Indices are handed out from a shared counter, in runs that become shorter.
-// So cores of unequal speed finish together, and if the system keeps a worker from running, the pool hardly waits for it: the
-// other workers take what it has not begun. Workers spin for a moment between jobs and then sleep. The pool runs one job at a
-// time; a job that is started from inside a job runs on the thread that started it. If the system grants fewer threads, the pool
-// has fewer.
+// A small pool: `threads` - 1 workers and the caller. The indices of a job are handed out from a shared counter, several neighbouring
+// ones at a time, and fewer and fewer at a time towards the end of the job. So cores of unequal speed finish together, and if the
+// system keeps a worker from running, the pool hardly waits for it: the other workers take the indices that are left. Workers spin for
+// a moment between jobs and then sleep. The pool runs one job at a time; a job that is started from inside a job runs on the thread
+// that started it. If the system grants fewer threads, the pool has fewer.
 //
-// One word, the ticket, holds the job's number and its next index. A worker takes indices by compare-and-swap on that word, so a
-// late worker can take indices only from the job that it has seen. As long as a worker holds an index, the caller waits, and the
-// body of the job stays valid.
+// One integer of 64 bits, the ticket, holds the job's number and its next index. A worker takes indices by compare-and-swap on the
+// ticket, so a late worker can take indices only from the job that it has seen. As long as a worker holds an index, the caller waits,
+// and the body of the job stays valid.
 class ThreadPool {
  public:
   explicit ThreadPool(std::size_t threads) {
@@ -67,15 +67,15 @@ class ThreadPool {
 
  private:
   static constexpr std::size_t max_threads = 1024;
-  // The ticket holds a job's number and the next index to take. This value in place of the index says that the job has no index
-  // left to take.
+  // The ticket holds a job's number and the next index to take. The value `closed` in place of the index says that the job has no
+  // index left to take.
   static constexpr std::uint32_t closed = 0xffffffffu;
   static constexpr std::size_t max_indices = closed - 1;
-  // A worker that waits for a job spins this many times before it sleeps. This takes about 50 microseconds at 4 GHz, which is longer
-  // than the serial gaps inside a layer and shorter than a human notices.
+  // A worker that waits for a job spins spins_before_sleep times before it sleeps. This takes about 50 microseconds at 4 GHz. That is
+  // longer than what a model computes on one thread between two jobs of a layer, and shorter than a human notices.
   static constexpr unsigned spins_before_sleep = 2000;
-  // After this many spins the caller, which waits for the workers, yields its core to other threads. If there are more threads than
-  // cores, a worker that is not yet done may need this core.
+  // After spins_before_yield spins the caller, which waits for the workers, yields its core to other threads. If there are more
+  // threads than cores, a worker that is not yet done may need this core.
   static constexpr unsigned spins_before_yield = 2000;
 
   static bool& inside_job() {
@@ -109,9 +109,11 @@ class ThreadPool {
   static std::uint32_t job_of(std::uint64_t ticket) { return static_cast<std::uint32_t>(ticket >> 32); }
   static std::uint32_t index_of(std::uint64_t ticket) { return static_cast<std::uint32_t>(ticket); }
 
-  // Starts the next job. The ticket is the word with a job's number and the job's next index. It is closed, so that it gives no more
-  // indices, before count and body change. So a worker that reads the new count can no longer take indices from the old job. The mutex
-  // ensures that no worker falls asleep between its last look at the ticket and the call that would wake it.
+  // Starts the next job. The ticket is the integer that holds a job's number and the job's next index. It is closed, so that it gives
+  // no more indices, before count and body change. So a worker that reads the new count can no longer take indices from the old job.
+  // The mutex ensures that no worker misses the job: a worker takes the mutex before it looks at the ticket for the last time, and
+  // gives it back only when it sleeps. The ticket gets the new job under the same mutex, so never between that look and the sleep,
+  // when the call that wakes the workers would come too early for this worker.
   void publish(std::uint32_t count, const IndexFunction* body) {
     const std::uint64_t job = job_of(ticket_.load(std::memory_order_relaxed));
     ticket_.store(job << 32 | closed, std::memory_order_relaxed);

@@ -81,9 +81,9 @@ inline float scale_of_zeros(float highest) { return highest < smallest_activatio
 // The sums of eight blocks of activations. The scaled sum of a block is its scale times the sum of its 32 integers. sums[b] * scale
 // is the scaled sum of block b, rounded once, ties to even; `scale` is the smallest power of two with which all eight sums fit into
 // 16 bits. If a scaled sum is no number, then all sums are 0 and `scale` is 1; the dot products with that block are NaN anyway.
-// With rounded sums, minimums that are integers times a common factor are multiplied by integers. 256 weights then need four dot
-// products of pairs, or one tile of AMX, and one float step instead of eight. With activations of 16 bits, KL against float
-// activations stays 2.0e-6 (Qwen2.5 0.5B Q4_K_M, bench/check_fidelity.py).
+// With rounded sums, minimums that are integers times a common factor are multiplied by integers. The minimums of 256 weights then
+// need four dot products of pairs, or one tile of AMX, and one float step instead of eight. With activations of 16 bits, KL against
+// float activations stays 2.0e-6 although the sums are rounded (Qwen2.5 0.5B Q4_K_M, bench/check_fidelity.py).
 inline constexpr std::size_t sums_block = 256;
 struct RoundedSums {
   static constexpr std::size_t blocks = sums_block / activation_block;
@@ -162,8 +162,8 @@ struct WideRows {
 
 // A view of rounded activations that the caller owns. K is a multiple of 32; the arrays may have any alignment. Whoever fills the
 // arrays by hand must follow the description at the top of this file: values of 8 bits are -127 .. 127, and sums are the sums of
-// the values. Scales that are not powers of two are accepted, but are multiplied a few tokens at a time, which makes prompts slow.
-// import_activations() (import_activations.hpp) is better for integers that were rounded elsewhere.
+// the values. Scales that are not powers of two are accepted, but then only a few tokens are multiplied at a time, which makes
+// prompts slow. import_activations() (import_activations.hpp) is better for integers that were rounded elsewhere.
 struct ActivationQ8 {
   const std::int8_t* values = nullptr;
   const float* scales = nullptr;

@@ -24,12 +24,12 @@
 // An x whose `highest` is below 1e-30 is rounded to zeros with unit 0. An x with an infinity or a NaN is rounded to zeros with unit
 // NaN.
 //
-// The caller has transformed keys, values and queries by hadamard() (contract/elementwise.hpp), which spreads large values over
-// all dimensions. So one scale for a position is enough, and rounding a query to 8 bits loses no more than rounding a key: with an
-// int8 cache, the KL divergence of the logits from those with an f32 cache is 0.000176, and 0.000121 with queries of 16 bits
-// (Qwen2.5 0.5B, bench/compare_caches.py). With weights of 8 bits, every position below 1/254 of the highest would count as 0,
-// however many such positions there are. The codes of KvInt8 are -127 .. 127. Those of KvInt5 are the odd numbers -31 .. 31: 32
-// levels, none of them 0, so that all levels are used.
+// The caller has transformed keys, values and queries by hadamard() (contract/elementwise.hpp), which spreads large values over all
+// dimensions. So one scale for a position is enough, and rounding a query to 8 bits loses no more than rounding a key: with an int8
+// cache, the KL divergence of the logits from those with an f32 cache is 0.000176, and 0.000121 with queries of 16 bits (Qwen2.5
+// 0.5B, bench/compare_caches.py). If the weights were rounded to 8 bits and not to 16, every position whose weight is below 1/254
+// of the highest one would count as 0, however many such positions there are. The codes of KvInt8 are -127 .. 127. Those of KvInt5
+// are the odd numbers -31 .. 31: 32 levels, none of them 0, so that all levels are used.
 //
 // bias[j] is what the bias of the key projection adds to the score; it is 0 without such a bias. The bias is not stored in the key:
 // Qwen2's biases are hundreds of times larger than the rest of a key, so a key that contained them would be rounded far more
@@ -183,7 +183,7 @@ struct KeyBiasArgs {
   std::size_t padded_pairs = 0;
   const float* table = nullptr;  // [even, odd][8 tiles][half_terms][16]
   const float* slow = nullptr;  // [pairs - fast][16]
-  const float* middle_cos = nullptr;  // [padded_pairs], for the middle of this chunk
+  const float* middle_cos = nullptr;  // [padded_pairs], cos(J t) for the middle J of this chunk
   const float* middle_sin = nullptr;
   const float* bias = nullptr;  // [2][padded_pairs]: first and second elements of the pairs
   const float* queries = nullptr;  // [n_queries][2][padded_pairs]

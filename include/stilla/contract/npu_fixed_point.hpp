@@ -138,8 +138,8 @@ inline void rms_norm(int16_t* y, const int16_t* x, const int16_t* weight, size_t
   }
 }
 
-// Rotates the pairs (x[i], x[i + pairs]) of a head, in place, as Qwen2 splits a head into halves. cos, sin: [pairs] in Q14, -16384
-// .. 16384.
+// Rotates the pairs (x[i], x[i + pairs]) of a head, in place, as Qwen2 splits a head into halves. cos and sin have a number for each
+// pair, in Q14: -16384 .. 16384.
 inline void rope(int16_t* x, const int16_t* cos, const int16_t* sin, size_t pairs) {
   for (size_t i = 0; i < pairs; ++i) {
     const int32_t a = x[i], b = x[i + pairs];

@@ -40,7 +40,8 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// Whether a row must be wide. Its `blocks` blocks of 32 values, rounded to 8 bits, tell this. A row without blocks is not wide.
+// Whether a row must be wide, by the rule at the top of this file. `values` are the row's `blocks` blocks of 32 values, rounded to
+// 8 bits, and `scales` has a scale for each block. A row without blocks is not wide.
 inline bool is_wide_row(const std::int8_t* values, const float* scales, std::size_t blocks) {
   const auto bits_of = [](float scale) { return std::bit_cast<std::uint32_t>(scale); };
   const auto counts = [&](std::size_t b) {  // a block of zeros has scale 1

@@ -18,7 +18,7 @@ namespace stilla { inline namespace STILLA_ABI {
 inline std::string_view format_name(FormatId format) {
   std::string_view name = "unknown";
   detail::with_format(detail::ListedFormats{}, format, [&]<class F>(F) { name = F::name; });
-#ifdef STILLA_FORMATS  // which may name formats of the program's own that the list lacks
+#ifdef STILLA_FORMATS  // it may name formats of the program's own, which ListedFormats lacks
   with_format(format, [&]<class F>(F) { name = F::name; });
 #endif
   return name;

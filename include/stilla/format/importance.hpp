@@ -6,11 +6,11 @@
 // output whose mean squared error is sum(e[k]^2 * mean(x[k]^2)). So the mean square of input k is the importance of all weights of
 // column k. llama.cpp's importance matrices have these means (io/imatrix.hpp).
 //
-// The table has the error of the products, as far as sum(e^2 * mean(x^2)) gives it, as a share of the products' own square. Each
-// figure is the mean over the matrices of layers 2, 12 and 20 of Qwen2.5-Coder 0.5B, 128 rows of each. The mean squares come from
-// 6148 tokens of text; they measure the error, and the scales were chosen with them too. The columns are encoding without
-// importance, a search with importance 1, with the mean squares (and the change from the first column), and with the mean squares
-// times llama.cpp's sqrt(2 mean(w^2) + w^2), where w are the weights:
+// The table has the mean squared error of the products, as the formula sum(e[k]^2 * mean(x[k]^2)) estimates it, divided by the square
+// of the products themselves. Each figure is the mean over the matrices of layers 2, 12 and 20 of Qwen2.5-Coder 0.5B, 128 rows of
+// each. The mean squares come from 6148 tokens of text; they measure the error, and the scales were chosen with them too. The columns
+// are encoding without importance, a search with importance 1, with the mean squares (and the change from the first column), and with
+// the mean squares times llama.cpp's sqrt(2 mean(w^2) + w^2), where w are the weights:
 //
 //               without      1        mean squares     llama.cpp's
 //     st4       0.00458   0.00458   0.00395 (-14 %)     0.00401
@@ -35,9 +35,9 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// This share of the mean of all mean squares is added to the mean square of every input. Without it, a column whose inputs were all
-// 0 would have no influence on the scales at all, and its error would be large in another text, in which these inputs are not 0.
-// The share also keeps the sums by which the encoders divide (scale_search.hpp) far from 0.
+// The share importance_floor of the mean of all mean squares is added to the mean square of every input. Without it, a column whose
+// inputs were all 0 would have no influence on the scales at all, and its error would be large in another text, in which these
+// inputs are not 0. The share also keeps the sums by which the encoders divide (scale_search.hpp) far from 0.
 inline constexpr double importance_floor = 0.01;
 
 // Writes the importance of mean_squares.size() columns, which is computed from the mean squares of their inputs. A column's

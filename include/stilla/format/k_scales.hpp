@@ -77,7 +77,7 @@ inline void encode_k_block(const float* weights, std::byte* block, unsigned* cod
 
 // What Q4_K and Q5_K have in common: a block of 256 weights in groups of 32, which begins with scale, minimum, and the 12 bytes of
 // sub-scales and sub-minimums. `Format` derives from it and adds its name, block_bytes, code() and encode(). The members are those that
-// format/format.hpp describes; `bits` are those of a code.
+// format/format.hpp describes; `bits` is the number of bits of a code.
 template <class Format, unsigned bits>
 struct MinimumKBlock {
   static constexpr std::size_t block_weights = 256;

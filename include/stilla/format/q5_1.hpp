@@ -4,9 +4,9 @@
 //
 //     weight[k] = scale * code[k] + minimum      code 0..31
 //
-//     byte  0        2          4                   8                                                24
-//           | scale  | minimum  | high bits, u32    | low nibbles, 16 bytes                           |
-//           |  f16   |   f16    | bit k: code[k]/16 | byte j: low = code[j] % 16, high = code[j + 16] |
+//     byte  0        2          4                   8                                                     24
+//           | scale  | minimum  | high bits, u32    | low nibbles, 16 bytes                                |
+//           |  f16   |   f16    | bit k: code[k]/16 | byte j: low = code[j] % 16, high = code[j + 16] % 16 |
 #pragma once
 
 #include <cstddef>

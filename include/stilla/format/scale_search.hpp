@@ -129,9 +129,9 @@ inline ScaleAndMinimum fit_scale_and_minimum(const float* weights, std::size_t c
       weight_level += static_cast<double>(weights[k]) * important_level;
     }
     const double determinant = std::fma(sum, level_level, -(sum_level * sum_level));
-    // This is the determinant of the two equations that give the best scale and minimum for these levels. It is a difference of two
-    // terms. If all levels are equal, it is 0, or with importance a rounding error of some 1e-16 of the terms. If levels differ, it
-    // is more than 1e-10 of them.
+    // `determinant` is that of the two linear equations whose solution is the best scale and minimum for the levels of this step. It is
+    // a difference of two terms. If all levels are equal, it is 0, or with importance a rounding error of some 1e-16 of the terms. If
+    // levels differ, it is more than 1e-10 of the terms.
     if (!(determinant > 1e-12 * (sum * level_level))) continue;
     double scale = std::fma(sum, weight_level, -(sum_weight * sum_level)) / determinant;
     double offset = std::fma(level_level, sum_weight, -(sum_level * weight_level)) / determinant;

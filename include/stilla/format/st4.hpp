@@ -152,9 +152,9 @@ struct ST4 {
   static constexpr std::size_t n_groups = block_weights / group_weights;
   static constexpr unsigned tried_scales = 3;
 
-  // This table has the code whose level is nearest to x, where x is a weight divided by its scale. The code is the same for all x
-  // of [i/2, (i+1)/2), where i is an integer, because the border between two neighbouring levels is half their sum. The table has
-  // this code at index i + 256.
+  // The table nearest_code has the code whose level is nearest to x, where x is a weight divided by its scale. The code is the same
+  // for all x of [i/2, (i+1)/2), where i is an integer, because the border between two neighbouring levels is half their sum. The table
+  // has this code at index i + 256.
   static constexpr auto nearest_code = [] {
     std::array<std::uint8_t, 512> codes{};
     for (int i = 0; i < 512; ++i) {

@@ -77,7 +77,7 @@ inline Result<std::size_t> packed_bytes(FormatId format, std::uint64_t N, std::u
     return Error{ErrorKind::bad_argument, concat(K, " columns are not a multiple of the ", facts.name, " block of ", facts.block_weights)};
   }
   constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
-  // This keeps the size of a panel within a size_t. A column takes at most 64 bytes of a panel. The limit for K assumes twice that,
+  // The limit for K keeps the size of a panel within a size_t. A column takes at most 64 bytes of a panel. The limit assumes 128 bytes,
   // to leave room for a last span that K does not fill.
   const bool countable = N <= most - panel_rows && K <= most / (2 * panel_rows * sizeof(float));
   const std::size_t panel = countable ? facts.panel_bytes(static_cast<std::size_t>(K)) : 0;

@@ -48,8 +48,8 @@
 //                         pairs u8[16 groups][16]: low nibble sub-scale, high nibble sub-minimum
 //     formats with scale words, one record per block of 128:
 //                         word u32[16]
-//     formats with a scale per row have scale f32[16] once, before the panel's codes, and no records. With sub-scales, they have
-//     one record per block:
+//     formats with a scale per row have scale f32[16] once, before the panel's codes. Those without sub-scales have no records. Those
+//     with sub-scales have one record per block:
 //                         sub-scales int8[groups][16]
 //
 //   So a packed weight takes these bits, for its code, its share of the sub-scales and its share of the scales: Q2_K
@@ -142,7 +142,7 @@ struct Rows16K4 {
   template <QuantisedFormat F>
   static constexpr bool holds() {
     constexpr std::size_t groups = F::block_weights / F::group_weights;
-    bool holds = (F::code_bits >= 2 && F::code_bits <= 6) || F::code_bits == 8;  // the codes that the lines above can store
+    bool holds = (F::code_bits >= 2 && F::code_bits <= 6) || F::code_bits == 8;  // the widths that the drawing of this file has
     // Kernels need the sum of the activations of a group, and there are such sums only for 16 and for 32 values.
     holds = holds && (F::group_weights == 16 || F::group_weights == code_block);
     holds = holds && F::block_weights % code_block == 0;
@@ -150,12 +150,12 @@ struct Rows16K4 {
     // point.
     constexpr bool is_power = F::zero_point >= 0 && (F::zero_point & (F::zero_point - 1)) == 0;
     holds = holds && is_power && F::zero_point < (1 << F::code_bits) && (F::code_bits != 8 || F::zero_point == 0);
-    if constexpr (F::is_codebook) {  // a table of up to 16 signed bytes
+    if constexpr (F::is_codebook) {  // kernels look levels up in at most 16 signed bytes
       holds = holds && F::code_bits <= 4 && F::zero_point == 0 && F::codebook.size() == std::size_t{1} << F::code_bits;
     }
     if constexpr (has_sub_minimums<F>) {  // RoundedSums hold sums for eight groups of 32; within these limits no integer sum overflows
       holds = holds && groups == 8 && F::group_weights == code_block && detail::sub_numbers_fit<F>(-128, 127, -63, 63);
-    } else if constexpr (has_nibble_minimums<F>) {  // one record holds 256 weights
+    } else if constexpr (has_nibble_minimums<F>) {  // one record serves 256 weights
       holds = holds && groups == 16 && !F::is_codebook && F::code_bits < 8 && detail::sub_numbers_fit<F>(0, 15, 0, 15);
     } else if constexpr (F::has_minimum) {  // the minimum is multiplied by the sum of 32 activations
       holds = holds && F::group_weights == code_block;

@@ -81,9 +81,10 @@ class ModelDraftPolicy {
   }
 
  private:
-  // While nothing is guessed, the results of earlier guesses are multiplied by this factor with each token, so that they count
-  // less: after some hundred tokens a bad chance is half forgotten. It is forgotten so slowly because the small model, before it
-  // can guess again, has to evaluate the end of the text as one batch, which takes as long as five tokens of the large model.
+  // While nothing is guessed, the results of earlier guesses are multiplied by forgets_unused with each token, so that they count
+  // less: after some hundred tokens a bad chance is half forgotten. It is forgotten so slowly because the small model has not read the
+  // tokens that were written meanwhile. Before it can guess again, it has to evaluate the last tokens of the text (up to
+  // DraftModel::max_context) as one batch, which takes as long as five tokens of the large model.
   static constexpr double forgets_unused = 0.997;
 
   // A chance that is learned. Old results count less and less. Before there are results, the chance is `belief`.

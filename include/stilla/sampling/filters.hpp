@@ -73,7 +73,8 @@ class TypicalFilter {
     for (const Candidate& c : candidates.items()) {
       ranked_.push_back({std::fabs(surprise_of(candidates, c, highest, log_total) - entropy), c});
     }
-    // A heap yields the candidates whose surprise is nearest to the entropy, without sorting the others.
+    // Typical sampling takes one candidate after the other, beginning with the one whose surprise, -ln of its probability, is nearest to
+    // the entropy. A heap yields the candidates in this order without sorting those that are not taken.
     const auto comes_later = [](const Ranked& a, const Ranked& b) {
       return a.distance != b.distance ? a.distance > b.distance : ranks_after(a.candidate, b.candidate);
     };
@@ -101,8 +102,8 @@ class TypicalFilter {
   std::vector<Candidate> kept_;
 };
 
-// The filter XTC. It draws one random number whenever it is on. The sequence of random numbers therefore does not depend on the
-// logits.
+// The filter XTC. If it is on, each call draws one random number, whatever the logits are. The sequence of random numbers therefore
+// does not depend on the logits.
 inline void exclude_top_choices(Candidates& candidates, float probability, float threshold, Random& random) {
   if (!(probability > 0.0f) || threshold > 0.5f || candidates.empty()) return;  // two candidates cannot both be above a half
   if (random.uniform() >= static_cast<double>(probability)) return;

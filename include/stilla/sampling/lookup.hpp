@@ -69,8 +69,8 @@ class NgramIndex {
       if (length > best.match) best.match = length, best_place = place;
     };
     if (source_ != none && n - source_end_ < max_edited) {
-      // The end of the text was a copy of an earlier passage until an edit interrupted the copy. This is the place in the passage
-      // where the copy goes on if the edit inserted as many tokens as it removed.
+      // The end of the text was a copy of an earlier passage until an edit interrupted the copy. `expected` is the place in the
+      // passage where the copy goes on if the edit inserted as many tokens as it removed.
       const std::size_t expected = source_ + (n - source_end_);
       for (std::size_t i = 0; i <= max_edited; ++i) {           // the nearest place comes first
         if (expected + i < n - 1) look_at(expected + i);
@@ -122,10 +122,10 @@ class NgramIndex {
 };
 
 // Decides how many guesses to check. Let a be the chance that a guess is right if those before it were right. Then n guesses give 1
-// + a + ... + a^n tokens on average, in the time of a batch of n + 1 tokens. The best n may be 0. Guesses come from an earlier
-// place in the text, before which some tokens are the same as at the end of the text. One chance is learned for each range of the
-// number of these tokens. The times are learned for each batch size. A bad chance is slowly forgotten, so that guessing is tried
-// again if the text changes its character.
+// + a + ... + a^n tokens on average, in the time of a batch of n + 1 tokens. The best n may be 0. Guesses are the tokens behind an
+// earlier place in the text where the tokens before the place are the same as the last tokens of the text. Draft::match says how many
+// are the same. One chance is learned for each range of this number. The times are learned for each batch size. A bad chance is slowly
+// forgotten, so that guessing is tried again if the text changes its character.
 class DraftPolicy {
  public:
   static constexpr std::size_t max_guesses = 15;
