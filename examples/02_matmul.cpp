@@ -28,7 +28,7 @@ using stilla::Q4_0;
 class MyPool {
  public:
   explicit MyPool(std::size_t threads) : start_(static_cast<std::ptrdiff_t>(threads)), done_(static_cast<std::ptrdiff_t>(threads)) {
-    // The thread that calls the pool also runs indices, so one thread fewer is started.
+    // The thread that calls the pool runs body(i) for some i itself, so the pool starts one thread fewer than `threads`.
     for (std::size_t i = 1; i < threads; ++i) {
       workers_.emplace_back([this] {
         for (;;) {

@@ -27,14 +27,15 @@
 
 namespace {
 
-// Ends the program with a message if a call failed.
+// If `status`, which a call of the library returned, is an error, prints its message and ends the program.
 void check(const stilla::Status& status) {
   if (status) return;
   std::fprintf(stderr, "%s\n", status.error().message.c_str());
   std::exit(EXIT_FAILURE);
 }
 
-// Prints the largest difference from what exact arithmetic gives, and ends the program if it is too large.
+// Prints the largest difference between a result, `found`, and `expected`, the same formula in double precision. Ends the program if this
+// difference is too large.
 void report(const char* what, std::span<const float> found, const std::vector<double>& expected) {
   double largest = 0.0;
   for (std::size_t i = 0; i < found.size(); ++i) largest = std::max(largest, std::abs(double{found[i]} - expected[i]));
@@ -50,7 +51,7 @@ void use_both_functions() {
   for (float& v : x) v = static_cast<float>(random.uniform() - 0.5) * 4.0f;
   std::printf("target %s\n", stilla::active_target().name);
 
-  // 1. A product with GELU as its epilogue.
+  // 1. The library's matmul computes a product, with this example's GELU as its epilogue.
   const auto packed = stilla::PackedMatrix::create<stilla::F32>(reinterpret_cast<const std::byte*>(weights.data()), N, K);
   if (!packed) check(packed.error());
   check(stilla::matmul({stilla::Matrix(y.data(), M, N), *packed, nullptr, stilla::xsimd_epilogue(Gelu{})},
@@ -65,7 +66,7 @@ void use_both_functions() {
   }
   report("gelu(x * w^T), gelu by xsimd", y, expected);
 
-  // 2. An op of your own.
+  // 2. This example's RMSNorm is an op of your own: it is called by itself, here for the first row of the product.
   constexpr float epsilon = 1e-6f;
   std::vector<float> normed(N), factors(N);
   for (float& w : factors) w = static_cast<float>(random.uniform() - 0.5);

@@ -222,7 +222,7 @@ void TextStream::close_thought() {
   push(words);
 }
 
-// Appends these tokens to the stream's text. Their characters become ready for the caller.
+// Appends the tokens `ids` to the stream's text, and makes their characters ready for the caller.
 void TextStream::push(std::span<const std::uint32_t> ids) {
   const stilla::Tokenizer& tokenizer = session_->model()->tokenizer();
   std::string bytes;

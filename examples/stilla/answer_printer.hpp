@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Prints what a model says to standard output, as it comes, and never half a character. There are three modes:
+// Prints on standard output what a model says, as it comes, and never half a character. There are three modes:
 //
 //   plain      For a pipe or a file: every byte is written as it was generated. Thinking stands between <think> and </think>. If
 //              the prompt had opened the thought, <think> is written first, so that a reader finds both tags and can cut there.

@@ -361,7 +361,7 @@ int bench(BenchOptions& options) {
     }
     if (!is_table || report) all.push_back(json_of(options, facts, engine, test, probe, measured));
   }
-  // A path may consist of any bytes, but JSON is UTF-8.
+  // The rows hold the path of the model's file, which may consist of any bytes. JSON is UTF-8, so bytes that are not UTF-8 are replaced.
   if (!is_table) write_output(all.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
   if (report) write_report(*report, options.report, std::move(all));
   if (!wrong.empty()) fail(exit_failed, fmt::format("--check: {}", wrong));

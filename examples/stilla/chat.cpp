@@ -185,7 +185,8 @@ class Chat {
       }
       stilla::Result<std::vector<stilla::ChatMessage>> read = conversation_.from_json(note);
       if (!read) return read.error();
-      // Nearly every template writes at least one token for a message. 4096 messages are allowed in any context.
+      // A saved conversation may have as many messages as the context has tokens, because nearly every template writes at least one
+      // token for a message. It may have 4096 messages even if the context is smaller.
       const std::size_t most = std::max<std::size_t>(engine_.context(), 4096);
       if (read->size() > most) {
         return stilla::Error{stilla::ErrorKind::refused_file,

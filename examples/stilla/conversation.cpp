@@ -28,7 +28,8 @@ class SavedMessages {
 
   explicit SavedMessages(std::size_t bytes) : bytes_(bytes) {}
 
-  // Returns the message for the user if the JSON could not be read to its end.
+  // Returns the error message of a JSON that could not be read to its end: what is wrong with it and, if this is within a
+  // message of the conversation, the number of this message.
   std::string trouble() const {
     if (depth_ < in_message) return fmt::format("the note in it is no conversation: {}", reason_);
     return fmt::format("message {} of its conversation cannot be read: {}", messages.size(), reason_);

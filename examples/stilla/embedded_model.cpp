@@ -39,7 +39,7 @@ struct LargerModel {
   std::string_view size;
   double file_gb;
   double memory_gb;
-  // Returns the file's name and, in a parenthesis that the caller has to close, its size.
+  // Returns the name of the model's file and its size in a parenthesis that the caller has to close: "NAME.gguf (4.7 GB".
   std::string text() const { return fmt::format("DeepSeek-R1-Distill-Qwen-{}-Q4_K_M.gguf ({:.1f} GB", size, file_gb); }
 };
 constexpr LargerModel larger_models[] = {{"1.5B", 1.12, 3}, {"7B", 4.68, 8}, {"14B", 8.99, 14}};

@@ -117,7 +117,8 @@ void Engine::use_threads(std::size_t threads) {
 void Engine::load_draft(std::unique_ptr<stilla::ModelSource> source, const Progress& progress) {
   state_->draft_model.emplace(value_of(stilla::Model::load(std::move(source), *state_->pool, progress)));
   state_->begin_draft();
-  // If the draft model is damaged, its guesses are wrong, and nothing else would show this. So its first logits are checked.
+  // If the draft model is damaged, its guesses are wrong, and nothing else would show this. So its logits for one token
+  // are checked for NaN and infinity.
   if (!stilla::all_finite(value_of(state_->draft->evaluate(std::array<std::uint32_t, 1>{0})))) {
     const stilla::ModelSource& of_draft = state_->draft_model->source();
     check(stilla::check_weights_are_numbers(of_draft, *state_->pool));

@@ -146,7 +146,7 @@ void add_export(CLI::App& app, Command& chosen) {
       ->required();
   takes_path(command->add_option("model,-m,--model", options->model, "The model, a GGUF file"))->type_name("FILE")->required();
   takes_path(command->add_option("-o,--output", options->output, "The folder to write"))->type_name("FOLDER")->required();
-  // examples/stilla/npu.md has the measurements behind the advice in this option's help.
+  // The help of --weights says which format to choose for which stack. The measurements behind this advice are in examples/stilla/npu.md.
   add_weights_option(*command, options->request.weights,
                      "Requantise the layers' matrices.\n"
                      "openvino, qnn: int4_channel (default), best with --rotate and --calibrate; qnn: lpbq64 loses less without these;\n"

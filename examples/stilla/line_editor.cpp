@@ -76,8 +76,8 @@ struct LineEditor::State {
 
 LineEditor::LineEditor() {
   if (!stdin_is_terminal() || !stderr_is_terminal()) return;
-  // The editor handles characters wider than a byte only in a locale that has them. If the user's locale is not one, C.UTF-8 is
-  // set.
+  // The editor handles characters of several bytes only in a locale that has them. If the user's locale has only characters of one byte,
+  // or cannot be set, C.UTF-8 is set.
   const char* locale = std::setlocale(LC_CTYPE, "");
   if (locale == nullptr || MB_CUR_MAX == 1) std::setlocale(LC_CTYPE, "C.UTF-8");
   state_ = std::make_unique<State>();

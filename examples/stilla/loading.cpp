@@ -106,8 +106,8 @@ void set_thinking(stilla::ChatTemplate& chat_template, const stilla::Tokenizer& 
 
 namespace {
 
-// Returns whether the vocabularies of two models have the same token for every id that both have. Ids that only the longer one has may be
-// padding rows of a matrix, so a few of these are allowed.
+// Returns whether the vocabularies of two models have the same token for every id that both have. The larger vocabulary may have up to 1 %
+// more ids than the smaller one, because these ids may stand for rows that only pad a matrix.
 bool are_alike(const stilla::Tokenizer& a, const stilla::Tokenizer& b) {
   const std::size_t both = std::min(a.size(), b.size());
   for (std::uint32_t id = 0; id < both; ++id) {

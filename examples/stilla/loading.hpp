@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Makes an engine from a model file, in two steps. The first step is cheap, and prompts can be refused after it; only the second
-// one reads the weights.
+// Makes an engine from a model file, in two steps. The first step reads what the file says of the model and its tokenizer, which is cheap.
+// The second step reads the weights. Between the two, the program can refuse a prompt without having read the weights.
 #pragma once
 
 #include <memory>

@@ -75,7 +75,7 @@ int run_program(const std::vector<std::string>& arguments) {
     return program::exit_usage;
   }
   try {
-    // CLI11 takes the arguments in reverse order.
+    // The arguments are passed in reverse order, because parse() of CLI11 expects the last argument first.
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
     return chosen();
   } catch (const CLI::CallForVersion& version) {

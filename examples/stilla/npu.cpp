@@ -151,7 +151,8 @@ std::string hexagon_schedules() {
   return out;
 }
 
-// Prints how matrix products fit the memories of NPUs whose memories are known.
+// Prints how R1-Distill-Qwen's matrix products are divided so that they fit into the memory of an NPU, for Hexagon and XDNA2. For Intel's
+// NPU4 it prints why there is no such schedule.
 int schedule() {
   write_output(fmt::format(
       "How R1-Distill-Qwen's matrices go through the memories of NPUs; on paper. The compiler has asserted that each of them fits.\n\n"

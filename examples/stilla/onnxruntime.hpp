@@ -31,7 +31,8 @@ struct OnnxruntimeOptions {
 
 class Onnxruntime {
  public:
-  // The environment variable that names the library if no option does. Without it, it is one beside the program, or the system's.
+  // The environment variable that names ONNX Runtime's library if no option does. If neither of them names a library, the program loads
+  // the one beside itself or, if there is none, the one that the operating system finds.
   static constexpr const char* variable = "STILLA_ONNXRUNTIME";
 
   // Loads the library and registers the execution provider. It refuses a library that does not exist, is not ONNX Runtime or is

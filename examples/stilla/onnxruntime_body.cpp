@@ -204,7 +204,7 @@ class Step {
   std::size_t tokens() const { return tokens_; }
 
   // Runs the layers on x [count, hidden], where count is at most the number of tokens of the graphs. The first token is at position
-  // `first`; there may be no more positions before it than the graphs have places for keys.
+  // `first`. `first` may be at most the number of places that the graphs have for the keys of earlier tokens.
   Status run(stilla::Matrix x, std::size_t first, const stilla::RopeFrequencies& frequencies) {
     for (std::size_t m = 0; m < tokens_; ++m) {
       float* const row = hidden_.data() + m * hidden_width_;

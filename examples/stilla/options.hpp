@@ -160,7 +160,8 @@ struct TextOptions {
 };
 void add_text_options(CLI::App& app, TextOptions& options);
 
-// Warns, once, if the number of threads, which the user or the machine chose, is more than can run at a time.
+// Warns, once in the life of the program, if `threads`, a number that the user or the machine chose, is more than this machine can run at
+// the same time.
 void warn_of_threads(std::size_t threads);
 // Returns as many threads as asked for, or as many as suit the machine if `asked` is 0.
 std::size_t thread_count(std::size_t asked);

@@ -17,7 +17,8 @@ namespace program {
 
 bool may_replace(const std::string& path, std::string_view magic, std::string_view kind) {
   std::error_code ignored;
-  // This function does not refuse a folder, or something else that is not a file: the code that writes there reports the error.
+  // may_replace() does not refuse a folder, or something else that is not a regular file: if it cannot be written to, the code that
+  // writes to it reports the error.
   if (!std::filesystem::is_regular_file(file_path(path), ignored)) return true;
   if (std::filesystem::file_size(file_path(path), ignored) == 0) return true;
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(open_file(path, "rb"), std::fclose);

@@ -59,10 +59,11 @@ class Pass {
     }
   }
 
-  // Returns the greatest difference between two scores of the same softmax.
+  // Returns the greatest difference between two attention scores of a layer, the maximum of all layers. So no two scores of the same
+  // softmax differ by more.
   float score_span() const { return score_span_; }
-  // Adds up the absolute values of each scaled query of a layer, and returns the largest of these sums. `layer` is, for example,
-  // "blk.0.". If the values of keys are off by at most 1, a score changes by at most this sum.
+  // Returns the largest sum of the absolute values of a query that is scaled for attention (one head of one token), among all queries of
+  // a layer. `layer` is, for example, "blk.0.". If the values of keys are off by at most 1, a score changes by at most this sum.
   float max_query_sum(const std::string& layer) const { return max_query_sum_.at(layer); }
 
  private:

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Adds weights to a graph in the forms of ONNX's own operators: symmetric int4 or int8. There is one scale for each output
-// channel, or one for each group of weights of a channel, or (LPBQ) one for each block. Such a scale is an integer times the
-// channel's scale, so one DequantizeLinear makes the scales that another one uses.
+// channel, or one for each group of weights of a channel, or (LPBQ) one for each block. A block's scale of LPBQ is an integer
+// times the channel's scale, so one DequantizeLinear makes the blocks' scales, and another one uses them for the weights.
 #pragma once
 
 #include <string>

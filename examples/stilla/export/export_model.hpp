@@ -52,7 +52,8 @@ class ExportModel {
   // Returns the matrix of the head. If the file has no separate head, it is the embedding.
   const stilla::GgufTensor& head() const;
   std::vector<float> vector(const std::string& name, std::size_t size) const;
-  // Returns the tensor of this name as floats, like vector(), or an empty vector if the model has no such tensor.
+  // Returns the `size` values of the tensor called `name` as floats, as vector() does. If the model has no such tensor, vector() ends the
+  // command with an error, and optional_vector() returns an empty vector.
   std::vector<float> optional_vector(const std::string& name, std::size_t size) const;
 
   stilla::RopeFrequencies rope_frequencies() const;

@@ -38,7 +38,7 @@ void write_onnx(OutputFolder& folder, ExportModel& model, const ExportRequest& r
 
 stilla::FormatId static_weights(const ExportRequest& request) { return request.weights.value_or(stilla::format_id("int4_channel")); }
 
-// Returns the NPU that the stack is for, or the first of several. npu_descriptors has at least one for each stack that is asked for.
+// Returns the NPU that `stack` is for, or the first of several. The list npu_descriptors has at least one NPU for OpenVINO and one for QNN.
 const stilla::NpuDescriptor& npu_of(Stack stack) {
   const std::string_view name = stack == Stack::qnn ? "QNN HTP" : "OpenVINO";
   const auto is_for_it = [&](const stilla::NpuDescriptor& npu) { return npu.stack == name; };
@@ -46,7 +46,8 @@ const stilla::NpuDescriptor& npu_of(Stack stack) {
 }
 
 // Returns the layers of each part of the body. A part has as many layers as the request says or, if the request does not say it, as many
-// as `stilla npu check` says. There are no parts if a single layer is too large.
+// as `stilla npu check` gives to a part on this stack's NPU. In the second case there are no parts if a single layer is too large for
+// the NPU.
 std::vector<LayerRange> parts_of(const ExportModel& model, const ExportRequest& request) {
   const stilla::ModelConfig& c = model.config();
   std::vector<LayerRange> parts;

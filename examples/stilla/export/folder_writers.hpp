@@ -25,12 +25,12 @@ struct ExportRequest {
   std::size_t layers_of_part = 0;  // layers in one graph of the body; 0: as many as the NPU can map with their KV cache
 };
 
-// Returns the format that all matrices of the layers have in the folder, or nothing if it is decided for each matrix.
+// Returns the format that all matrices of the layers have in the folder, or nothing if the format is decided for each matrix by itself.
 std::optional<stilla::FormatId> weights_of(const ExportRequest& request);
 // Refuses a request that the stack cannot fulfil, and says the reason. Call this function before anything is written.
 void check_request(const ExportModel& model, const ExportRequest& request);
 
-// What write_graphs() reports: which parts the written graphs have, and the number of calibration tokens.
+// What write_graphs() reports: the parts into which it divided the body, and the number of tokens that it used for calibration.
 struct Written {
   std::vector<std::pair<std::size_t, std::size_t>> parts;  // for each part of the body its first layer and the layer after its last
   std::size_t calibration_tokens = 0;

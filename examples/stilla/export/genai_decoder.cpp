@@ -109,7 +109,7 @@ class GenaiDecoder {
     return name;
   }
 
-  // Undoes the rotation of the residual stream before the last norm.
+  // Adds nodes that undo the rotation of the residual stream before the last norm reads it, or nothing if the stream is not rotated.
   void turn_back() {
     if (!c_.rotation.residual) return;
     residual_ = g_.add("Add", {residual_, pending_}, "rotated");
@@ -117,7 +117,7 @@ class GenaiDecoder {
     pending_.clear();
   }
 
-  // Normalises each head by itself, if the model does so; otherwise returns x unchanged.
+  // If the model normalises the heads of queries and keys, adds an RMS norm of each of the `count` heads of x. Otherwise returns x.
   std::string normalised_heads(const std::string& x, const std::string& name, std::size_t count) {
     if (!c_.has_qk_norm) return x;
     const std::int64_t D = integer(c_.head_dim), heads = integer(count);

@@ -23,7 +23,7 @@ std::string add_hadamard(onnx::Graph& graph, ExportModel& model, const std::stri
 // Multiplies as add_hadamard() does, but with a matrix of int8 levels behind a DequantizeLinear of its own, which is the form of
 // QNN's weights. The product's tensor is called `output` if the row is one run, otherwise output + ".runs". The levels are 127
 // and -127, because Qualcomm's HTP emulator is less exact with small levels. Its signal-to-noise ratio against onnxruntime on the CPU
-// was measured for Stilla Drop's first block with --rotate down, with 64 tokens and with 1. It was 39.5 and 35.8 dB with levels 1 and
+// was measured for Stilla Drop's first layer with --rotate down, with 64 tokens and with 1. It was 39.5 and 35.8 dB with levels 1 and
 // -1 in int8 or int4, 54.0 and 51.6 dB with 7 and -7 in int4, and 57.7 and 57.0 dB with 127 and -127 in int8.
 std::string add_dequantised_hadamard(onnx::Graph& graph, ExportModel& model, const std::string& x, std::size_t width,
                                      const std::string& output);

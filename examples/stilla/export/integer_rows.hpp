@@ -28,7 +28,7 @@ struct IntegerForm {
 
 namespace detail {
 
-// A format that is asymmetric and stores a zero point in every block: uint4_g128.
+// An asymmetric format whose blocks store a zero point in place of a minimum, as uint4_g128 does: weight = scale * (code - zero point).
 template <class F>
 concept ZeroPointFormat = stilla::QuantisedFormat<F> && requires(const std::byte* block, std::size_t k) {
   { F::zero(block) } -> std::same_as<int>;

@@ -27,7 +27,7 @@ std::string utf8(const fs::path& path) {
   return {text.begin(), text.end()};
 }
 
-// Returns the path beside `path` that has the number of this process and this ending in its name.
+// Returns the path of a name beside `path`: the same name, followed by the number of this process and by `ending`.
 fs::path numbered(const fs::path& path, std::string_view ending) {
   fs::path out = path;
   out += fmt::format(".{}{}", process_id(), ending);
@@ -147,8 +147,8 @@ OutputFolder::OutputFolder(const std::string& path) : path_(file_path(path)) {
   }
   in_use_.emplace(partial_);
   if (!replaces) return;
-  // If the old folder may not be written, the new folder may not be written either. Then no file can be created in it, and the old
-  // folder stays.
+  // The new folder gets the old folder's permissions now, while it is empty. So if the old folder may not be written, no file can be
+  // created in the new one, the export fails, and the old folder stays.
   fs::permissions(partial_, old.permissions(), error);
   if (error) {
     std::error_code ignored;

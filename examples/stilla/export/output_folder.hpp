@@ -31,7 +31,8 @@ class OutputFolder {
  public:
   // The manifest is a JSON object; its array "files" names the folder's files.
   static constexpr const char* manifest = "stilla_export.json";
-  // A model may have 4096 layers of seven matrices, and the manifest has some 150 bytes for each matrix that was requantised.
+  // A manifest that is read may have so many bytes and JSON values. That is enough for a model of 4096 layers of seven matrices: the
+  // manifest has some 150 bytes for each matrix that was requantised.
   static constexpr stilla::JsonLimits manifest_limits{std::uint64_t{1} << 23, std::uint64_t{1} << 18};
 
   // Refuses a path that is not a folder, and a folder that holds files which no export wrote.

@@ -72,7 +72,8 @@ std::string add_embedding(Graph& graph, ExportModel& model, const std::string& i
 FormatId nbits_format(const ExportModel& model, const GgufTensor& tensor, FormatId otherwise) {
   const std::optional<IntegerForm> form = integer_form(tensor.format);
   if (!form || model.source_weights().changes(tensor)) return otherwise;
-  // MatMulNBits takes only zero points that are integers.
+  // MatMulNBits has no minimums, only zero points that are integers. So a matrix whose minimums are not all -scale times an integer gets
+  // the format `otherwise`.
   if (form->has_minimums && !model.matrices().has_exact_zero_points(tensor)) return otherwise;
   return tensor.format;
 }

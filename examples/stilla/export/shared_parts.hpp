@@ -26,7 +26,8 @@ stilla::FormatId nbits_format(const ExportModel& model, const stilla::GgufTensor
 // Adds the head, which gives logits [..., V] (V is the vocabulary). It uses MatMulNBits in the file's format if that is exact,
 // and otherwise in q8_0; if the file has floats, the head is stored as float16.
 std::string add_nbits_head(onnx::Graph& graph, ExportModel& model, const std::string& x, const std::string& output);
-// Adds the head with ONNX's own operators: DequantizeLinear of 8 or 4 bits.
+// Adds the head with ONNX's own operators: a DequantizeLinear of integers of 8 or 4 bits and a MatMul; if the file has floats, the head is
+// stored as float16.
 std::string add_dequantised_head(onnx::Graph& graph, ExportModel& model, const std::string& x, const std::string& output);
 
 }  // namespace program

@@ -34,7 +34,7 @@ class SourceWeights {
 
   stilla::Result<std::vector<float>> vector(const stilla::TensorInfo& tensor) const;
 
-  // The rows of a matrix as blocks of a format, and the distance of these weights from the exact values.
+  // The rows of a matrix as blocks of a format, and the relative error that encoding them gave to the weights.
   struct Encoded {
     stilla::AlignedBuffer<std::byte> blocks;
     double relative_rmse = 0.0;  // sqrt(mean((new - old)^2) / mean(old^2)); 0 for a tensor that `change` leaves as it is

@@ -78,8 +78,8 @@ class Body {
     return g_.add("Add", {x1, down}, is_last ? "hidden_out" : name + "output");
   }
 
-  // Adds attention. The query heads of a group read the same keys, so the queries of a group are one matrix of H / G * S rows (H
-  // query heads, G key/value heads, S tokens), and keys need not be copied for each head.
+  // Adds attention. Each key/value head is read by H / G query heads (H query heads, G key/value heads). The queries of these heads
+  // form one matrix of H / G * S rows (S tokens), so keys need not be copied for each query head.
   std::string attention(std::size_t l, const std::string& h) {
     const std::string name = fmt::format("blk.{}.", l);
     const Integers grouped{1, G_, H_ / G_ * S_, -1};
@@ -107,7 +107,7 @@ class Body {
     return heads(linear(h, name + "attn_" + part, c_.n_kv_heads * c_.head_dim, c_.hidden), name + part, G_);
   }
 
-  // Normalises each head by itself, if the model does so; otherwise returns `heads` unchanged.
+  // If the model normalises the heads of queries and keys, adds an RMS norm of each head in `heads`. Otherwise returns `heads`.
   std::string normalised(const std::string& heads, const std::string& name) {
     return c_.has_qk_norm ? add_rms_norm(g_, model_, dialect_, heads, name, c_.head_dim) : heads;
   }
