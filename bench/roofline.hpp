@@ -42,7 +42,7 @@ inline double seconds_since(std::chrono::steady_clock::time_point start) {
 
 namespace detail {
 
-// The loops that only read memory, to measure its speed, write a result to this variable, so that the compiler cannot remove them.
+// The loops that only read memory, to measure its speed, write a result to the variable `sink`, so that the compiler cannot remove them.
 inline volatile std::uint64_t sink = 0;
 
 #if STILLA_ARCH_X86

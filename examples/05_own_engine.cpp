@@ -96,7 +96,7 @@ class Team {
   std::vector<std::thread> threads_;
 };
 
-// The engine's own file format: this header, then all weights of the model as floats, in the order in which the class Engine reads them.
+// The engine's own file format: a Header, then all weights of the model as floats, in the order in which the class Engine reads them.
 struct Header {
   std::uint32_t magic = 0x4e474e45, vocabulary = 320, hidden = 128, layers = 3;
   std::uint32_t heads = 6, kv_heads = 2, head_dim = 32, ffn = 384;

@@ -24,8 +24,7 @@
 namespace python {
 namespace {
 
-// Makes a result of this shape and lets run(y, parallel) fill it, without holding Python's global
-// lock (GIL).
+// Makes a new array with the shape `shape` and lets run(y, parallel) fill its rows, y, without holding Python's global lock (GIL).
 template <class Run>
 FloatArray new_rows(Shape shape, Run&& run) {
   NewArray out(std::move(shape));

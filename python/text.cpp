@@ -38,7 +38,7 @@ stilla::jinja::LocalTime local_time() {
   return {parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec};
 }
 
-// While a prompt is evaluated, the function `goes_on` is called each time that this many tokens have been evaluated.
+// While a prompt is evaluated, the function `goes_on` is called each time that piece_tokens more tokens have been evaluated.
 constexpr std::size_t piece_tokens = 128;
 
 }  // namespace

@@ -64,7 +64,8 @@ class LoadedModel {
   std::unique_ptr<stilla::ThreadPool> pool_;
   stilla::Model model_;
   stilla::Tokenizer tokenizer_;
-  // Guards the chat template, because each call of chat_prompt() sets fields in it: whether the model thinks, and the time of day.
+  // This mutex guards the chat template, because each call of chat_prompt() sets fields in it: whether the model thinks, and the time
+  // of day.
   std::mutex template_mutex_;
   stilla::Result<stilla::ChatTemplate> chat_template_;  // an error in it is raised only when a caller asks for a chat prompt
 };

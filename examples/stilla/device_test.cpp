@@ -33,7 +33,7 @@ namespace {
 // are used.
 constexpr const char* default_prompt = "The sum of 347 and 589 is 936. Der Rest ist Schweigen. int main() { return 0; }";
 
-// If the CPU's logits of two tokens differ by less than this, the device may take either of them as the most likely token.
+// If the CPU's logits of two tokens differ by less than `tie`, the device may take either of them as the most likely token.
 constexpr float tie = 0.1f;
 
 struct Difference {

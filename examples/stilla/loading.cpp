@@ -62,7 +62,7 @@ stilla::Tokenizer open_tokenizer(const stilla::ModelSource& source, const std::s
 
 namespace {
 
-// Returns the chat template with this name, or the one in the file of this name.
+// Returns the chat template that the library has under the name `name_or_file` or, if there is none, the one in the file of this name.
 stilla::ChatTemplate chosen_template(const std::string& name_or_file) {
   stilla::Result<stilla::ChatTemplate> known = stilla::chat_template_by_name(name_or_file);
   if (known) return std::move(*known);

@@ -34,14 +34,15 @@ OpenedModel open_model(const ModelOptions& options);
 // Returns the tokenizer of a model file or folder. If `pretokenizer` is not empty, it names the way in which text is split into
 // words, and what the file says of that is ignored. Notes on the tokenizer go to standard error.
 stilla::Tokenizer open_tokenizer(const stilla::ModelSource& source, const std::string& pretokenizer = {});
-// Returns the tokenizer as open_tokenizer() does, but prints no notes. An error says how to get around the problem.
+// Returns the tokenizer as open_tokenizer() does, but prints no notes. If the tokenizer is refused and the option --pre can help, the error
+// says so.
 stilla::Result<stilla::Tokenizer> try_tokenizer(const stilla::ModelSource& source, const std::string& pretokenizer = {});
 
 // Returns a chat template. If `name_or_file` is empty, it is the source's own template. Otherwise it is the library's template with that
 // name or, if there is none, the template in the file with that path. `think` says whether its answers begin with a thought.
 stilla::ChatTemplate chat_template_of(const stilla::ModelSource& source, const stilla::Tokenizer& tokenizer,
                                       const std::string& name_or_file, Think think);
-// Returns the source's own chat template. An error says how to get around the problem.
+// Returns the source's own chat template. If it cannot be used, the error says how to do without it.
 stilla::Result<stilla::ChatTemplate> try_file_template(const stilla::ModelSource& source);
 // Returns the prompt that the template makes of a conversation. Ends the program if the template refuses the conversation.
 stilla::ChatPrompt chat_prompt(const stilla::Tokenizer& tokenizer, const stilla::ChatTemplate& chat_template,

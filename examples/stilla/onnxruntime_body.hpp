@@ -32,8 +32,9 @@ struct OnnxruntimeBody {
   std::string text;    // "onnxruntime 1.32.0, CPUExecutionProvider, folder drop"
   std::string notice;  // what may be wrong; empty: nothing is
 };
-// Opens an exported body for a model with these dimensions and rotation frequencies. It refuses a library or provider that cannot be used
-// (onnxruntime.hpp), a folder that `stilla export` did not write for openvino or qnn, and a folder of a model with other dimensions.
+// Opens an exported body for a model whose dimensions `config` has, and which rotates by `frequencies` (RoPE). Refuses a library or
+// provider that cannot be used (onnxruntime.hpp), a folder that `stilla export` did not write for openvino or qnn, and a folder of a
+// model with other dimensions.
 stilla::Result<OnnxruntimeBody> open_onnxruntime_body(const OnnxruntimeOptions& options, const stilla::ModelConfig& config,
                                                       const stilla::RopeFrequencies& frequencies, std::size_t threads);
 

@@ -71,7 +71,7 @@ int interrupted_status();
 // Returns whether SIGTERM or SIGHUP came. These end the whole program, while Ctrl-C ends only an answer.
 bool told_to_end();
 
-// Runs this program again, with these arguments and this process's standard streams, and waits until it ends. Returns how it
+// Runs this program again, with `arguments` and this process's standard streams, and waits until it ends. Returns how it
 // ended, for example "ended by signal 11" or "ended with status 3", or nothing for status 0.
 std::string run_again(const std::vector<std::string>& arguments);
 

@@ -109,7 +109,7 @@ std::vector<const CLI::App*> subcommands_of(const CLI::App& app) {
   return app.get_subcommands([](const CLI::App*) { return true; });
 }
 
-// Returns the commands that have an option of this name, for example "`stilla chat`, `stilla run`",
+// Returns the commands that have an option called `name`, for example "`stilla chat`, `stilla run`",
 // or nothing if no command has it.
 std::string commands_with(const CLI::App& app, const std::string& path, const std::string& name) {
   std::string out;
@@ -139,7 +139,7 @@ std::string nearest_option(const CLI::App& command, std::string_view name) {
   return best;
 }
 
-// Returns the option with this name. CLI11's get_option_no_throw() is not used, because it
+// Returns the option of `command` that is called `name`, or null. CLI11's get_option_no_throw() is not used, because it
 // allocates memory and is noexcept: without memory it ends the program.
 const CLI::Option* find_option(const CLI::App& command, const std::string& name) {
   const std::vector<const CLI::Option*> found = command.get_options([&](const CLI::Option* option) { return option->check_name(name); });

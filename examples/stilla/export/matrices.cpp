@@ -22,7 +22,8 @@ using stilla::Parallel;
 using stilla::Result;
 using stilla::Status;
 
-// A matrix is converted in pieces of whole rows. A piece has at most this many weights, or one row. As floats, so many weights take 16 MB.
+// A matrix is converted in pieces of whole rows. A piece has at most piece_weights weights, or is one row. As floats, so many weights
+// take 16 MB.
 constexpr std::size_t piece_weights = std::size_t{1} << 22;
 
 std::size_t rows_of_piece(std::size_t N, std::size_t K) { return std::clamp<std::size_t>(piece_weights / K, 1, N); }

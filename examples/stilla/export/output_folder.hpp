@@ -31,8 +31,8 @@ class OutputFolder {
  public:
   // The manifest is a JSON object; its array "files" names the folder's files.
   static constexpr const char* manifest = "stilla_export.json";
-  // A manifest that is read may have so many bytes and JSON values. That is enough for a model of 4096 layers of seven matrices: the
-  // manifest has some 150 bytes for each matrix that was requantised.
+  // A manifest that is read may have at most 2^23 bytes and 2^18 JSON values. That is enough for a model of 4096 layers of seven
+  // matrices: the manifest has some 150 bytes for each matrix that was requantised.
   static constexpr stilla::JsonLimits manifest_limits{std::uint64_t{1} << 23, std::uint64_t{1} << 18};
 
   // Refuses a path that is not a folder, and a folder that holds files which no export wrote.
@@ -41,8 +41,8 @@ class OutputFolder {
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
 
-  // Returns the path at which to write a file with AtomicFile. From then on the file is one of the folder's files. If the old folder has
-  // a file of this name, this function puts an empty file with the permissions of the old one at the path.
+  // Returns the path at which to write the file `name` with AtomicFile. From then on the file is one of the folder's files. If the old
+  // folder has a file of the same name, file() puts an empty file with the permissions of the old one at the path.
   std::string file(const std::string& name);
   void write(const std::string& name, std::string_view bytes);
   const std::set<std::string>& files() const { return files_; }
