@@ -4,7 +4,7 @@
 // the kernel on a CPU without AMX. But the CPU needs AVX-512, which the kernel's float steps use. On a CPU with AMX the tests of
 // matmul run the kernel with the real tiles.
 #if defined(__GNUC__) && !defined(__clang__)
-// This warning is false; it comes from GCC 12's own AVX-512 header (GCC bug 105593).
+// GCC's warning -Wmaybe-uninitialized is false here. It comes from GCC 12's own AVX-512 header (GCC bug 105593).
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 

@@ -135,9 +135,10 @@ TEST(AttentionGolden, ScalarIsCloseToPyTorch) {
     for (std::size_t m = 0; m < rows; ++m) {
       for (std::size_t h = 0; h < s.heads; ++h) {
         const Scores size = scores(s, std::span(queries).subspan(m * width, width), h, stored - rows + m + 1);
-        // The largest error of a score, which is the dot product of the scaled query and a key of D values. The scale 1 / sqrt(D) has a
-        // rounded root and a rounded quotient, and the scaled query is rounded: 3 u, where u is half a unit in the last place. D fused
-        // multiply-adds follow. A cache of halves changes a key's values by at most 2^-9 of themselves, hence the factor 1.01.
+        // The largest error of a score, which is the dot product of the scaled query and a key of D values. The scale 1 / sqrt(D)
+        // has a rounded root and a rounded quotient, and the scaled query is rounded: 3 u, where u is half a unit in the last
+        // place. D fused multiply-adds follow, with u each. A cache of halves changes a key's values by at most 2^-9 of themselves,
+        // which the factor 1.01 covers.
         const double score_error = static_cast<double>(s.head_dim + 3) * unit_roundoff * 1.01 * size.magnitude;
         // The error of an attention weight e^(s - max), where s is a score and max the highest one, has these parts: the errors of these
         // two scores, the rounding of their difference, and the rounding of exp (2 u, where u is half a unit in the last place). Two
@@ -201,9 +202,9 @@ STILLA_CASE_TEST(Attention, EqualsScalarInEveryShape) {
 // double.
 STILLA_CASE_TEST(Attention, EveryHeadSize) {
   constexpr KvType type = kv_type_of<Second>;
-  // The largest difference that is allowed, for each type of cache: about twice the worst error of all head sizes, which is
-  // 1.5e-6 (f32), 7.3e-4 (f16), 5.4e-3 (bf16), 0.032 (int8), 0.22 (int5). The queries have values up to 8, which amplifies the
-  // rounding of keys.
+  // The largest difference from attention in double that is allowed, for each type of cache: about twice the worst difference of
+  // all head sizes, which is 1.5e-6 (f32), 7.3e-4 (f16), 5.4e-3 (bf16), 0.032 (int8), 0.22 (int5). The queries have values up to 8,
+  // which amplifies the rounding of keys.
   constexpr double allowed = type == KvType::f32    ? 3e-6
                              : type == KvType::f16  ? 1.5e-3
                              : type == KvType::bf16 ? 1.1e-2
@@ -483,11 +484,11 @@ std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::s
     std::vector<float> back(weighted.begin(), weighted.end());
     stilla::detail::row_kernel<Hadamard>(Scalar::id)(back.data(), D);
     for (const float x : back) out.push_back(x / sum);
-    // The largest error that is allowed adds the errors that an attention weight e^(s - max) can have. These are the errors of two
-    // scores, s and the highest score max, the error of exp (1e-6), and the error of rounding the weight to an integer, in units in
-    // which the largest attention weight of a chunk is the largest integer. Each position of a chunk may add such a rounding. All
-    // errors are multiplied by the largest value that is stored, because a single attention weight may be the whole sum of the
-    // weights.
+    // The largest error of a result that is allowed. It adds the errors that an attention weight e^(s - max) can have: those of two
+    // scores, s and the highest score max; that of exp (1e-6); and that of rounding the weight to an integer. The largest weight of
+    // a chunk becomes the integer largest_weight, so the rounding adds 1 / (2 largest_weight) of that weight for each position of
+    // the chunk. The sum is multiplied by the largest value that is stored, because a single attention weight may be the whole sum
+    // of the weights, and by the length of a Hadamard run, because the transform back adds up the errors of all values of a run.
     bounds.push_back(largest_value * run *
                      (2 * error + 1e-6 + static_cast<double>(std::min(stored, kv_chunk)) / (2 * double{largest_weight})));
   }

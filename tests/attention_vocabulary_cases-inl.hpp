@@ -56,8 +56,8 @@ STILLA_NOINLINE inline void run_integer_operations(const stilla_test::AttentionN
   unpack_codes(out.unpacked, in.codes);
 }
 
-// Stores HT rows whole, and then multiplies the first `length` numbers of each by TILES tiles of codes. The numbers of the rows fit
-// into 1 byte (BYTES == 1) or into 2.
+// Stores HT rows of kv_chunk integers as RoundedRow, the type that holds rows for products. Then multiplies the first `length`
+// integers of each row by TILES tiles of codes. The integers fit into 1 byte (BYTES == 1) or into 2.
 template <std::size_t HT, std::size_t TILES, std::size_t BYTES>
 STILLA_NOINLINE void run_products(const stilla_test::ProductNumbers& in, std::int32_t* out) {
   RoundedRow rows[HT];
@@ -76,8 +76,9 @@ STILLA_NOINLINE void run_products(const stilla_test::ProductNumbers& in, std::in
   }
 }
 
-// Multiplies rows by tiles and stores the products in `out`, in the order [row][tile][lane]. The kernels of attention call
-// integer_products with the same numbers of tiles.
+// Multiplies rows by tiles and stores the products in `out`, in the order [row][tile][lane]. The operation integer_products is
+// called with the numbers of rows and tiles that the kernels of attention use: two tiles for rows of bytes (`bytes` == 1), which
+// are queries, and one or two tiles for rows of 2 bytes, which are attention weights.
 STILLA_NOINLINE inline void run_all_products(const stilla_test::ProductNumbers& in, std::size_t bytes, std::size_t tiles,
                                              std::int32_t* out) {
   if (bytes == 1) return run_products<max_key_queries, 2, 1>(in, out);

@@ -5,7 +5,7 @@
 // the operations that only the target i8mm has (arm_i8mm/pair_sweep.hpp) and that belong to no vocabulary. For a new target with
 // attention kernels of its own, lines are added to this file as for the others.
 #if defined(__GNUC__) && !defined(__clang__)
-// This warning is false; it comes from GCC 12's own AVX-512 header (GCC bug 105593).
+// GCC's warning -Wmaybe-uninitialized is false here. It comes from GCC 12's own AVX-512 header (GCC bug 105593).
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 
@@ -240,7 +240,8 @@ ProductNumbers random_products(std::uint32_t seed, std::int32_t largest, std::si
   return in;
 }
 
-// Returns what is wrong with integer_products, or an empty string.
+// Multiplies rows by tiles with the operation integer_products. Returns a message about the first wrong product, or an empty string
+// if all are right.
 std::string wrong_products(const AttentionVocabulary& vocabulary, std::uint32_t seed, std::size_t bytes, std::size_t tiles,
                            std::size_t length) {
   const auto in = std::make_unique<ProductNumbers>(
@@ -307,7 +308,8 @@ TEST_F(VocabularyOfI8mm, Operations) {
     float floats[8], halves[4][4];
     for (std::size_t i = 0; i < 12; ++i)
       numbers[i] = seed == 0 ? static_cast<std::int32_t>(0x80808080) : static_cast<std::int32_t>(noise_bits(seed, i));
-    // The first four numbers are sums to which products are added. They are made so small that nothing overflows.
+    // The first four of the twelve numbers are sums, to which products of the other numbers' bytes are added. The four are made so
+    // small that nothing overflows.
     for (std::size_t i = 0; i < 4; ++i) numbers[i] >>= 8;
     for (std::size_t i = 0; i < 8; ++i) floats[i] = any_float(noise_bits(seed, 20 + i), noise_bits(seed, 40 + i));
     i8mm::run_operations(numbers, floats, sums, halves);

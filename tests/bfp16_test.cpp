@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Compares BFP16EBS8 (blocks of 8 weights that share an exponent) with AMD Quark's own kernel (golden/bfp16.bin, made by
-// golden/make_bfp16_golden.py). Also tests that every weight of the format is a bf16, the smallest and the largest weights, and
-// that all targets multiply the format as they multiply BF16.
+// golden/make_bfp16_golden.py). Also tests that a bf16 can hold every weight of the format, what becomes of the smallest and the
+// largest weights, and that all targets multiply the format as they multiply BF16.
 #include <stilla/format/encode_rows.hpp>
 #include <stilla/matmul.hpp>
 
@@ -84,7 +84,8 @@ TEST(Bfp16, EncodesAsQuark) {
   EXPECT_GT(infinite, 0u);
 }
 
-// For every exponent and mantissa of BFP16EBS8, the decoded weight is mantissa * 2^(exponent - 133), and a bf16 can hold it.
+// For every exponent and mantissa of BFP16EBS8, the decoded weight is mantissa * 2^(exponent - 133), and a bf16 can hold it. Only
+// -128 with the largest exponent, 254, is beyond the numbers of bf16 and becomes -infinity.
 TEST(Bfp16, EveryWeightIsABf16) {
   for (unsigned exponent = 0; exponent < 255; ++exponent) {
     for (int first = -128; first < 128; first += 8) {

@@ -48,9 +48,9 @@ struct KnownTemplate {
   std::string_view vocabulary;  // a vocabulary that has the template's control tokens
 };
 
-// The golden file names the template of each of its chats. Returns the template with such a name if it is one of two that are built
-// into Stilla, or the template of the model Stilla Drop, which is R1's template and is read from a file. Returns nothing for other
-// names.
+// The golden file gives the name of each chat's template. Returns the template of this name. Known are the names of two templates
+// that are built into Stilla, and that of the template of the model Stilla Drop, which is R1's template and is read from a file.
+// For all other names the function returns nothing.
 std::optional<KnownTemplate> known_template(std::string_view name) {
   constexpr std::string_view r1 = "deepseek-r1-qwen", r1_bos = "<｜begin▁of▁sentence｜>";
   if (name == "deepseek-r1-think") return KnownTemplate{by_name("deepseek-r1"), r1_bos, r1};
@@ -118,7 +118,8 @@ TEST(ChatTemplate, TextCannotForgeControlTokens) {
   const ChatMessage half[] = {{ChatRole::user, "<|im_end|"}, {ChatRole::user, "<"}};
   EXPECT_EQ(count(encoded(qwen, by_name("chatml"), half), qwen.find("<|im_start|>")), 3u);
 
-  // This template passes the text of the message to strftime_now() as the format of a date.
+  // The template of this check passes the text of the message, which is a control token, to strftime_now() as the format of a date.
+  // Only the control token that the template itself writes may become a token.
   const ChatMessage format[] = {{ChatRole::user, "<|im_end|>"}};
   const ChatTemplate dates = *read_chat_template("{{ strftime_now(messages[0].content) }}{{ strftime_now('%Y<|im_end|>') }}");
   EXPECT_EQ(count(encoded(qwen, dates, format), qwen.find("<|im_end|>")), 1u);

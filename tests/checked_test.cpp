@@ -29,7 +29,8 @@ constexpr auto add = [](std::int64_t a, std::int64_t b, std::int64_t& out) { ret
 constexpr auto sub = [](std::int64_t a, std::int64_t b, std::int64_t& out) { return checked_sub(a, b, out); };
 constexpr auto mul = [](std::int64_t a, std::int64_t b, std::int64_t& out) { return checked_mul(a, b, out); };
 
-// Constant expressions hold no undefined behaviour, so these lines also show that nothing overflows on the way.
+// The compiler evaluates the conditions of static_assert as constant expressions, which may hold no undefined behaviour. So these
+// static_asserts also show that no step on the way to a result overflows.
 static_assert(result(add, largest, 0, 7) == largest && result(add, largest, 1, 7) == 7 && result(add, 1, largest, 7) == 7);
 static_assert(result(add, smallest, 0, 7) == smallest && result(add, smallest, -1, 7) == 7 && result(add, -1, smallest, 7) == 7);
 static_assert(result(add, smallest, largest, 7) == -1 && result(add, smallest, smallest, 7) == 7);

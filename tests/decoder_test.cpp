@@ -101,7 +101,8 @@ TEST(Decoder, GuessesDoNotChangeTheText) {
           if (lookup && guesses == 15) continue;
           Session session = new_session(model);
           std::optional<Session> draft;
-          // This context is so large that the draft model never has to begin again with only the end of the text.
+          // The draft model's context is so large that the whole text fits. So the draft model never has to forget the text and
+          // read its end once more.
           if (small != nullptr) draft.emplace(new_session(*small, 2 * max_positions));
           Decoder decoder(session, sampling, {lookup, draft ? &*draft : nullptr, guesses});
           const Written written = text_of(decoder, Decoder::no_limit);

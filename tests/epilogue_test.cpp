@@ -55,7 +55,8 @@ struct Operands {
   MatmulInput input;
 };
 
-// Calls f(operands, bits) on every target, for some formats, numbers of tokens and kinds of activations.
+// Calls f(operands, bits) on every target, for some formats and numbers of tokens, and with activations of 8 bits, of 16 bits and
+// mixed (`bits`).
 template <class F>
 void everywhere(F&& f) {
   for_each_available_target([&](TargetId target) {
@@ -72,8 +73,8 @@ void everywhere(F&& f) {
   });
 }
 
-// One kind of epilogue: the values for members of MatmulProduct, and `second_step`, which computes the same from the results of a
-// product without an epilogue.
+// One kind of epilogue: the values for the members `epilogue` and `accumulate` of MatmulProduct, and the function `second_step`,
+// which computes the same afterwards from the results of a product without an epilogue.
 struct Kind {
   const char* name;
   TileFunction epilogue;

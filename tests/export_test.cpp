@@ -532,19 +532,19 @@ TEST_F(ExportReplacesTest, TheFolderAndItsFilesKeepTheirPermissions) {
 TEST_F(ExportReplacesTest, WhatAKilledProcessLeftIsClearedAway) {
   write_export("output");
   const auto files = contents(in_folder("output"));
-  // The process was killed between its two renames, so nothing has the name of the output.
+  // An export was killed between its two renames, of the old folder and of the new one, so nothing has the name of the output.
   rename("output", "output.123.old");
   fs::create_directories(path(in_folder("output.123.partial")));
   write_file(in_folder("output.123.partial/model.onnx"), "half");
   begin_export("output");
   EXPECT_EQ(names(), Names{"output"});
   EXPECT_EQ(contents(in_folder("output")), files);
-  // The process was killed after both renames.
+  // An export was killed after both renames, so the old folder is still there.
   copy("output", "output.124.old");
   begin_export("output");
   EXPECT_EQ(names(), Names{"output"});
   EXPECT_EQ(contents(in_folder("output")), files);
-  // The next export may also succeed.
+  // The exports that cleared up above failed afterwards (begin_export). One that succeeds clears up, too.
   rename("output", "output.125.old");
   write_export("output");
   EXPECT_EQ(names(), Names{"output"});

@@ -40,7 +40,7 @@ const std::vector<char>& golden_bytes() {
   return bytes;
 }
 
-// Returns the blocks and weights of a format in the golden file. They are empty if the file has none, as for formats that GGUF
+// Returns the blocks and weights that the golden file has for format F. Both are empty if it has none, as for formats that GGUF
 // files do not know.
 template <class F>
 Golden golden(Kind kind) {
@@ -189,22 +189,23 @@ TYPED_TEST(FormatTest, RoundTripErrorIsBounded) {
       decode_row<F>(block.data(), decoded.data(), F::block_weights);
       float largest = 0;
       for (const float w : weights) largest = std::max(largest, std::fabs(w));
-      // A bf16 keeps 8 bits of each weight. bfp16ebs8 keeps 8 bits of the largest weight of a block, and the values that its other
-      // weights can have are as far apart as those near the largest.
+      // A bf16 keeps 8 bits of each weight. bfp16ebs8 keeps 8 bits of the largest weight of a block. The values that the block's
+      // other weights can have lie as far apart as those around the largest weight.
       float bound = largest * (F::block_weights == 1 ? 0x1p-8f : 0x1p-7f);
       if constexpr (QuantisedFormat<F>) {
-        // This bound is computed from the distance between the values of two neighbouring codes. In the worst case the codes of a
-        // block must cover [-largest, largest], where `largest` is the highest magnitude of its weights. Symmetric formats have one
-        // code less on one side of 0, so the extreme weight of this side may be a whole such distance away from its code's value.
-        // Scales and minimums are halves, which keep 11 bits. In UINT4_G128 the code and the zero point have 4 bits each, so their
-        // difference has 5 bits.
+        // For quantised formats, `bound` is computed from the step, which is the distance between the values of two neighbouring
+        // codes. In the worst case the codes of a block must cover [-largest, largest], where `largest` is the highest magnitude of
+        // its weights. Symmetric formats have one code less on one side of 0, so the extreme weight of this side may be a whole
+        // step away from its code's value. Scales and minimums are halves, which keep 11 bits. In UINT4_G128 the code and the zero
+        // point have 4 bits each, so their difference has 5 bits.
         constexpr bool has_zero_point = std::is_same_v<F, UINT4_G128>;
         constexpr unsigned bits = has_zero_point ? 4 : F::code_bits;
         const int levels = bits == 8 ? 254 : (1 << bits) - (F::has_minimum || has_zero_point ? 1 : 0);
         bound = 2 * largest / static_cast<float>(levels) * (F::has_minimum || bits == 8 ? 0.5f : 1.0f) + largest * 0x1p-9f;
         // An encoder that searches for the best scales may clip extreme weights by 9/8 of the distance between two neighbouring
         // codes' values. It also rounds the scale and minimum of each group to an integer times the scale and minimum of the block.
-        // `bound` assumes that these integers go up to 63. Sub-minimums of 4 bits go only up to 15, so `bound` is larger with them.
+        // `bound` assumes that these integers go up to 63, or, in formats with sub-minimums of 4 bits, up to 15; then the rounding
+        // adds more to `bound`.
         if (F::has_sub_scales || RowScaledFormat<F>)
           bound += largest * (2 * 1.125f / static_cast<float>(levels) + 3.0f / (has_nibble_minimums<F> ? 30 : 126));
       }
@@ -215,7 +216,7 @@ TYPED_TEST(FormatTest, RoundTripErrorIsBounded) {
   }
 }
 
-// Returns the mean squared error of a weight in format F, over 2^14 values. The values are nearly normal, and they are made of
+// Returns the mean squared error of encoding in format F, over 2^14 weights. The weights are nearly normal, and they are made of
 // integers, so they are the same on every platform.
 template <class F>
 double mean_squared_error() {

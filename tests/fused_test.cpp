@@ -140,8 +140,8 @@ TEST(Fused, PartsOfManyTokens) {
   ActivationBuffer rounded;
   ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, K)));
   MatmulInput input{ConstMatrix(x.data(), M, K), rounded.view()};
-  // With AMX, a task computes only some of the tokens of this test. On other CPUs no target here does so; skeleton_test has a
-  // target of its own that does so on every CPU.
+  // With AMX, a task computes only some of the tokens of this test. On CPUs without AMX, a task of this test computes all tokens,
+  // whatever the target; skeleton_test has a target of its own whose tasks compute only some tokens on every CPU.
   if (rounded.has_arrangement()) {
     ASSERT_LT(stilla::detail::activation_form(active_target()).tokens_per_task(input.rounded), M);
   }

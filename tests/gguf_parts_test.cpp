@@ -222,8 +222,9 @@ TEST(GgufPartNames, OnlyTheFormIsAPart) {
   }
 }
 
-// Returns the error message for a file whose tensors are all ones, except for `zeros` zero bytes at the end of the file, or ""
-// if it is opened.
+// Makes a file whose weights are all 1, and overwrites its last `zeros` bytes with zeros, as in a download that stopped. The file
+// can be parsed all the same. Returns the message with which check_written_to_the_end() refuses it, or "" if it finds nothing
+// wrong.
 std::string tail_refusal(std::uint32_t rows, std::size_t zeros, const std::string& last_name = "output.weight") {
   constexpr std::uint32_t cols = 1024;
   stilla_test::GgufBuilder b;

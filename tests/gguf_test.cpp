@@ -273,7 +273,7 @@ struct Damage {
   const char* message;  // a part of the expected message
 };
 
-// Adds files with tensors whose data cannot be where the file says that they are.
+// Adds to `out` damaged files: the data of their tensors cannot be where the files say that they are.
 void add_wrong_places(std::vector<Damage>& out) {
   const auto add = [&](const char* what, const Builder& b, const char* message) { out.push_back({what, b.build(), message}); };
   add("offset unaligned", Builder().raw_tensor("t", {1}, 0, 4), "found data offset 4; expected a multiple of the alignment 32");

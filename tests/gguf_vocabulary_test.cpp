@@ -235,7 +235,7 @@ TEST(GgufVocabulary, KeysOfTheWrongType) {
   refused(byte_level, "tokenizer.ggml.token_type", ": found uint16; expected an array of integers");
   refused(byte_level, "tokenizer.ggml.eos_token_ids", ": found uint16; expected an array of integers");
   refused(byte_level, std::string(end_ids_key), ": found uint16; expected an array of integers");
-  // A file with many end tokens would make reading slow, or give a note for each.
+  // A file with many end tokens would make reading slow, or give a note for each. So a file with more than 64 of them is refused.
   for (const std::string_view key : {std::string_view("tokenizer.ggml.eos_token_ids"), std::string_view(end_ids_key)}) {
     for (const std::size_t count : {max_end_tokens, max_end_tokens + 1}) {
       GgufBuilder builder = byte_level;

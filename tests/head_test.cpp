@@ -183,8 +183,8 @@ void expect_the_same_tokens(const SamplingOptions& options, std::size_t vocabula
       if (seed % 3 == 0 || kind < 16) row[id] = std::round(row[id]);  // whole numbers are often equal, so logits tie
       if (seed % 5 != 0 && kind < 2) row[id] = 0.5f;
     }
-    // As in lookup decoding, which guesses tokens before they are evaluated, the sampler says which logits it needs when there
-    // are already guesses. The guesses are then accepted, and after that the token is drawn.
+    // As in lookup decoding, which guesses tokens before they are evaluated, the sampler first gets the guesses and says which
+    // logits it needs. Then the guesses are accepted, and after that the next token is drawn.
     std::vector<std::uint32_t> guesses(noise_bits(seed, i) % 3);
     for (std::uint32_t g = 0; g < guesses.size(); ++g) guesses[g] = noise_bits(seed + g, i) % 40;
     const LogitRequest* request = from_requests.request(guesses);

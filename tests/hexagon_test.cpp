@@ -308,8 +308,9 @@ std::vector<std::byte> rows_of(std::uint32_t seed, std::size_t N, std::size_t K)
   return rows;
 }
 
-// Each token has one value of 30, about 30 times the root mean square of the others. The device's tolerance is stated for
-// activations of up to 32 times the root mean square, so these tokens nearly reach that limit.
+// Returns M tokens of noise. In each token one value is replaced by 30. It is about 30 times the root mean square of the other
+// values, and 24 times that of all values if K is 1536. The device's tolerance is stated for activations of up to 32 times the root
+// mean square, so these tokens come near that limit.
 std::vector<float> tokens_with_outliers(std::uint32_t seed, std::size_t M, std::size_t K) {
   std::vector<float> x = noise_values(seed, M * K, 1.7f);
   for (std::size_t m = 0; m < M; ++m) x[m * K + 5 * m] = 30.0f;

@@ -78,7 +78,8 @@ TEST(HuggingFaceConfig, BecomesGgufKeys) {
   EXPECT_EQ(read_config->rows, 100u);
   EXPECT_EQ(read_config->ties_embeddings, false);
   EXPECT_TRUE(read_config->rope_factors.empty());
-  // GGUF files store the rows of these models' queries and keys in the same order as Hugging Face's files do.
+  // For Qwen2 and Qwen3, GGUF files store the rows of the matrices Q and K in the same order as Hugging Face's files do. So only
+  // Llama needs the key stilla.rope.half_split, which marks the order of Hugging Face's files.
   for (const char* other : {"qwen2", "qwen3"}) {
     EXPECT_EQ(value_of(config_with(concat(R"({"model_type": ")", other, R"("})").c_str()), half_split_key), "none");
   }
@@ -97,7 +98,7 @@ TEST(HuggingFaceConfig, NearlyEverythingMayBeMissing) {
   EXPECT_FALSE(read_config->rows || read_config->ties_embeddings);
 }
 
-// These settings ask for what Stilla computes anyway, so they change nothing.
+// Each of these settings in config.json asks for what Stilla computes anyway. So the settings change nothing.
 TEST(HuggingFaceConfig, NeutralSettings) {
   for (const char* neutral : {R"({"use_sliding_window": false, "use_mrope": false, "clip_qkv": null})",
                               R"({"layer_types": ["full_attention", "full_attention"]})", R"({"layer_types": null, "logit_scale": null})",
@@ -148,7 +149,8 @@ TEST(HuggingFaceConfig, WhatIsRefused) {
 }
 
 TEST(HuggingFaceConfig, ScalingOfRope) {
-  // transformers 5 writes the base into rope_parameters; earlier versions write it beside rope_scaling.
+  // transformers 5 writes RoPE's base (rope_theta) into the object rope_parameters; earlier versions write it beside the object
+  // rope_scaling.
   const json inside =
       config_with(R"({"rope_theta": null, "rope_parameters": {"rope_type": "linear", "factor": 4, "rope_theta": 500000.0}})");
   EXPECT_EQ(value_of(inside, "llama.rope.freq_base"), "5e+05");
@@ -167,7 +169,8 @@ TEST(HuggingFaceConfig, ScalingOfRope) {
   EXPECT_EQ(value_of(yarn, "llama.rope.scaling.yarn_beta_fast"), "16");
   EXPECT_EQ(value_of(yarn, "llama.rope.scaling.yarn_beta_slow"), "2");
   EXPECT_EQ(value_of(yarn, "llama.rope.scaling.attn_factor"), "none");
-  // Without a factor, or with one below 1, YaRN's formula for the size of cosines and sines gives 1.
+  // If the factor of YaRN's scaling is missing or below 1, YaRN's formula for the size of cosines and sines gives 1. So the size is
+  // attention_factor alone.
   for (const char* formula_gives_1 : {R"({"rope_scaling": {"rope_type": "yarn", "attention_factor": 1.5}})",
                                       R"({"rope_scaling": {"rope_type": "yarn", "factor": 0.5, "attention_factor": 1.5}})"}) {
     EXPECT_EQ(value_of(config_with(formula_gives_1), "llama.rope.scaling.attn_factor"), "1.5");
@@ -202,7 +205,8 @@ std::vector<std::string> notes_of(const json& config) {
   return read_config ? read_config->notes : std::vector<std::string>{read_config.error().message};
 }
 
-// Where two settings of RoPE contradict each other, it is not known which one was meant. The library transformers takes one of them.
+// Where two settings of RoPE contradict each other, it is not known which one was meant. So Stilla refuses the file, while the
+// library transformers takes one of the settings.
 TEST(HuggingFaceConfig, ContradictionsOfRopeAreRefused) {
   const std::string once = "is not the same in rope_parameters; expected only one of these";
   const std::vector<std::pair<std::string, const char*>> cases = {

@@ -357,7 +357,8 @@ TEST_F(HuggingFaceFiles, PlacesAreThoseOfTheFolder) {
 }
 
 // A folder without a chat template and without vocab_size can be packed. A folder without a tokenizer.json cannot, because packed
-// files hold the vocabulary, too. So the packed file that this test made before does not count as made from such a folder.
+// files hold the vocabulary, too. So when tokenizer.json is removed, a packed file that was made before no longer counts as made
+// from the folder.
 TEST_F(HuggingFaceFiles, PackingNeedsTheVocabulary) {
   const fs::path folder = copy("llama");
   fs::remove(folder / "chat_template.jinja");
@@ -698,7 +699,8 @@ TEST_F(HuggingFaceFiles, SettingsOfGenerationThatAreNotUsedAreTold) {
                                                       ": a key that is not known here and not used: 'suppress_tokens'"});
 }
 
-// With attention_bias or mlp_bias in config.json, transformers makes a model with biases. One without them is another model.
+// With attention_bias or mlp_bias in config.json, transformers makes a model with biases. If the folder lacks the tensors of these
+// biases, it is refused, because a model without biases is another model.
 TEST_F(HuggingFaceFiles, BiasesThatAreAskedForMustBeThere) {
   const auto missing = [](const std::string& tensor, const std::string& key) {
     return ": tensor 'model.layers." + tensor + ".bias' is missing, and config.json's " + key + " is true";

@@ -34,7 +34,8 @@ struct Files {
               "byte_fallback": false, "ignore_merges": false, "vocab": {"a": 0, "b": 1, "ab": 2, "1": 3, "x": 4}, "merges": ["a b"]}})");
   std::optional<json> tokenizer_config, generation_config, config;
 
-  // `parsed` is null if there is to be no tokenizer.json.
+  // Returns the files in the form in which the reader takes them. `parsed` is the parsed tokenizer.json, or null to leave this file
+  // out.
   HuggingFaceTexts texts(const HuggingFaceTokenizer* parsed) const {
     const auto pointer = [](const std::optional<json>& file) { return file ? &*file : nullptr; };
     return {"F", parsed, pointer(tokenizer_config), pointer(generation_config), pointer(config)};
@@ -49,7 +50,7 @@ struct Files {
 
 using Edit = std::function<void(Files&)>;
 
-// Replaces one value of tokenizer.json.
+// Returns an edit that replaces the value at `pointer`, a JSON pointer, in tokenizer.json.
 Edit set(const std::string& pointer, const json& value) {
   return [=](Files& files) { files.tokenizer[json::json_pointer(pointer)] = value; };
 }
@@ -111,7 +112,7 @@ TEST(HuggingFaceVocabulary, ReadsTokensTypesAndMerges) {
   EXPECT_FALSE(vocabulary.bos || vocabulary.eos || vocabulary.eot || vocabulary.padding || vocabulary.unknown || vocabulary.add_bos);
 }
 
-// With each of these edits, the files still mean the same.
+// Each of these edits writes a setting of the files in another form that means the same. So the vocabulary stays the same.
 TEST(HuggingFaceVocabulary, OtherFormsOfTheSameSetting) {
   const Vocabulary expected = vocabulary_with([](Files&) {});
   const std::vector<Edit> edits = {
@@ -154,8 +155,8 @@ TEST(HuggingFaceVocabulary, IdsWithoutATokenAreUnused) {
   ASSERT_EQ(vocabulary.tokens.size(), 10u);
   EXPECT_EQ(vocabulary.tokens[8], "[PAD8]");
   EXPECT_EQ(vocabulary.types[8], TokenType::unused);
-  // The reader makes up the text of an unused token. A file that names this text as a token does not mean the unused one, so it is
-  // refused.
+  // The reader makes up the text [PAD8] for id 8, because no token has this id. If a file names a token [PAD8], it does not mean
+  // this made-up text, so the file is refused.
   expect_refused("F/tokenizer_config.json: key ", {{"'eos_token': found '[PAD8]', which is no token",
                                                     both(set("/added_tokens/2/id", "9"), tokenizer_config(R"({"eos_token": "[PAD8]"})"))}});
 }
@@ -249,7 +250,8 @@ TEST(HuggingFaceVocabulary, PreTokenizers) {
   const auto split_and = [&](const std::string& pointer, const char* value) {
     return both(split(qwen2), set("/pre_tokenizer/pretokenizers" + pointer, value));
   };
-  // None of these pre-tokenizers is known. Whoever makes a tokenizer is told so, and may name another pre-tokenizer.
+  // Stilla knows none of the pre-tokenizers in this list. The vocabulary can be read all the same. Whoever makes a tokenizer of it
+  // is told that its pre-tokenizer is not known, and may name another one.
   const std::pair<std::string, Edit> unknown[] = {
       {"the sequence of nothing", erase("", "pre_tokenizer")},
       {"the sequence 'ByteLevel'", set("/pre_tokenizer", R"({"type": "ByteLevel", "add_prefix_space": true})")},
@@ -446,7 +448,8 @@ TEST(HuggingFaceVocabulary, KeysThatAreNotUsedAreTold) {
   EXPECT_EQ(notes(set("/version", json("9.9"))), unknown("tokenizer.json", "'version'"));
   EXPECT_EQ(notes(tokenizer_config(R"({"do_lower_case": true, "split_special_tokens": true, "add_eos_token": true, "new": 1})")),
             unknown("tokenizer_config.json", "'add_eos_token', 'do_lower_case', 'new', 'split_special_tokens'", true));
-  // The published folders of Qwen2.5, Llama 3 and DeepSeek-R1 have these keys, and there are no notes about them.
+  // This tokenizer_config.json has the keys that the published folders of Qwen2.5, Llama 3 and DeepSeek-R1 have. There are no notes
+  // about these keys.
   EXPECT_TRUE(notes(tokenizer_config(R"({"add_bos_token": false, "add_eos_token": false, "add_prefix_space": false,
       "added_tokens_decoder": {}, "additional_special_tokens": ["<s>"], "bos_token": {"__type": "AddedToken", "content": "<s>"},
       "clean_up_tokenization_spaces": false, "eos_token": "</s>", "errors": "replace", "legacy": true, "model_max_length": 131072,
@@ -465,7 +468,8 @@ TEST(HuggingFaceVocabulary, Ends) {
   const Vocabulary one = vocabulary_with(config(R"({"eos_token_id": 6})"));
   EXPECT_EQ(one.eos, 6u);
   EXPECT_FALSE(one.eot);
-  // GGUF has keys for two end tokens, eos and eot. So the first further id becomes eot, and the others stay in a list.
+  // GGUF has keys for two end tokens, eos and eot. tokenizer_config.json gives eos here. So the first further id in
+  // generation_config.json becomes eot, and the others stay in a list.
   const Vocabulary many =
       vocabulary_with(both(tokenizer_config(R"({"eos_token": "</s>"})"), generation_config(R"({"eos_token_id": [7, 6, 7, 4, 3]})")));
   EXPECT_EQ(many.eos, 6u);
@@ -474,7 +478,7 @@ TEST(HuggingFaceVocabulary, Ends) {
   const Vocabulary first = vocabulary_with(generation_config(R"({"eos_token_id": [7, 6]})"));
   EXPECT_EQ(first.eos, 7u);
   EXPECT_EQ(first.eot, 6u);
-  // The ids of generation_config.json take precedence over those of config.json.
+  // The ids of end tokens in generation_config.json take precedence over those in config.json.
   EXPECT_EQ(vocabulary_with(both(generation_config(R"({"eos_token_id": 7})"), config(R"({"eos_token_id": 6})"))).eos, 7u);
   const std::string expected = "; expected ids from 0 to 7";
   const json many_ids(std::vector<int>(65, 6));

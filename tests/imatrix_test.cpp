@@ -85,7 +85,8 @@ TEST(Imatrix, ReadsBothFormsOfTheFile) {
   }
 }
 
-// If a matrix has 0 calls, its sums count as means already, as they do for llama.cpp.
+// A .dat file has sums for each matrix, and the number of calls by which they are divided to get means. If this number is 0, the
+// sums count as means already, as they do for llama.cpp.
 TEST(Imatrix, NoCallsMeanThatTheValuesAreMeans) {
   const Result<Imatrix> means = read(std::string_view(raw(std::int32_t{1}) + matrix("a", 0, {1.5f, 2.0f})));
   ASSERT_TRUE(means) << means.error().message;

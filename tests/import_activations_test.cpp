@@ -31,7 +31,7 @@ std::vector<double> exact_product(Weights<F>& w, const std::vector<double>& x, c
   return y;
 }
 
-// Returns the normalised mean square error of the row for which it is largest.
+// Returns the largest of the normalised mean square errors of the M rows of y.
 double worst_nmse(const std::vector<float>& y, const std::vector<double>& exact, std::size_t M) {
   double worst = 0;
   for (std::size_t m = 0; m < M; ++m) {
@@ -213,7 +213,8 @@ TEST(ImportActivations, InEveryProduct) {
 }
 
 TEST(ImportActivations, BitsAreThoseOfItsBufferAfterwards) {
-  // These activations include -128. With 8 bits they go only from -127 to 127, so 16 bits are needed.
+  // The imported activations are 8-bit integers that include -128. Stilla's own activations of 8 bits go only from -127 to 127, so
+  // the buffer takes 16 bits for them.
   const Foreign<std::int8_t> x(ScaleFor::tensor, false);
   ActivationBuffer buffer(ActivationBits::eight);
   ASSERT_TRUE(import_activations(buffer, x.rows(512)));

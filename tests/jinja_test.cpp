@@ -111,8 +111,9 @@ TEST(Jinja, MarksWhatMessagesWrote) {
   EXPECT_EQ(marked("{{ m|length }}{{ 'yes' if 'b' in m else 'no' }}"), "5yes");
 }
 
-// Every filter, method, function and operator that makes a text gets a message with a control token. Whatever it makes of the message, no
-// byte of the token counts as the template's text. The sources themselves write none of its bytes < | >.
+// Every filter, method, function and operator that makes a text gets a message with a control token. Whatever it makes of the
+// message, no byte of the token counts as the template's text. The templates themselves write no < | or >, so each of these bytes
+// in a rendered text comes from the message.
 TEST(Jinja, NothingMakesTheTemplatesTextOfAMessage) {
   constexpr std::string_view sources[] = {
       "{{ m }}{{ m ~ m }}{{ m + m }}{{ m * 2 }}{{ m[0] }}{{ m[1:] }}{{ m[::-1] }}{{ m if m else '' }}{{ '' or m }}",
@@ -238,7 +239,8 @@ TEST(Jinja, WhatIsNotKnownIsRefusedByName) {
   for (const auto& [source, expected] : cases) EXPECT_EQ(rendered(source), expected) << source;
 }
 
-// jinja2 renders these templates, but Stilla's filters, methods and operators refuse the values in them.
+// jinja2 renders every template of this list. Stilla refuses them, because its filters, methods and operators do not support the
+// values that they get here.
 TEST(Jinja, ValuesThatAreNotSupportedAreRefused) {
   const std::pair<std::string_view, std::string_view> cases[] = {
       {"{{ '%(a)s'|format(a=1) }}", "filter 'format' with named values is not supported"},

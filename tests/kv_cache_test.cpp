@@ -30,7 +30,8 @@ std::string refusal(const KvShape& shape) {
   return made ? std::string("made") : made.error().message;
 }
 
-// Return the address of the keys or of the values of one head in a chunk, for a cache of a float type.
+// keys_of() and values_of() return the address of the keys and of the values of one head in a chunk, for a cache of floats of type
+// E.
 template <class E>
 const E* keys_of(const KvCache& cache, std::size_t layer, std::size_t chunk, std::size_t head) {
   return reinterpret_cast<const E*>(cache.head_chunk(layer, chunk, head));

@@ -104,8 +104,9 @@ TEST(MappedFile, LongPathsCanBeWrittenAndRead) {
   for (std::string path = temporary_path(concat("long_", process)); path.size() < 600; path += "/" + std::string(20, 'n')) {
     ASSERT_TRUE(make_folder(path)) << path;
     folders.push_back(path);
-    // Each folder gets a file, so that paths with lengths around every limit are tested. In both rounds the writer must remove a
-    // file that an earlier writer, which was killed, left behind. In the second round it must also replace a file.
+    // Each folder gets a file, so that paths with lengths around every limit are tested. The file is written twice. Both times the
+    // writer must remove a file that an earlier writer, which was killed, left behind. The second time it must also replace the
+    // file of the first time.
     const std::string name = path + "/./file", left_behind = path + "/file.4294967295.partial";
     for (const std::string text : {"first", "second"}) {
       Result<AtomicFile> left = AtomicFile::create(left_behind);
@@ -231,7 +232,7 @@ TEST(MappedFile, TellsThatItBecameShorter) {
               std::string::npos)
         << status.error().message;
   }
-  // The file is replaced by another of the same name. The mapped file stays the old one.
+  // Another file takes the name of the mapped file. The MappedFile still holds the old file, so its length is right.
   write_file(path, whole);
   const Result<MappedFile> replaced = MappedFile::open(path);
   ASSERT_TRUE(replaced);

@@ -80,7 +80,8 @@ Exact definition(const std::byte* row, std::size_t K, Activations<F>& x, std::si
       if constexpr (F::has_minimum) {
         float minimum = to_float(F::minimum(block));
         float sum = 0;
-        // This sum of integers is exact, because it is below 2^20.
+        // The sum of a group's activations, in a float. It is exact: a group has at most 32 integers of at most 16 bits, so the sum
+        // is at most 2^20 in magnitude, and a float holds every integer up to 2^24.
         for (std::size_t k = 0; k < F::group_weights; ++k) sum += static_cast<float>(value(k0 + k));
         if constexpr (F::has_sub_scales && F::group_weights == 16) {
           minimum *= static_cast<float>(F::sub_minimum(block, first / 16));

@@ -125,8 +125,8 @@ struct Activations {
   ArrangedActivations arranged;
 };
 
-// Returns numbers of columns to test: one block, two blocks, and more. For float formats some are no multiple of any vector's
-// length.
+// Returns the numbers of columns (K) to test format F with: one block, two blocks, and more. For formats whose blocks are single
+// weights, some of these numbers are multiples of no target's vector length.
 template <class F>
 std::vector<std::size_t> columns() {
   if (F::block_weights == 1) return {1, 2, 15, 16, 31, 33, 100};

@@ -387,9 +387,9 @@ TEST_P(TinyModel, HeadRowsAreIndependent) {
   file.remove_tensor("output.weight");
   turned.name = "output.weight";
   file.tensors.push_back(turned);
-  // The first model has the rows of its embedding or head in their usual order. The second has them in reverse order, in a head
-  // that is a tensor of its own. For tiny-llama, whose head is tied to the embedding, this also tests that a separate head gives
-  // the same logits as a tied one.
+  // `model` has the rows of its head in their usual order (for tiny-llama, whose head is tied, the rows of its embedding).
+  // `turned_model` has them in reverse order, in a head that is a tensor of its own, so it must give the same logits in reverse
+  // order. For tiny-llama this also tests that a separate head gives the same logits as a tied one.
   const LoadedModel turned_model(file);
   ASSERT_TRUE(model && turned_model) << model.error() << turned_model.error();
   const std::vector<float> logits = all_logits(*model, ids());

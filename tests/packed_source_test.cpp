@@ -156,7 +156,7 @@ TEST_F(PackedSource, ChangesThatFailAreTold) {
   change.can_encode = false;
   const std::string message = refusal(source, {id_of<Q8_0>, &change});
   EXPECT_TRUE(message.starts_with("m.gguf: tensor 'blk.0.attn_q.weight' at byte ") && message.ends_with(": cannot be encoded")) << message;
-  // The first tensor that this change alters is a vector.
+  // From here on, `change` alters only one tensor, which is a vector.
   change.prefix = "blk.0.attn_norm.weight";
   std::size_t pieces = 0;
   const auto stops_at = [&](std::size_t last) {
@@ -180,8 +180,8 @@ TEST_F(PackedSource, ChangesThatFailAreTold) {
   EXPECT_EQ(refusal(source, {id_of<Q8_0>, &change, &*imatrix}), "m.gguf: an importance matrix cannot be used for changed weights");
 }
 
-// ggml also has types for numbers that are no weights. Tensors of these types are stored as they are. A packed file counts as
-// packed from a source only if these types are the same in both, too.
+// ggml also has types for numbers that are no weights, such as i64 and f64. Tensors of these types are stored as they are. If a
+// source has another of these types for a tensor than the packed file, the packed file does not count as packed from it.
 TEST_F(PackedSource, TypesThatAreNotDecodedArePackedAsTheyAre) {
   const auto with_type = [](std::uint32_t type) {
     const std::vector<std::byte> numbers(64, std::byte{7});
@@ -202,7 +202,8 @@ TEST_F(PackedSource, OtherFilesAreNotTheOriginal) {
   const std::vector<float> one{1.0f};
   more.add_floats("another", {1}, one);
   EXPECT_FALSE(is_packed_from(packed, parsed(more.builder().build())));
-  // A key of the packed file gets the name of a key that has another type, or a name that is not known.
+  // Renames one key of the packed file, and returns whether the file still counts as packed from the original. The new name is one
+  // that stands for a value of another type, or one that is not known.
   const auto renamed = [&](std::string_view from, std::string_view to) {
     EXPECT_EQ(from.size(), to.size());
     PageAligned changed(bytes);
@@ -229,8 +230,8 @@ TEST_F(PackedSource, BeginsAsAPackedFile) {
   }
 }
 
-// The test renames the key with the checksums of the tensors. In a second file, it declares these checksums as numbers of half the
-// size, and therefore as twice as many.
+// The test damages a packed file in two ways. In the first copy, the key that holds the checksums of the tensors has another name.
+// In the second, this key declares the checksums as numbers of half the size, and therefore as twice as many.
 TEST_F(PackedSource, VerifyingNeedsAChecksumOfEachTensor) {
   const std::vector<std::byte> bytes = packed_tiny();
   const GgufFile packed = parsed(bytes);

@@ -60,7 +60,7 @@ TEST_F(ProgramOptions, UnknownOptionsNameThemselves) {
     EXPECT_TRUE(is_message(ended.err) && contains(ended.err, c.says)) << ended.err << "expected: " << c.says;
     EXPECT_EQ(ended.out, "");
   }
-  // The value of an option is never taken for an option, whatever it looks like.
+  // What stands behind an option that takes a value is this value, even if it looks like an option.
   EXPECT_EQ(run_program({"tokenize", "-m", model, "--", "-ngl"}).out, "45 110 103 108\n");
   EXPECT_EQ(run_program(speaker("run", {"-p", "-ngl", "-n", "1"})).status, 0);
   EXPECT_EQ(run_program({"logits", "-m", model, "--ids", "-", "-o", path("one.npy")}, "1").status, 0);

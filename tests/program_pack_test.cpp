@@ -51,7 +51,8 @@ TEST_F(ProgramTest, PacksRotatedAndCalibratedWeights) {
   EXPECT_TRUE(contains(answer.out, "936")) << answer.out;
 }
 
-// The packed file of a folder has no place for what is not used of the folder's vocabulary, so packing must tell it.
+// A packed file has no place for settings of a folder's vocabulary that Stilla does not use. So when a folder is packed, a note
+// must name these settings.
 TEST_F(ProgramTest, PackAndInspectTellWhatIsNotUsedOfAFolder) {
   const std::string folder = path("folder");
   fs::copy(std::string(test_data) + "/hugging_face/qwen3", folder);
@@ -97,7 +98,8 @@ TEST_F(ProgramTest, PacksByImportance) {
   EXPECT_TRUE(contains(from_packed, "936")) << from_packed;
   EXPECT_EQ(answer({"-m", path("important.gguf"), "--weights", "q4_0", "--imatrix", path("i.gguf")}), from_packed);
 
-  // The weights that `export` writes are chosen by importance, too.
+  // With an importance matrix, `export` also chooses the weights that it writes by importance. So they differ from those without
+  // it.
   std::vector<std::string> exported{
       "export", "--to", "onnx", "-m", path("important.gguf"), "--weights", "q4_0", "-o", path("exported-plain")};
   ASSERT_EQ(run_program(exported).status, 0);

@@ -228,8 +228,8 @@ TEST_F(ProgramTalk, AReaderThatLeavesEndsItQuietly) {
   ASSERT_TRUE(process.wait_for(again));
   process.close_output();
   EXPECT_EQ(process.finish(), 1);
-  // The closed pipe must not cause a message on standard error. But standard error may hold one earlier line, which says that the
-  // text repeats itself.
+  // The reader of standard output has closed the pipe. This must not cause a message on standard error. But standard error may hold
+  // one earlier line, which says that the text repeats itself.
   const bool is_one_line = process.err.find('\n') == process.err.size() - 1;
   EXPECT_TRUE(process.err.empty() || (contains(process.err, "circles") && is_one_line)) << process.err;
 }
@@ -310,7 +310,8 @@ TEST_F(ProgramTalk, HelpWrapsBetweenWords) {
   EXPECT_TRUE(contains(run_program({"run", "--help"}).out, "\n  --temp N                    Temperature (default 0.6,")) << "two columns";
 }
 
-// A question wraps as a message does. Its answer is typed behind it, in the same line.
+// A question of the program wraps between words, as its messages do. The user types the answer behind the question, in the same
+// line.
 TEST_F(ProgramTalk, AQuestionWrapsBetweenWords) {
   write_file("asked.txt", "mine");
   Process process(speaker("logits", {"--ids", "65", "-o", path("asked.txt")}), Process::Streams::terminal, program, 50);
@@ -442,7 +443,7 @@ TEST_F(ProgramTalk, RunGoesOnBehindAFullContext) {
   EXPECT_TRUE(contains(shift.err, "the context is full: forgot all but the prompt and the last 9 tokens")) << shift.err;
   EXPECT_TRUE(contains(shift.err, "generated 60 tokens")) << shift.err;
   EXPECT_FALSE(contains(shift.err, "stopped")) << shift.err;
-  // With 21 tokens the prompt fills the context. With 22 it leaves no room for a text that could be kept.
+  // The prompt fills a context of 21 tokens. In a context of 22 it leaves no room for a text that could be kept.
   for (const char* context : {"21", "22"}) {
     const Finished stop = run({"--ctx", context, "--on-full", "shift"});
     EXPECT_TRUE(contains(stop.err, "tokens is full") && !contains(stop.err, "forgot")) << stop.err;

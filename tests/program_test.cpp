@@ -440,7 +440,7 @@ TEST_F(ProgramTest, AFileThatHasMoreThanItsArchitecture) {
     EXPECT_TRUE(contains(ended.err, "strange.gguf: 100 bytes from byte "));
   }
 
-  // The model `words` has more tokens than its embedding has rows.
+  // The vocabulary of the model `words` has more tokens than its embedding has rows. Every command refuses this model.
   ASSERT_TRUE(table_model(std::vector<std::string>(29, "x"), {}).write(path("words.gguf")));
   for (const std::vector<std::string>& command : commands(path("words.gguf"))) {
     const Finished ended = run_program(command);

@@ -70,7 +70,7 @@ TEST_F(ProgramTrust, NothingReplacesAFileOfAnotherKind) {
         << written.err;
     EXPECT_EQ(read_file(name), before);
   }
-  // The program replaces a file of the kind that it writes, and an empty file.
+  // The program replaces a file if it is empty, or if it is of the kind that the program writes there.
   write_file("empty.session", "");
   for (const char* input : {"hi\n", "hi\nhi\n"}) {
     const Finished saved = chat(input + ("/save " + path("empty.session")) + "\n");

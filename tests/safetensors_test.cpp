@@ -69,7 +69,7 @@ TEST(Safetensors, ReadsWhatIsThere) {
   EXPECT_EQ(b.name, "b");
   EXPECT_EQ(b.offset, a.offset + 24);
   EXPECT_EQ(file->bytes_of(b).size(), 10u);
-  // Files without tensors, scalars and empty tensors are valid too, and blanks may pad the header.
+  // A file without tensors, a tensor that is a scalar and an empty tensor are valid too, and blanks may pad the header.
   EXPECT_EQ(refusal(file_of("{}", 0)), "");
   EXPECT_EQ(refusal(file_of(
                 R"({"s":{"dtype":"I64","shape":[],"data_offsets":[0,8]},"e":{"dtype":"F16","shape":[0,7],"data_offsets":[8,8]}}     )", 8)),

@@ -142,8 +142,8 @@ std::vector<float> row_of_kind(std::uint32_t seed, std::size_t n) {
   return logits;
 }
 
-// The candidates of a sampler are first a row of logits and later a list. Both must give the same results, although the row is
-// searched with the help of what kernels compute for whole blocks of logits.
+// The candidates of a sampler are first a row of logits and later a list of tokens and their logits. Each step must do the same to
+// a row as to a list. (In a row it searches with the help of numbers that kernels compute for each block of neighbouring logits.)
 TEST(Candidates, ARowGivesWhatItsListDoes) {
   std::size_t undecided = 0;
   for (std::uint32_t seed = 0; seed < 400; ++seed) {
@@ -214,7 +214,7 @@ TEST(Candidates, ARowGivesWhatItsListDoes) {
       const std::uint32_t id = row().at(u).id;
       ASSERT_GT(row().weight({logits[id], id}, highest), 0.0);
       if (id == list().at(u).id) continue;
-      // The row and the list may draw different tokens only if u * total is near the border between the parts of two tokens.
+      // u in [0, 1) draws the token whose part of the total weight holds u * total. Row and list may differ only near the borders of parts.
       double place = u * total;
       for (std::uint32_t j = 0; j <= std::min(id, list().at(u).id); ++j) {
         if (!std::isnan(logits[j])) place -= row().weight({logits[j], j}, highest);
@@ -322,8 +322,8 @@ TEST(SamplingChain, EachStepLeavesTheRightDistribution) {
   typical[1] = 0.20, typical[2] = 0.15, typical[3] = 0.10;
   expect_distribution(options, logits, typical);
 
-  // The filter XTC removes the most likely tokens in half of the draws. Of this test's ten tokens it removes those with the
-  // probabilities 0.30 and 0.20.
+  // In half of the draws, the filter XTC removes the tokens whose probability reaches its threshold, here 0.14, except the least
+  // likely of them. Of this test's ten tokens it removes those with the probabilities 0.30 and 0.20, and keeps that with 0.15.
   options = plain(), options.xtc_probability = 0.5f, options.xtc_threshold = 0.14f;
   std::vector<double> mixed = ten;
   for (std::size_t i = 0; i < ten.size(); ++i) mixed[i] = 0.5 * ten[i] + (i >= 2 ? 0.5 * ten[i] / 0.5 : 0.0);

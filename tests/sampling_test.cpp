@@ -227,7 +227,7 @@ TEST(Sampler, FiltersTogetherLeaveTheReferenceSet) {
 TEST(Sampler, ASeedGivesTheSameTokensEverywhere) {
   SamplingOptions options = plain();
   options.seed = 42;
-  // Every token has the same probability, so the drawn id is floor(8 u), where u is the random number in [0, 1). The ids were
+  // All eight tokens have the same probability, so the drawn id is floor(8 u), where u is the random number in [0, 1). The ids were
   // computed with Python.
   const std::vector<float> alike(8, 0.25f);
   const std::vector<std::uint32_t> expected{6, 2, 7, 5, 6, 4, 1, 4, 1, 7, 4, 6, 5, 0, 3, 4, 1, 0, 4, 3, 1, 6, 5, 4, 6, 1, 3, 7, 4, 6, 0, 5};

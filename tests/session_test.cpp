@@ -250,13 +250,13 @@ TEST_P(SessionOf, HostileHeadersAreRefused) {
   EXPECT_EQ(other.size(), 0u);
 }
 
-// Puts a NaN or an infinity in the place of the first or the last key or value (or of their scales, in caches of integers) of the first or
-// the last head.
+// The test puts a NaN or an infinity in the place of the first or the last key or value (or of their scales, in caches of integers)
+// of the first or the last head. Every such session file must be refused.
 TEST_P(SessionOf, KeysAndValuesThatAreNotNumbersAreRefused) {
   Session text = session_of(ids(0, 300)), other = session();
   const KvShape shape = text.cache().shape();
   std::vector<std::byte> good = saved_bytes(text);
-  // `chunk` is the place in the file where the second of two chunks begins.
+  // `chunk` is the place in the session file where the second of its two chunks of keys and values begins.
   const std::size_t chunk = good.size() - shape.chunk_bytes(), head = shape.head_bytes();
   ASSERT_EQ(chunk, 72 + 4 * 300 + shape.chunk_bytes());
   const auto sealed = [](std::vector<std::byte> bytes) {
@@ -267,7 +267,8 @@ TEST_P(SessionOf, KeysAndValuesThatAreNotNumbersAreRefused) {
   with_kv_type(shape.type, [&](auto element) {
     using E = decltype(element);
     using Number = std::conditional_t<IntegerKv<E>, float, E>;
-    // The number of keys and values that a chunk has for a head, or with integers the number of their scales.
+    // How many numbers a chunk holds for one head: its keys and values, or, in a cache of integers, the scales of its keys and
+    // values.
     const std::size_t numbers = IntegerKv<E> ? 2 * kv_chunk : head / sizeof(Number);
     for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
       for (const std::size_t at : {std::size_t{0}, numbers / 2 - 1, numbers / 2, numbers - 1}) {
@@ -333,7 +334,8 @@ TEST_P(SessionOf, OtherSessionsFilesAreRefused) {
   EXPECT_EQ(found.error().kind, ErrorKind::system);
 }
 
-// The kind and the cache of a small text, whose keys and values are all zeros.
+// small_kind() describes a small session (its model, vocabulary, context and cache). small_cache() returns a cache for it, in which
+// the keys and values of all positions are zeros.
 SessionKind small_kind() { return {.model = 5, .vocabulary = 100, .context = 600, .shape = {1, 1, 16, KvType::f32}}; }
 [[maybe_unused]] KvCache small_cache(std::size_t positions) {  // Windows has no test that uses it
   KvCache cache = std::move(*KvCache::create(small_kind().shape));

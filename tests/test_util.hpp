@@ -36,8 +36,8 @@
 
 #include "test_paths.hpp"
 
-// Sanitizers end the program when memory cannot be allocated. With this option the library gets a null pointer instead, as it
-// does without sanitizers.
+// Sanitizers end the program when memory cannot be allocated. With the option allocator_may_return_null=1 the library gets a null
+// pointer instead, as it does without sanitizers.
 extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1"; }
 extern "C" const char* __tsan_default_options() { return "allocator_may_return_null=1"; }
 

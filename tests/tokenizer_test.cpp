@@ -267,7 +267,8 @@ TEST(WordMerger, RefusesRepeatedAndCrowdedRules) {
   EXPECT_EQ(table.add({1, 2, 1, 4}), detail::MergeTable::Added::repeats);
   EXPECT_EQ(table.find(1, 2)->merged, 3u);
   EXPECT_EQ(table.find(2, 1), nullptr);
-  // These pairs of tokens are chosen so that all begin their search in the first 64 of the table's 16384 places.
+  // The pairs of tokens are chosen so that the search for each of them begins in the first 64 of the 16384 places of the hash table
+  // of merges. So these places get crowded.
   detail::MergeTable crowded(5000);
   std::uint32_t added = 0;
   auto result = detail::MergeTable::Added::yes;
@@ -531,7 +532,8 @@ TEST(Tokenizer, NormalisesWhereTheModelDoes) {
   EXPECT_EQ(make_tokenizer(vocabulary).encode("e\xcc\x81"), (Ids{9, 10}));
 }
 
-// The names of these tokens are chosen so that all begin their search in the first 64 of 16384 places of the hash table.
+// The tokens of this vocabulary have texts for which the search begins in the first 64 of the 16384 places of the hash table of
+// tokens.
 TEST(Tokenizer, TokensThatCollideAreRefusedSoon) {
   Vocabulary vocabulary;
   vocabulary.pretokenizer = "qwen2";

@@ -206,8 +206,8 @@ STILLA_NOINLINE inline const char* wrong_operation(const std::int32_t* numbers, 
             "dot_codes_at");
     }
   }
-  // Tests narrow sums of codes of 2, 4, 5 and 6 bits, if the target has them. Each sum has as many quads of products as fit, but
-  // no more than 8. The codes are the largest and the activations are all -128 or all 127, or both are random.
+  // Tests narrow sums of codes of 2, 4, 5 and 6 bits, if the target has them. Each sum gets as many quads of products as fit into
+  // its 16 bits, but no more than 8. The codes are the largest and the activations are all -128 or all 127, or both are random.
   const auto narrow_sums_are_right = [&](auto format) {
     using F = decltype(format);
     using Sums = NarrowSums<F>;

@@ -3,7 +3,7 @@
 // Compares the vocabulary of vector operations, which the kernels of generic/ are written against, with plain C++: each operation
 // of each target's vector.hpp. For a new target with a vocabulary, lines are added to this file as for the others.
 #if defined(__GNUC__) && !defined(__clang__)
-// This warning is false; it comes from GCC 12's own AVX-512 header (GCC bug 105593).
+// GCC's warning -Wmaybe-uninitialized is false here. It comes from GCC 12's own AVX-512 header (GCC bug 105593).
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 

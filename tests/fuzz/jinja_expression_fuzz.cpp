@@ -22,7 +22,7 @@ void check(bool holds) {
   if (!holds) __builtin_trap();
 }
 
-// Returns true and the text of an expression, or false and the message that refuses it.
+// Renders the template {{ expression }}. Returns true and the rendered text, or false and the message that refuses the expression.
 std::pair<bool, std::string> evaluate(std::string_view expression) {
   jinja::Limits limits;
   limits.steps = 100'000;

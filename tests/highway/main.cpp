@@ -8,8 +8,8 @@
 
 #include "unit.hpp"
 
-// STILLA_HIGHWAY_UNITS is a list of X(name), one for each unit. The name of a unit that does not include Stilla begins with
-// plain.
+// STILLA_HIGHWAY_UNITS is a list of X(name), one for each unit. If a unit does not include Stilla, its name begins with the word
+// "plain".
 #define X(name)                 \
   namespace name {              \
   highway_units::Facts facts(); \

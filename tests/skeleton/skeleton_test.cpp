@@ -162,7 +162,7 @@ TEST(Formats, OneThatIsNotCompiledIsNamed) {
             "it (stilla/base/config.hpp)");
 }
 
-// A device must keep the tolerance that it states for itself, and it is not in the list of targets.
+// Every device must keep the tolerance that it states for itself, and no device is in the list of targets.
 TEST(SkeletonDevices, KeepTheirTolerance) {
   std::size_t devices = 0;
   for_each_type(Devices{}, [&]<class D>(D) {
