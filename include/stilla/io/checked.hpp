@@ -70,8 +70,9 @@ constexpr bool checked_align_up(std::uint64_t value, std::uint64_t alignment, st
   return true;
 }
 
-// Returns the last words of a message about a tensor whose bytes go beyond the end of the file: what may be wrong. If the tensor begins
-// behind the end, or is larger than the whole file, its offset or its shape may be damaged, and the file may then be complete.
+// Returns the last words of a message about a tensor whose bytes go beyond the end of the file. They name what may be wrong: the file
+// may be truncated. If the tensor begins behind the end of the file, or is larger than the whole file, the file may also be complete,
+// and the offset, the shape or the type of the tensor may be wrong.
 constexpr std::string_view why_beyond_end(std::uint64_t offset, std::uint64_t tensor_bytes, std::uint64_t file_bytes) {
   return offset > file_bytes         ? "it is truncated, or the offset of this tensor is wrong"
          : tensor_bytes > file_bytes ? "it is truncated, or the shape or the type of this tensor is wrong"
@@ -111,8 +112,8 @@ class ByteCursor {
     return true;
   }
 
-  // Reads a string: a 64-bit length, and then as many bytes as the length says, of any content. After a failure the cursor is where the
-  // length begins, or behind the length.
+  // Reads a string: a 64-bit length, and then as many bytes as the length says, of any content. If fewer than 8 bytes are left, the
+  // cursor stays where it was. If fewer bytes are left than the length says, the cursor stands behind the length.
   bool read_string(std::string_view& text) {
     std::uint64_t length = 0;
     std::span<const std::byte> view;

@@ -169,7 +169,7 @@ class JsonBuilder {
   Json element_;                        // the element of the table that is being read
   Json root_;
   std::vector<Json*> open_;  // the arrays and objects that are open at this place of the text
-  // If the innermost open array or object is an object, member_ is the place in it for the value that belongs to the name read last.
+  // The place for the next value, if the innermost open array or object is an object: the member of this object whose name was read last.
   Json* member_ = nullptr;
   std::string error_;
 };

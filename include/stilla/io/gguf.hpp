@@ -472,8 +472,8 @@ Result<std::vector<T>> GgufFile::get_array(std::string_view name) const {
       is_floating(key->element_type) != std::is_floating_point_v<T>) {
     return wrong_type(*key, expected);
   }
-  // Every element has at least one byte in the file and becomes one number of type T. A damaged file can therefore not ask for more
-  // than sizeof(T) times its own size in memory.
+  // Every element of the array has at least one byte in the file and becomes one number of type T. A damaged file can therefore not make
+  // the array of numbers larger than sizeof(T) times the size of the file.
   std::vector<T> out(static_cast<std::size_t>(key->count));
   const std::uint64_t element_bytes = value_bytes(key->element_type);
   const std::byte* address = address_of(*key);

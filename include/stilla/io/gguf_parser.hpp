@@ -158,7 +158,8 @@ class GgufParser {
       if (Status s = read_tensor(i, n_tensors); !s) return s;
     }
     if (Status s = index(out_.tensors, out_.tensors_by_name, "tensor"); !s) return s;
-    // The cursor is at an offset in memory or in a file, so aligning it, which adds less than 1 MiB, cannot overflow.
+    // The cursor's offset is at most the size of the file, far below 2^64. Rounding it up to a multiple of the alignment adds less than
+    // 1 MiB, so the sum cannot overflow.
     if (!checked_align_up(cursor_.offset(), out_.alignment, out_.data_offset)) return truncated("header at byte 0");
     if (Status s = check_packed_header(); !s) return s;
     return place_tensors();
@@ -293,8 +294,9 @@ class GgufParser {
     return success();
   }
 
-  // `before` are the records that have been read so far. If the length of a name is impossible, often the record before it is wrong.
-  // The number of records stands at byte `count_at` of the file.
+  // Reads the name of the next key or tensor, which may have 1 to `limit` bytes. The other arguments are for messages. `anonymous` names
+  // the record while its name is not known. `before` are the records that have been read so far: if the length of a name is impossible,
+  // often the record before it is wrong. The number of records stands at byte `count_at` of the file.
   template <class Record>
   Status read_name(std::string_view& name, std::uint64_t limit, const std::string& anonymous, const std::vector<Record>& before,
                    std::uint64_t count_at) {
@@ -321,7 +323,7 @@ class GgufParser {
                   records[twice->first].record_offset);
   }
 
-  // The value of an integer key of any width. Nothing if the key is no integer, or is negative.
+  // The value of a key that is an integer of any width. Nothing if the value is no integer or is negative.
   std::optional<std::uint64_t> integer_of(const GgufKey& key) const {
     std::optional<std::uint64_t> value;
     if (key.type == GgufValueType::boolean) return value;
@@ -359,7 +361,8 @@ class GgufParser {
     if (!count) return success();
     if (Status s = number_of("split.count", max_gguf_parts, out_.split.count); !s) return s;
     if (out_.split.count <= 1) {
-      // split.count says that this file is the whole model. It is, unless the model has another number of tensors than this file.
+      // The key split.count says that this file is the whole model. It is refused if the key split.tensors.count, the number of tensors
+      // in the model, differs from the number of tensors in this file.
       const GgufKey* all = find_by_name(out_.keys, out_.keys_by_name, "split.tensors.count");
       if (!all || integer_of(*all) == n_tensors) return success();
       return refuse(subject_of("key", *count), ": found ", out_.split.count,
@@ -430,8 +433,8 @@ class GgufParser {
     const auto subject = [&] { return subject_of("tensor", tensor); };
     if (!cursor_.read(tensor.n_dims)) return truncated(subject());
     if (tensor.n_dims > tensor.dims.size()) {
-      // If keys are left because their count is too low, they are read as tensors, and the type of the value is read as a number of
-      // dimensions.
+      // If the header's count of keys is too low, the next key is read as the first tensor. A key has the type of its value where a tensor
+      // has its number of dimensions, so the number that was found may be such a type.
       const bool may_be_key = i == 0 && tensor.n_dims <= max_value_type;
       const std::string or_key =
           may_be_key ? concat("; if this is a key, the key count at byte 16, ", out_.keys.size(), ", is too low") : std::string();

@@ -191,8 +191,8 @@ inline Result<Vocabulary> GgufFile::vocabulary() const {
   return out;
 }
 
-// Names the place of the vocabulary, for messages. The text has the offsets of the tokens and of the merges or scores, because a fault
-// is often that these contradict each other.
+// Names the place of the vocabulary, for messages. The text has the byte offsets of two keys, that of the tokens and that of the merges
+// or scores, because a fault is often that these two keys contradict each other.
 inline std::string GgufFile::vocabulary_place() const {
   std::string out = concat(printable_path(path()), ": keys 'tokenizer.ggml.*'");
   const GgufKey* tokens = find("tokenizer.ggml.tokens");

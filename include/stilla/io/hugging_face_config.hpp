@@ -452,9 +452,10 @@ class HuggingFaceConfigReader {
     return success();
   }
 
-  // YaRN multiplies cosines and sines by 0.1 ln(factor) + 1. The key attention_factor is used in place of this number. The key attn_factor,
-  // which DeepSeek-R1-0528-Qwen3-8B has, is a further factor, and so is the GGUF key rope.scaling.attn_factor. To become this GGUF key,
-  // attention_factor is divided here by 0.1 ln(factor) + 1. add() has read both keys already.
+  // Reads the factor of YaRN's cosines and sines into the GGUF key rope.scaling.attn_factor. YaRN multiplies cosines and sines by
+  // 0.1 ln(factor) + 1. In config.json, the key attention_factor replaces this number. The key attn_factor, which
+  // DeepSeek-R1-0528-Qwen3-8B has, is a further factor, and so is the GGUF key. Before this function is called, add() has put the values
+  // of factor and of attn_factor or attention_factor into GGUF keys. That of attention_factor is divided here by 0.1 ln(factor) + 1.
   Status read_attention_factor(const nlohmann::json& parameters, const std::string& object) {
     const bool replaces = find_member(parameters, "attention_factor") != nullptr;
     const bool multiplies = find_member(parameters, "attn_factor") != nullptr;

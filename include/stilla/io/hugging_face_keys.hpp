@@ -46,8 +46,9 @@ inline constexpr std::string_view known_rope_keys[] = {
     "attn_factor", "beta_fast",      "beta_slow",  "low_freq_factor", "high_freq_factor",   "partial_rotary_factor",
     "mscale",      "mscale_all_dim", "truncate"};
 
-// The keys of tokenizer.json, of its model, and of tokenizer_config.json and generation_config.json that are read, and those that
-// change neither the ids of a text nor the text of ids, or that a user chooses for each run. Other keys are named in a note.
+// Keys of tokenizer.json, of its member model, of tokenizer_config.json and of generation_config.json. The lists have the keys that are
+// read, those that change neither the ids of a text nor the text of ids, and those whose values a user chooses for each run. Keys that
+// are not in the lists are named in a note.
 inline constexpr std::string_view known_tokenizer_keys[] = {"version",        "added_tokens", "normalizer", "pre_tokenizer",
                                                             "post_processor", "decoder",      "model"};
 inline constexpr std::string_view known_bpe_keys[] = {

@@ -24,8 +24,8 @@ class HuggingFaceTokenIds {
   // Adds a token of model.vocab or, with `is_added`, of added_tokens. The text must outlive this object.
   void add(std::string_view text, std::uint32_t id, bool is_added) { entries_.push_back({text, id, is_added}); }
 
-  // Two entries that have the same text and contradict each other: a text that stands twice in model.vocab, or whose ids differ. An added
-  // token may repeat a token of model.vocab with its id.
+  // Two entries that have the same text and contradict each other: model.vocab has the text twice, or added_tokens gives it another id
+  // than the entry before it did. It is no contradiction if an added token has the text and the id of a token of model.vocab.
   struct Contradiction {
     std::string_view text;
     std::uint32_t first, second;  // the ids

@@ -37,8 +37,8 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The contents of tokenizer.json. Its two large tables are not in `json`: as JSON values, an object of 150,000 tokens and as many arrays of
-// two strings take 50 % more time to read and to release.
+// The contents of tokenizer.json. Its two large tables are in `tokens` and `merges` and not in `json`. As JSON values, an object of 150,000
+// tokens and as many arrays of two strings, they take 50 % more time to read and to release than in these two members.
 // NOLINTNEXTLINE(bugprone-exception-escape): moving it moves members whose move constructors are noexcept, nlohmann's too
 struct HuggingFaceTokenizer {
   nlohmann::json json;  // its model.vocab and model.merges are empty
@@ -209,7 +209,7 @@ class HuggingFaceVocabularyReader {
     return sort_ids();
   }
 
-  // Refuses a token's text with two ids. The library tokenizers keeps the first id and moves the ids of the tokens behind the second.
+  // Refuses a text with two ids: the library tokenizers keeps the first, and changes the ids of the tokens that stand behind the second.
   Status sort_ids() {
     const auto found = ids_.sort();
     if (!found) return success();
@@ -387,8 +387,8 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // Compares the special tokens of tokenizer_config.json with those of tokenizer.json. The library transformers adds what tokenizer.json
-  // lacks. Such a token is refused if it has an id of its own, because then texts get other ids; if it has none, a note names it.
+  // Compares the special tokens of tokenizer_config.json with those of tokenizer.json. The library transformers adds those that
+  // tokenizer.json lacks. One with an id in tokenizer_config.json is refused, because texts would get other ids; a note names one without.
   Status check_added_tokens() {
     if (texts_.tokenizer_config == nullptr) return success();
     if (is_set(*texts_.tokenizer_config, "add_prefix_space")) {
@@ -465,7 +465,7 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // A template has a table of the ids that it writes for each of its special tokens. Checks that it writes `id` for `token`.
+  // A post-processor's template has a table with the ids of each of its special tokens. Checks that `token` has only `id` in this table.
   Status check_template_ids(const Json& part, const std::string& token, std::uint32_t id) const {
     const Json* tokens = find_member(part, "special_tokens");
     const Json* entry = tokens ? find_member(*tokens, token) : nullptr;

@@ -129,7 +129,7 @@ class Imatrix {
     void add(std::string_view name) {
       if (count++ == 0) first = name;
     }
-    // The summary as the beginning of a sentence: "1 tensor ('a') is", "3 tensors ('a' and others) are".
+    // The summary of the names as the beginning of a sentence: "1 tensor ('a') is", "3 tensors ('a' and others) are".
     std::string text() const {
       return concat(count, count == 1 ? " tensor ('" : " tensors ('", printable(first), count == 1 ? "') is" : "' and others) are");
     }

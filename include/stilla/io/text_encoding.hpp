@@ -19,8 +19,8 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// Converts UTF-16, without its byte order mark, to UTF-8. A half of a surrogate pair that stands alone becomes U+FFFD. The number of bytes
-// is even.
+// Converts UTF-16, without its byte order mark, to UTF-8. A half of a surrogate pair that stands alone becomes U+FFFD. `bytes` must have an
+// even number of bytes.
 inline std::string from_utf16(std::string_view bytes, bool is_big_endian) {
   const auto unit = [&](std::size_t i) {
     const auto first = static_cast<std::uint8_t>(bytes[i]), second = static_cast<std::uint8_t>(bytes[i + 1]);

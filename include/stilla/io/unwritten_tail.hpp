@@ -41,8 +41,8 @@ inline Status check_written_to_the_end(const ModelSource& source) {
                                  " bytes, up to the end of the tensors: the file has its full size, but a download seems to have "
                                  "stopped before it was filled; get it again");
     }
-    // This file was written up to its end, so the tensors before this one in the file are not checked. Only if this tensor is a bias
-    // of nothing but zeros must the tensor before it be checked too.
+    // If the tensor has a byte that is not zero, the file was written up to its end, and the tensors before this one in the same file
+    // are not checked. If the tensor is a bias of nothing but zeros, the tensor before it must be checked too.
     const std::uint32_t file = tensor.file;
     ++i;
     while (!is_all && i < tensors.size() && tensors[i]->file == file) ++i;

@@ -46,8 +46,8 @@ struct Vocabulary {
   std::vector<float> scores;        // sentencepiece, by id: a pair with a higher score is merged sooner
   std::string pretokenizer;         // byte_level: a name of pretokenizer_names (text/pretokenizer.hpp)
   std::string unknown_pretokenizer;  // why the file's pre-tokenizer has no such name, for the message; `pretokenizer` is empty then
-  // byte_level: whether text is first brought into Unicode's normalisation form C (NFC). If this is empty, the pre-tokenizer
-  // decides.
+  // For a byte_level vocabulary: whether text is first brought into Unicode's normalisation form C (NFC). If nothing is given, the
+  // pre-tokenizer decides.
   std::optional<bool> nfc;
   std::optional<std::uint32_t> bos, eos, eot, padding, unknown;
   std::vector<std::uint32_t> ends;  // further tokens that end an answer; sources give at most max_end_tokens

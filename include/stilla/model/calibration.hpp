@@ -102,8 +102,8 @@ class CalibratedWeights : public TensorChange {
     State(std::function<Result<Model>()> load, Parallel parallel, const CalibrationOptions& options)
         : load_(std::move(load)), parallel_(parallel), options_(options) {}
 
-    // The order in which columns are rounded (RoundingOrder) for a place: a layer, and one of the inputs of its matrices. The order
-    // is kept for the next call, because several matrices have the same input.
+    // Returns the order in which the columns of a matrix are rounded (RoundingOrder). `place` says in which layer the matrix is and which
+    // of the layer's inputs it multiplies. The order is kept for the next call, because several matrices have the same input.
     Result<const RoundingOrder*> order(const Place& place, const RotatedWeights& rotated, std::span<const std::uint32_t> ids) {
       const std::size_t n_layers = rotated.config().n_layers;
       if (place.layer >= n_layers) return Error{ErrorKind::bad_argument, concat("layer ", place.layer, " of ", n_layers)};

@@ -81,7 +81,8 @@ inline constexpr std::size_t max_context = std::size_t{1} << 24;
 // What is not chosen stays as the file says. If a factor or an original context is chosen, the context becomes
 // original_context * factor positions, but at most max_context.
 struct RopeChoice {
-  // If no type is chosen, a chosen factor is used with the type in the file, or with linear scaling if the file has no scaling.
+  // The type of RoPE's scaling. If no type is chosen but `factor` is, this factor is used with the type that the file names, or with
+  // linear scaling if the file has no scaling.
   std::optional<RopeScaling::Type> type = std::nullopt;
   std::optional<double> factor = std::nullopt;           // 1 to 1e6
   // The number of positions that the model was trained with, 1 to max_context. If it is not chosen, the number in the file is used.
@@ -139,7 +140,7 @@ class RopeReader {
     if (!type->empty() && *type != "linear" && *type != "yarn") {
       return source_.key_error(key("type"), "'", printable(*type), "' is not supported; supported: none, linear, yarn");
     }
-    // Old files name no type of scaling. They have only the factor of linear scaling, under another key.
+    // Old files do not name the type of RoPE's scaling. They have only the factor of linear scaling, under the key rope.scale_linear.
     const std::string old_factor = c_.key("rope.scale_linear");
     const bool has_factor = source_.has(key("factor")), has_old_factor = source_.has(old_factor);
     if (!type->empty() && !has_factor && !has_old_factor) {
@@ -362,7 +363,8 @@ inline Status check_rotation(const ModelSource& source, const ModelConfig& c, co
 
 namespace detail {
 
-// Reads and checks the dimensions of a model. The limits are far above those of any model and keep products within 64 bits.
+// Reads and checks the dimensions of a model. The limits are far above the dimensions of any model and keep products of dimensions within
+// 64 bits.
 class DimensionReader {
  public:
   DimensionReader(const ModelSource& source, ModelConfig& config) : source_(source), c_(config) {}

@@ -40,7 +40,7 @@ class DraftModel {
 
   // Writes guesses at what follows `text`. The function stops if `out` is full, or if pays(confidence of the guess just written) says that
   // another guess is not worth its time. The confidence is the probability of the best token if only the two best were possible:
-  // 0.5 to 1. Returns the number of guesses written. It is also 0 if the context of the small model is full.
+  // 0.5 to 1. Returns the number of guesses written. It may be 0, for example if the context of the small model is full.
   template <class Pays>
   Result<std::size_t> guess(std::span<const std::uint32_t> text, std::span<std::uint32_t> out, Pays&& pays) {
     std::size_t written = 0;
@@ -66,9 +66,9 @@ class DraftModel {
   }
 
  private:
-  // Makes the session of the small model hold the beginning of `text` without its first skipped_ tokens. The session keeps the
-  // tokens that it has in common with the rest of `text`, counted from its beginning, and forgets all others. It begins again
-  // with at most the last `max_context` tokens of `text` if it has no token in common, if more than `max_behind` tokens are missing,
+  // Prepares the session of the small model for `text`. The session does not hold the first skipped_ tokens of `text`. Of its own
+  // tokens it keeps those that agree, from the first one on, with the tokens of `text` behind the skipped ones, and forgets the others.
+  // It begins again with at most the last `max_context` tokens of `text` if no token agrees, if more than `max_behind` tokens are missing,
   // or if its context is nearly full. Returns the tokens of `text` that the session has yet to evaluate, at least one.
   std::span<const std::uint32_t> follow(std::span<const std::uint32_t> text) {
     const std::span<const std::uint32_t> held = session_->ids(), expected = text.subspan(std::min(skipped_, text.size()));

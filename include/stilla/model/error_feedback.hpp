@@ -225,7 +225,7 @@ struct ChosenCode {
   int code, level;
 };
 
-// Returns the code of the format F whose level is nearest to x, and this level: the integer by which the scale of a weight is multiplied.
+// Returns the code of the format F whose level is nearest to x, together with this level. A weight is its scale times its level.
 template <ChosenCodesFormat F>
 ChosenCode choose_code(float x) {
   if constexpr (F::is_codebook) {

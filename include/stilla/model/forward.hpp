@@ -99,7 +99,7 @@ struct SessionOptions {
   // windows. The last window begins with the remaining tokens and is filled up with token 0. The rows of the filling are computed
   // and dropped, and no other position attends to them. The logits have the same bits as without windows.
   std::size_t window = 0;
-  // If not null, the session calls this function with the inputs of all tokens, which costs some speed.
+  // If not null, the session calls this function with the inputs of each layer's matrices, for all tokens. This costs some speed.
   LinearObserver observer = {};
   // If not null, the body runs the layers and keeps the keys and values (body.hpp); `kv_type` and `window` then have no effect. The
   // body must outlive the session, and serves no other session. A fork of the session has no body and begins empty. The text cannot be

@@ -104,7 +104,7 @@ class FastRotation {
 };
 
 // Returns which input of a layer a matrix multiplies. `part` is the matrix's name without its layer, for example "attn_q.weight".
-// Returns nothing for other tensors.
+// Returns nothing if the tensor is not one of the seven matrices of a layer.
 inline std::optional<LinearInput> input_of_part(std::string_view part) {
   constexpr std::pair<std::string_view, LinearInput> known[] = {
       {"attn_q.weight", LinearInput::attention}, {"attn_k.weight", LinearInput::attention},
@@ -150,8 +150,8 @@ class RotatedWeights : public TensorChange {
   }
 
   // Changes x, a row of inputs of a matrix of the original network, into the row of inputs that this matrix has in the rotated
-  // network. If the matrix is one of the first of attention or ffn, `gain` is the gain of the norm before it, by which x is divided:
-  // in the rotated network the weights contain this gain.
+  // network. `input` says which of a layer's inputs x is. For query, key and value, and for gate and up, `gain` is the gain of the norm
+  // before these matrices. If the residual stream is rotated, x is divided by this gain, because the rotated weights contain it.
   void rotate_input(float* x, LinearInput input, const std::vector<float>& gain) const {
     const auto rotate = [&](const FastRotation& rotation, std::size_t width) {
       for (std::size_t first = 0; first < width; first += rotation.width()) rotation.rotate(x + first);

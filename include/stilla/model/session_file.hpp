@@ -11,7 +11,7 @@
 //
 // Chunks are the memory of the key/value cache as it is, little endian; keys and values behind the end of the text are 0. The sizes
 // of all parts follow from the header and are compared with the size of the file before anything else is read. Nothing of the file
-// is used before its checksums agree. A file with a key or value that is not a number is refused.
+// is used before its checksums agree. A file with a key or value that is NaN or infinite is refused.
 #pragma once
 
 #include <algorithm>
@@ -92,7 +92,7 @@ inline std::vector<std::byte> session_header(const SessionKind& kind, std::uint6
   return out;
 }
 
-// Returns an error if keys or values in chunk c of the cache of a text are not numbers. `size` is the number of the text's tokens.
+// Returns an error if a key or value in chunk c of the cache of a text is NaN or infinite. `size` is the number of the text's tokens.
 inline Status check_numbers(const KvShape& shape, std::span<const std::byte> chunk, std::size_t c, std::size_t size) {
   if (holds_numbers(shape, chunk)) return success();
   return Error{ErrorKind::bad_argument, concat("keys or values of tokens ", c * kv_chunk, " to ", std::min((c + 1) * kv_chunk, size) - 1,
@@ -123,7 +123,7 @@ inline Status check_session_size(const SessionKind& kind, std::uint64_t tokens, 
 }  // namespace detail
 
 // Writes the whole session file, or nothing if there is an error. The cache must hold the keys and values of exactly the tokens
-// `ids`. It is an error if one of them is not a number: a cache of f16 holds infinity for a number above 65504.
+// `ids`. It is an error if a key or value is NaN or infinite. A cache of f16 holds infinity for a number above 65504.
 inline Status write_session_file(const std::string& path, const SessionKind& kind, std::span<const std::uint32_t> ids,
                                  std::string_view note, const KvCache& cache) {
   Result<AtomicFile> file = AtomicFile::create(path, FileReaders::owner);

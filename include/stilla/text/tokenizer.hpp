@@ -226,8 +226,8 @@ inline Status Tokenizer::add_tokens(const Vocabulary& vocabulary) {
   if (!vocabulary.types.empty() && vocabulary.types.size() != count) {
     return refuse("vocabulary has ", count, " tokens but ", vocabulary.types.size(), " token types");
   }
-  // A token as the vocabulary spells it has at least as many bytes as its text. All these strings exist in memory, so that the sum
-  // of their bytes cannot overflow.
+  // The bytes of the tokens as the vocabulary spells them are summed, because no token's text has more bytes than its spelling. All
+  // spellings are in memory at once, so that the sum cannot overflow.
   std::size_t bytes = 0;
   for (const std::string& token : vocabulary.tokens) bytes += token.size();
   if (bytes > UINT32_MAX) return refuse("the tokens' text takes ", bytes, " bytes, more than ", UINT32_MAX);

@@ -429,8 +429,8 @@ class ExpressionParser {
  protected:
   SyntaxTree tree_;
   bool uses_varargs_ = false, uses_kwargs_ = false;  // whether the macro that is being read uses these variables
-  // How often the template has used `loop` so far. Uses of attributes that need no items behind the current one, such as loop.index, are
-  // not counted.
+  // How often the part of the template that has been parsed so far uses `loop`, the variable of a for statement. Uses of its attributes
+  // that need no items behind the current one, such as loop.index, are not counted.
   std::size_t loop_uses_ = 0;
 };
 

@@ -93,8 +93,8 @@ inline Value strftime_now_function(Rendering& run, const Arguments& arguments) {
   const Parameters parameters(run, "strftime_now()", arguments, {"format"}, 1);
   const MarkedText format = parameters.text(0);
   if (run.failed() || !run.read(format.size())) return {};
-  // Which byte of the format became which byte of the result is not known. So if a message wrote any of the format, all of the result
-  // counts as text of a message.
+  // C's strftime() does not tell which byte of the format became which byte of the result. So if any byte of the format comes from a
+  // message, the whole result counts as text of a message.
   return run.text(MarkedText(time_text(run, run.now(), format.bytes()), format.has_message() ? from_message : from_template));
 }
 

@@ -178,8 +178,9 @@ class Interpreter {
       assign(target, item);
       return truth(evaluate(condition));
     };
-    // The condition of an item may depend on what the body did with the items before it. So it is evaluated when the item's turn
-    // comes, unless the body asks for later items.
+    // In {% for item in items if condition %}, the condition may depend on what the body of the loop did with the items before. So it is
+    // evaluated for an item when the item's turn comes. But if the body asks for later items (as loop.length does), the condition is
+    // evaluated for all items before the body runs.
     const bool chooses_later = condition != no_node && !node.looks_ahead;
     if (condition != no_node && !chooses_later) {
       std::vector<Value> chosen;

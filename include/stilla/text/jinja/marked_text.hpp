@@ -4,7 +4,7 @@
 // looks for control tokens only in the bytes of the template, so that a message may contain <|im_end|> without harm.
 //
 //   bytes   <|im_start|>user\nHello<|im_end|>
-//   runs    template---------@ 7--template---     @ 7: the first byte of "Hello" is byte 7 among all bytes of messages
+//   runs    template----------@ 7--template--     @ 7: the first byte of "Hello" is byte 7 among all bytes of messages
 //
 // Bytes of a message know their place among all messages as long as they are copied unchanged. Changed bytes (upper case, for
 // example) only know that they come from a message. The places lead back to the tokens with which a model wrote an answer.
@@ -96,7 +96,8 @@ class MarkedText {
     Origin origin;  // of its first byte
   };
 
-  // The origin that the next appended byte must have to continue `last`, the last run of bytes with one origin.
+  // The origin that the next appended byte must have to belong to `last`, the last run. A run is bytes that all come from the template,
+  // or from messages without known places, or that have consecutive places.
   Origin origin_behind(const Run& last) const {
     return last.origin < first_place ? last.origin : last.origin + (bytes_.size() - last.begin);
   }

@@ -242,8 +242,8 @@ inline Value join_method(Rendering& run, const Value& self, const Arguments& arg
 
 enum class Side : std::uint8_t { left, right, both };
 
-// Does what Python's ljust(), rjust() and center() do. `side` is the side at which the text stands, and `origin` is where the fill
-// character comes from.
+// Does what Python's ljust(), rjust() and center() do. `side` is the side at which the text stands. `origin` says who wrote the fill
+// character, the template or a message (marked_text.hpp).
 inline MarkedText justified(Rendering& run, const MarkedText& text, std::size_t width, Side side, char fill = ' ',
                             Origin origin = from_template) {
   const std::size_t size = char_count(text.bytes());

@@ -70,7 +70,7 @@ class Rendering {
     return {};
   }
 
-  // Counts a step. Returns false if there are no more steps, or after an error.
+  // Counts a step. Returns false if the rendering has used up the steps that Limits allows, or after an error.
   bool step() { return spend(1); }
   // Counts the steps that reading `bytes` bytes costs. Returns what step() returns.
   bool read(std::size_t bytes) { return spend(1 + bytes / 32); }

@@ -274,7 +274,8 @@ inline MarkedText titled(const MarkedText& text) {
   return out;
 }
 
-// Appends `count` spaces, or as many of another character, which comes from `origin`.
+// Appends the character `fill`, by default a space, `count` times. `origin` says who wrote this character, the template or a message
+// (marked_text.hpp).
 inline void append_fill(Rendering& run, MarkedText& out, std::size_t count, char fill = ' ', Origin origin = from_template) {
   if (run.room(out.size() + count)) out.append(std::string(count, fill), origin);
 }

@@ -93,8 +93,8 @@ class Value {
   const T* as() const {
     return std::get_if<T>(&data_);
   }
-  // Each of the functions from text() to function() gives the object itself, for a type whose values hold a pointer. Null if the
-  // value has another type.
+  // A value of some types holds a pointer to an object. Each of the functions from text() to function() returns this object for one of
+  // these types, for example text() for a text. The result is null if the value has another type.
   const Text* text() const { return object<TextPtr>(); }
   const List* list() const { return object<ListPtr>(); }
   const Dict* dict() const { return object<DictPtr>(); }
