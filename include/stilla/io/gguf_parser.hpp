@@ -361,8 +361,8 @@ class GgufParser {
     if (!count) return success();
     if (Status s = number_of("split.count", max_gguf_parts, out_.split.count); !s) return s;
     if (out_.split.count <= 1) {
-      // The key split.count says that this file is the whole model. It is refused if the key split.tensors.count, the number of tensors
-      // in the model, differs from the number of tensors in this file.
+      // The key split.count says that this file is the whole model. The file is refused if it has the key split.tensors.count, the number
+      // of tensors in the model, and this number differs from the number of tensors in the file.
       const GgufKey* all = find_by_name(out_.keys, out_.keys_by_name, "split.tensors.count");
       if (!all || integer_of(*all) == n_tensors) return success();
       return refuse(subject_of("key", *count), ": found ", out_.split.count,

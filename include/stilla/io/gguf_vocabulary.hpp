@@ -127,7 +127,7 @@ inline Status GgufFile::read_token_ids(Vocabulary& out) const {
     }
   }
   // Older files of Llama 3 do not have the key add_bos_token. llama.cpp, which they were made for, begins a text with BOS if the file names
-  // one of these pre-tokenizers.
+  // the pre-tokenizer of Llama 3 or one of a few others: those in begin_with_bos.
   constexpr std::string_view begin_with_bos[] = {"llama3", "llama-v3", "llama-bpe", "falcon3", "pixtral", "midm-2.0", "lfm2"};
   const bool adds_bos = out.kind == VocabularyKind::sentencepiece ||
                         std::find(std::begin(begin_with_bos), std::end(begin_with_bos), out.pretokenizer) != std::end(begin_with_bos);

@@ -387,8 +387,8 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // Compares the special tokens of tokenizer_config.json with those of tokenizer.json. The library transformers adds those that
-  // tokenizer.json lacks. One with an id in tokenizer_config.json is refused, because texts would get other ids; a note names one without.
+  // Compares the special tokens of tokenizer_config.json with tokenizer.json. The library transformers adds what tokenizer.json lacks.
+  // Such a token is refused if tokenizer_config.json has an id for it, because texts would get other ids. Otherwise a note names it.
   Status check_added_tokens() {
     if (texts_.tokenizer_config == nullptr) return success();
     if (is_set(*texts_.tokenizer_config, "add_prefix_space")) {

@@ -74,7 +74,7 @@ inline void unguard_mapping(const std::byte* data) noexcept {
   }
 }
 
-// The path of the mapped file that contains this address, or null.
+// The path of the guarded file whose mapping contains `address`; null if there is none.
 inline const char* guarded_path(std::uintptr_t address) noexcept {
   for (const GuardedFile& file : guarded_files) {
     if (file.state.load(std::memory_order_acquire) == GuardedFile::in_use && file.begin <= address && address < file.end) {

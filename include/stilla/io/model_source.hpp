@@ -138,7 +138,8 @@ class ModelSource {
   // any other key.
   virtual std::optional<std::vector<std::uint64_t>> find_integers(std::string_view) const { return std::nullopt; }
   static constexpr std::size_t max_array = 1 << 16;
-  // The names of the keys that begin with this text, as far as the source can list them. They are used to find unknown keys.
+  // The names of the keys that begin with the text in the argument, as far as the source can list them. They are used to find unknown
+  // keys.
   virtual std::vector<std::string_view> keys_under(std::string_view) const { return {}; }
   // One line for each thing in the source that a user should know although the model can run.
   virtual std::vector<std::string> notes() const { return {}; }

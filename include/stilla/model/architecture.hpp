@@ -126,7 +126,7 @@ inline std::optional<LayerTensor> layer_tensor(std::string_view name) {
   return out;
 }
 
-// Whether a layer of the architecture may have the tensor with this part of a name, for example "attn_q.weight".
+// Whether a layer of the architecture may have a tensor called "blk.N.PART", where PART is `part`, for example "attn_q.weight".
 constexpr bool has_layer_part(const Architecture& architecture, std::string_view part) {
   constexpr std::string_view always[] = {"attn_norm.weight",   "attn_q.weight",   "attn_k.weight",   "attn_v.weight",
                                          "attn_output.weight", "ffn_norm.weight", "ffn_gate.weight", "ffn_up.weight",
@@ -137,7 +137,8 @@ constexpr bool has_layer_part(const Architecture& architecture, std::string_view
          (architecture.may_output_bias && part == "attn_output.bias") || (architecture.may_ffn_bias && detail::is_one_of(part, ffn_biases));
 }
 
-// Whether a model of the architecture may have this tensor outside its layers. rope_freqs.weight divides the angles of RoPE.
+// Whether a model of a supported architecture may have a tensor with this name outside its layers. (One of these tensors,
+// rope_freqs.weight, has the numbers by which the angles of RoPE are divided.)
 constexpr bool has_model_tensor(std::string_view name) {
   constexpr std::string_view known[] = {"token_embd.weight", "output_norm.weight", "output.weight", "rope_freqs.weight"};
   return detail::is_one_of(name, known);

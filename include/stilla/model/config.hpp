@@ -383,7 +383,8 @@ class DimensionReader {
   }
 
  private:
-  // Refuses a mixture of experts. This is checked first, because a file of a model with experts differs in other ways too.
+  // Refuses a mixture of experts. This is checked before everything else, because a file of a model with experts differs in other ways
+  // too, and the error is to name the experts.
   Status refuse_experts() const {
     if (!source_.has(c_.key("expert_count"))) return success();
     const Result<std::uint64_t> experts = source_.get_uint(c_.key("expert_count"));
@@ -439,11 +440,11 @@ class DimensionReader {
     value = static_cast<std::size_t>(*number);
     return success();
   }
-  // Reads a number into `value`. Leaves `value` as it is if the file does not have the key.
+  // Reads the number of the key key(suffix) into `value`. Leaves `value` as it is if the file does not have the key.
   Status read_if_there(std::string_view suffix, std::size_t& value) const {
     return source_.has(c_.key(suffix)) ? read_number(suffix, value, 1 << 12) : success();
   }
-  // Reads a number that may be an array with a number for each layer.
+  // Reads the number of the key key(suffix) into `value`. In the file it may also be an array with an equal number for each layer.
   Status read_for_layers(std::string_view suffix, std::size_t& value, std::uint64_t max) const {
     const std::optional<std::vector<std::uint64_t>> numbers = source_.find_integers(c_.key(suffix));
     if (!numbers) return read_number(suffix, value, max);

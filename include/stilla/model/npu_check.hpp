@@ -48,7 +48,8 @@ struct NpuFormVerdict {
   std::uint64_t weight_bytes = 0;  // of the matrices of all layers
   std::vector<NpuPart> parts;   // empty if a single layer is too large
   std::uint64_t total_bytes = 0;  // of the layers, KV cache, embedding and head
-  // Whether the matrices can have this form, the layers can be split into parts, and the memory of the machine is sufficient.
+  // Whether the model can run with weights in the form `form`: whether the matrices can have this form, the layers can be split into
+  // parts, and the memory of the machine is sufficient.
   bool fits = false;
 };
 
@@ -198,7 +199,7 @@ inline std::vector<NpuPart> npu_parts(const std::vector<std::uint64_t>& layer_by
   return even;
 }
 
-// Returns how many bytes the matrices of each layer take in this form.
+// Returns, for each layer, how many bytes its matrices take if their weights have the form `form`.
 inline std::vector<std::uint64_t> npu_weight_bytes(const NpuForm& form, const NpuModel& model) {
   std::vector<std::uint64_t> out;
   for (const auto& layer : model.layers) {

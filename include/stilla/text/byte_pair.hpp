@@ -57,7 +57,7 @@ class MergeTable {
     return Added::yes;
   }
 
-  // Allows rules of different tokens to have the same rank. Of all places where rules of this rank apply, the leftmost is merged
+  // Allows rules of different tokens to have the same rank. Of all places where rules of the lowest rank apply, the leftmost is merged
   // first.
   void allow_equal_ranks() { has_equal_ranks_ = true; }
   bool has_equal_ranks() const { return has_equal_ranks_; }

@@ -180,7 +180,7 @@ std::size_t next_word_qwen2(std::string_view text, std::size_t at, unsigned max_
     while (end < text.size() && is_newline(static_cast<unsigned char>(text[end]))) ++end;
     return end;
   }
-  // A run of white space is a word up to its last newline, if it has one.
+  // If a run of white space has a newline, the word is the run up to and with its last newline.
   const std::size_t end = end_of_run<marks>(text, next, CharClass::space);
   std::size_t after_newline = end;
   while (after_newline > at && !is_newline(static_cast<unsigned char>(text[after_newline - 1]))) --after_newline;

@@ -103,7 +103,7 @@ constexpr int byte_of_name(std::string_view text) {
   return value;
 }
 
-// The text of a normal token as people read it.
+// The text of a normal token as people read it: without the byte alphabet, in which a byte-level vocabulary spells it.
 inline std::string plain_text(const Vocabulary& vocabulary, std::string_view spelled) {
   std::string out;
   if (vocabulary.kind == VocabularyKind::byte_level) {
@@ -114,7 +114,7 @@ inline std::string plain_text(const Vocabulary& vocabulary, std::string_view spe
   return out;
 }
 
-// Sorts the values and drops those that stand twice.
+// Sorts the values and keeps only one of several equal ones.
 template <class T>
 void sort_once(std::vector<T>& values) {
   std::sort(values.begin(), values.end());

@@ -249,7 +249,8 @@ inline Status Tokenizer::add_tokens(const Vocabulary& vocabulary) {
     const bool was_normal = vocabulary.types.empty() || vocabulary.types[i] == TokenType::normal;
     append_text(text, token, was_normal && kind_ == VocabularyKind::byte_level ? TokenType::normal : types_[i]);
     table_.add(text);
-    // SentencePiece writes every space as U+2581, so that it never makes a token whose text has a plain space.
+    // SentencePiece writes every space as U+2581, so that it never makes a token that is spelled with a plain space. Such a token is
+    // left out of those that TokenTable::find() finds.
     const bool has_plain_space = kind_ == VocabularyKind::sentencepiece && token.find(' ') != std::string::npos;
     if (types_[i] != TokenType::normal || token.empty() || has_plain_space) continue;
     const auto added = table_.make_findable(id);

@@ -167,8 +167,8 @@ inline Value urlencode_filter(Rendering& run, const Value& value, const Argument
   return run.text(std::move(out));
 }
 
-// These two functions remove what Python's int() and float() ignore in a number: white space around it, and single underscores between
-// its digits.
+// Python's int() and float() ignore white space around a number and single underscores between its digits. without_space() removes the
+// white space. without_underscores() removes the underscores, and returns nothing if one of them stands elsewhere.
 inline std::string_view without_space(std::string_view text) {
   const ByteRange range = stripped(text, nullptr, true, true);
   return text.substr(range.begin, range.end - range.begin);

@@ -208,7 +208,7 @@ inline std::string time_text(Rendering& run, const LocalTime& time, std::string_
   return out;
 }
 
-// Whether this is the name of a function or object of Jinja that Stilla does not know.
+// Whether `name` is the name of a function or object of Jinja that Stilla does not have, such as cycler.
 inline bool is_unknown_function(std::string_view name) {
   constexpr std::string_view names[] = {"cycler", "joiner", "lipsum", "self"};
   return std::find(std::begin(names), std::end(names), name) != std::end(names);

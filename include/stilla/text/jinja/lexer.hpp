@@ -134,8 +134,8 @@ class Lexer {
     if (sign != '+') skip_space(sign == '-');
   }
 
-  // The number of bytes of a tag with this one word, for example "{%- endraw +%}", at the beginning of `text`. 0 if there is no
-  // such tag. As in Jinja, only endraw may have a + behind it.
+  // The number of bytes of the tag at the beginning of `text`, if the tag has only the word `word`: for example "{%- endraw +%}". 0 if
+  // `text` does not begin with such a tag. As in Jinja, only endraw may have a + behind it.
   static std::size_t word_tag(std::string_view text, std::string_view word) {
     std::size_t at = sign_of(text) != 0 ? 3 : 2;
     const auto skip = [&] { at += stripped(text.substr(at), nullptr, true, false).begin; };

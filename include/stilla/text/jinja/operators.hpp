@@ -117,7 +117,7 @@ inline const Value* find_entry(Rendering& run, const Dict& dict, const Value& ke
   return nullptr;
 }
 
-// The values that a for statement iterates over. A generator cannot be used again afterwards.
+// Returns the values that a for statement iterates over if it is given `value`. If `value` is a generator, it has no values afterwards.
 inline std::vector<Value> iterate(Rendering& run, const Value& value) {
   std::vector<Value> out;
   if (const List* list = value.list()) {

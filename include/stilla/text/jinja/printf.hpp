@@ -43,7 +43,7 @@ struct Conversion {
   char letter = 0;
 };
 
-// Reads the conversion behind a %, and moves `at` behind it.
+// Reads a conversion of a format, for example the 5.2f of "%5.2f". `at` is the place behind the %, and is moved behind the conversion.
 inline Conversion read_conversion(std::string_view format, std::size_t& at) {
   Conversion out;
   for (; at < format.size() && (format[at] == '-' || format[at] == '0'); ++at) {

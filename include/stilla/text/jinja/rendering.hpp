@@ -72,7 +72,7 @@ class Rendering {
 
   // Counts a step. Returns false if the rendering has used up the steps that Limits allows, or after an error.
   bool step() { return spend(1); }
-  // Counts the steps that reading `bytes` bytes costs. Returns what step() returns.
+  // Counts the steps that reading `bytes` bytes costs. Returns false in the same cases as step().
   bool read(std::size_t bytes) { return spend(1 + bytes / 32); }
   // Whether one text or list may take `bytes` more bytes of memory. If not, the rendering fails.
   bool room(std::size_t bytes) {
