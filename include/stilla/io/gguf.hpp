@@ -159,7 +159,7 @@ class GgufFile final : public ModelSource {
     for (const Part& part : parts_) bytes += part.file.bytes().size();
     return bytes;
   }
-  // The number of files that the model consists of; 1 if it is not split. TensorInfo::file is an index of these files.
+  // The number of files that the model consists of; 1 if it is not split. TensorInfo::file tells which of them has a tensor, from 0.
   std::size_t part_count() const { return parts_.size(); }
   const MappedFile& part(std::size_t i) const { return parts_[i].file; }
   std::uint32_t version() const { return contents().version; }

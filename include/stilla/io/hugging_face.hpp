@@ -74,7 +74,7 @@ class HuggingFaceFolder final : public ModelSource {
     return bytes;
   }
   const HuggingFaceConfig& config() const { return *config_; }
-  // The safetensors files. TensorInfo::file is an index of these files.
+  // The safetensors files of the model. TensorInfo::file is the index, in this list, of the file that has the tensor.
   const std::vector<SafetensorsFile>& files() const { return files_; }
 
   std::size_t tensor_count() const override { return tensors_.size(); }

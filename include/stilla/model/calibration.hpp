@@ -96,7 +96,7 @@ class CalibratedWeights : public TensorChange {
   }
 
   // What is kept from one matrix to the next while weights are changed: the original model, the moments of the inputs, and an order
-  // of columns. State is a class of its own, so that encode() can be const.
+  // of columns. The State is reached through a pointer, so that encode(), which is const, can change it.
   class State {
    public:
     State(std::function<Result<Model>()> load, Parallel parallel, const CalibrationOptions& options)

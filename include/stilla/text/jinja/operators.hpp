@@ -139,7 +139,7 @@ inline std::vector<Value> iterate(Rendering& run, const Value& value) {
   return out;
 }
 
-// The result of Python's len(). Nothing if the value has no length.
+// The length of `value`, as Python's len() gives it. Nothing if the value has no length.
 inline std::optional<std::int64_t> length_of(Rendering& run, const Value& value) {
   if (const Text* text = value.text()) {
     run.read(text->marked.size());
