@@ -54,6 +54,7 @@ Value split_method(Rendering& run, const Value& self, const Arguments& arguments
   if (!parameters.is_given(0)) return parts_list(run, *self.text(), split_at_space(text.bytes(), limit, from_right));
   const MarkedText separator = parameters.text(0);
   if (separator.empty()) return run.fail("split() at an empty text");
+  if (!run.search(text.size(), separator.size())) return {};
   return parts_list(run, *self.text(), split(text.bytes(), separator.bytes(), limit, from_right));
 }
 
@@ -62,7 +63,7 @@ Value partition_method(Rendering& run, const Value& self, const Arguments& argum
   const Parameters parameters(run, "partition()", arguments, {"sep"}, 1);
   const MarkedText& text = self.text()->marked;
   const MarkedText separator = parameters.text(0);
-  if (separator.empty() || !run.read(text.size())) return run.fail("partition() at an empty text");
+  if (separator.empty() || !run.search(text.size(), separator.size())) return run.fail("partition() at an empty text");
   const std::size_t at = from_right ? text.bytes().rfind(separator.bytes()) : text.bytes().find(separator.bytes());
   const std::size_t size = text.size();
   if (at == std::string_view::npos) {
@@ -103,8 +104,9 @@ Value remove_affix_method(Rendering& run, const Value& self, const Arguments& ar
   const Parameters parameters(run, at_end ? "removesuffix()" : "removeprefix()", arguments, {"affix"}, 1);
   const MarkedText affix = parameters.text(0);
   const MarkedText& text = self.text()->marked;
+  if (!run.read(text.size())) return self;
   const bool has = at_end ? text.bytes().ends_with(affix.bytes()) : text.bytes().starts_with(affix.bytes());
-  if (!has || !run.read(text.size())) return self;
+  if (!has) return self;
   return run.text(at_end ? text.part(0, text.size() - affix.size()) : text.part(affix.size(), text.size()), self.text()->is_safe);
 }
 
@@ -135,7 +137,7 @@ Value find_method(Rendering& run, const Value& self, const Arguments& arguments)
   const Parameters parameters(run, must_be_there ? "index()" : "find()", arguments, {"sub", "start", "end"}, 1);
   const std::string_view text = self.text()->marked.bytes();
   const MarkedText wanted = parameters.text(0);
-  if (!run.read(text.size() * 2)) return {};
+  if (!run.read(text.size()) || !run.search(text.size(), wanted.size())) return {};
   const SearchRange range = search_range(parameters, text);
   const std::string_view part = text.substr(range.bytes.begin, range.bytes.end - range.bytes.begin);
   const std::size_t at = range.is_empty ? std::string_view::npos : from_right ? part.rfind(wanted.bytes()) : part.find(wanted.bytes());
@@ -154,7 +156,7 @@ inline Value count_method(Rendering& run, const Value& self, const Arguments& ar
   }
   const std::string_view text = self.text()->marked.bytes();
   const MarkedText wanted = parameters.text(0);
-  if (!run.read(text.size() * 2)) return {};
+  if (!run.read(text.size()) || !run.search(text.size(), wanted.size())) return {};
   const SearchRange range = search_range(parameters, text);
   if (range.is_empty) return std::int64_t{0};
   const std::string_view part = text.substr(range.bytes.begin, range.bytes.end - range.bytes.begin);

@@ -61,7 +61,10 @@ inline std::optional<double> number_of(const Value& value) {
 
 inline bool equal(Rendering& run, const Value& a, const Value& b) {
   if (!run.step()) return false;
-  if (a.text() != nullptr && b.text() != nullptr) return a.text()->marked.bytes() == b.text()->marked.bytes();
+  if (a.text() != nullptr && b.text() != nullptr) {
+    const std::string_view x = a.text()->marked.bytes(), y = b.text()->marked.bytes();
+    return x.size() == y.size() && run.read(x.size()) && x == y;
+  }
   if (integer_of(a) && integer_of(b)) return *integer_of(a) == *integer_of(b);
   if (number_of(a) && number_of(b)) return *number_of(a) == *number_of(b);
   if (const List *x = a.list(), *y = b.list(); x != nullptr && y != nullptr) {
@@ -96,7 +99,10 @@ inline int order(Rendering& run, const Value& a, const Value& b) {
   if (!run.step()) return 0;
   if (a.is_undefined()) return undefined_error(run, a), 0;
   if (b.is_undefined()) return undefined_error(run, b), 0;
-  if (a.text() != nullptr && b.text() != nullptr) return sign(a.text()->marked.bytes(), b.text()->marked.bytes());
+  if (a.text() != nullptr && b.text() != nullptr) {
+    const std::string_view x = a.text()->marked.bytes(), y = b.text()->marked.bytes();
+    return run.read(std::min(x.size(), y.size())) ? sign(x, y) : 0;
+  }
   if (integer_of(a) && integer_of(b)) return sign(*integer_of(a), *integer_of(b));
   if (number_of(a) && number_of(b)) return sign(*number_of(a), *number_of(b));
   const List *x = a.list(), *y = b.list();
@@ -155,7 +161,8 @@ inline std::optional<std::int64_t> length_of(Rendering& run, const Value& value)
 inline bool contains(Rendering& run, const Value& container, const Value& item) {
   if (const Text* text = container.text()) {
     if (item.text() == nullptr) return run.fail("'in' of a str with a ", type_name(item)), false;
-    return run.read(text->marked.size()) && text->marked.bytes().find(item.text()->marked.bytes()) != std::string_view::npos;
+    const std::string_view bytes = text->marked.bytes(), wanted = item.text()->marked.bytes();
+    return run.search(bytes.size(), wanted.size()) && bytes.find(wanted) != std::string_view::npos;
   }
   if (const Dict* dict = container.dict()) return find_entry(run, *dict, item) != nullptr;
   for (const Value& other : iterate(run, container)) {

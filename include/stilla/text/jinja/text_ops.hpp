@@ -149,6 +149,7 @@ inline std::vector<ByteRange> split_lines(std::string_view text, bool keep_ends)
 // its own, or choose by a message which of its own texts it writes.)
 inline MarkedText replaced(Rendering& run, const MarkedText& text, std::string_view old, const MarkedText& by, std::size_t most) {
   MarkedText out;
+  if (!run.search(text.size(), old.size())) return out;
   std::size_t done = 0;
   for (std::size_t at = 0; most > 0 && run.room(out.memory()); --most) {
     if (!old.empty()) at = text.bytes().find(old, at);
