@@ -376,6 +376,7 @@ TEST_F(ProgramTalk, ChatSavesAndLoads) {
     const Finished other = chat("yes.gguf", "/load " + file + "\nhi\n", {option});
     EXPECT_TRUE(contains(other.err, "was saved with ")) << other.err;
     EXPECT_EQ(other.out, "Y\n") << "the chat goes on";
+    EXPECT_EQ(other.status, 1) << "and a script sees that the command failed";
   }
   for (const char* name : {"text.txt", "empty.txt", "nothing.session", "yes.gguf"}) {
     const Finished refused = chat("yes.gguf", "/load " + path(name) + "\nhi\n");
@@ -383,8 +384,21 @@ TEST_F(ProgramTalk, ChatSavesAndLoads) {
     EXPECT_TRUE(contains(refused.err, name)) << refused.err;
     EXPECT_TRUE(contains(refused.err, "prompt 21 tokens")) << refused.err;
   }
-  EXPECT_TRUE(contains(chat("yes.gguf", "hi\n/save " + path("no-folder/x") + "\n").err, "cannot write"));
+  const Finished unsaved = chat("yes.gguf", "hi\n/save " + path("no-folder/x") + "\n");
+  EXPECT_TRUE(contains(unsaved.err, "cannot write"));
+  EXPECT_EQ(unsaved.status, 1);
   EXPECT_TRUE(contains(chat("yes.gguf", "/save\n/load\n").err, "say /load FILE"));
+}
+
+// An answer that ends within a character, as -n may cut it, is no UTF-8. A saved conversation keeps its bytes all the same.
+TEST_F(ProgramTalk, ASavedAnswerMayEndWithinACharacter) {
+  const std::string model = std::string(test_data) + "/tiny-qwen2.gguf", file = path("bytes.session");
+  const std::vector<std::string> chat{"chat", "--commands", "-m", model, "--temp", "0", "-n", "4", "-t", "1"};
+  const std::string first = run_program(chat, "hello\n/save " + file + "\n").out;
+  EXPECT_TRUE(contains(read_file(file), R"("role":"assistant","bytes":")"));
+  const Finished whole = run_program(chat, "hello\nnext\n"), resumed = run_program(chat, "/load " + file + "\nnext\n");
+  EXPECT_EQ(whole.out, first + resumed.out);
+  EXPECT_TRUE(contains(resumed.err, "loaded 2 messages")) << resumed.err;
 }
 
 TEST_F(ProgramTalk, ChatCommands) {

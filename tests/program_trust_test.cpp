@@ -223,7 +223,7 @@ TEST_F(ProgramTrust, ForeignSessionsAreRefusedBeforeAnythingChanges) {
       {no_conversation + ": byte " + std::to_string(note.size()) + " of it is no JSON", with_note(note + std::string("\0x", 2))},
       {no_conversation + ": found an array; expected an object", with_note(std::string(100000, '['))},
       {unreadable + ": key 'text' is missing", with_note(list + R"({"ids":[1],"role":"user"}]})")},
-      {unreadable + ": key 'name' is unknown; expected ids, role and text", with_note(list + R"({"name":"a"}]})")},
+      {unreadable + ": key 'name' is unknown; expected ids, role, and text or bytes", with_note(list + R"({"name":"a"}]})")},
       {unreadable + ": key 'role': found 'tool'; expected system, user, assistant",
        with_note(list + R"({"ids":[1],"role":"tool","text":""}]})")},
       {unreadable + ": key 'role': found a boolean; expected a string", with_note(list + R"({"ids":[1],"role":true,"text":""}]})")},
@@ -233,6 +233,11 @@ TEST_F(ProgramTrust, ForeignSessionsAreRefusedBeforeAnythingChanges) {
       {unreadable + ": key 'ids': found a string; expected an array of ids", with_note(list + R"({"ids":"1","role":"user","text":""}]})")},
       {unreadable + ": key 'ids': id 1 is 4294967296; expected ids of tokens",
        with_note(list + R"({"ids":[4294967296],"role":"user","text":""}]})")},
+      {unreadable + ": keys 'text' and 'bytes' are both there; expected one of them",
+       with_note(list + R"({"ids":[1],"role":"user","text":"","bytes":""}]})")},
+      {unreadable + ": key 'bytes': found a character above U+00FF at byte 1",
+       with_note(list + R"({"ids":[1],"role":"user","bytes":"aĀ"}]})")},
+      {unreadable + ": key 'bytes': found 1; expected a string", with_note(list + R"({"ids":[1],"role":"user","bytes":1}]})")},
       {unreadable + ": key 'text' stands twice", with_note(list + R"({"ids":[1],"role":"user","text":"","text":""}]})")},
       {unreadable + ": key 'ids': id 1 is an array; expected ids of tokens",
        with_note(list + R"({"ids":[[1]],"role":"user","text":""}]})")},
@@ -247,7 +252,7 @@ TEST_F(ProgramTrust, ForeignSessionsAreRefusedBeforeAnythingChanges) {
       EXPECT_TRUE(contains(ended.err, "loaded 2 messages"));
       continue;
     }
-    EXPECT_EQ(ended.status, 0);
+    EXPECT_EQ(ended.status, 1);
     EXPECT_TRUE(contains(ended.err, "foreign.session: " + c.says));
     EXPECT_EQ(ended.out, "Y\nY\n");
     EXPECT_TRUE(contains(ended.err, "prompt 23 tokens")) << "what was computed for the first turn is still there";
@@ -262,7 +267,11 @@ TEST_F(ProgramTrust, OneBadTurnEndsTheTurnAndNotTheChat) {
   write_file("huge.session", Session(read_file("huge.session")).fill_cache('\x7f').sealed());  // 0x7f7f7f7f is 3.39e38
   const Finished ended = chat("/load " + path("huge.session") + "\nhi\nhi\n/stats\n", {"--commands", "--kv", "f32"});
   EXPECT_EQ(ended.status, 1) << ended.err;
-  EXPECT_TRUE(contains(ended.err, "the model's logits are not numbers, though its weights are; the turn is forgotten\n")) << ended.err;
+  EXPECT_TRUE(contains(
+      ended.err,
+      "the model's logits are not numbers, though its weights are: values of the weights, of a loaded session or of RoPE's settings are "
+      "too large or too small to compute with; the turn is forgotten\n"))
+      << ended.err;
   EXPECT_TRUE(contains(ended.err, "4 messages; ")) << ended.err;
   EXPECT_TRUE(ended.out.ends_with("Y\n")) << ended.out;
 }

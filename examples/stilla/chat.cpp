@@ -165,12 +165,18 @@ class Chat {
   void save(const std::string& path) {
     if (path.empty()) return message("say /save FILE");
     constexpr std::string_view kind = "a saved session";
-    if (!may_replace(path, stilla::session_magic, kind)) return message(not_replaced_text(path, kind));
+    if (!may_replace(path, stilla::session_magic, kind)) return command_failed(not_replaced_text(path, kind));
     // While a session is saved, Ctrl-C must not leave a partial file behind.
     const FinishOnInterrupt finish_on_interrupt;
     const stilla::Status saved = engine_.save(path, conversation_.to_json());
-    message(saved ? fmt::format("saved {} messages, {} tokens: {}", conversation_.size(), engine_.size(), stilla::printable_path(path))
-                  : saved.error().message);
+    if (!saved) return command_failed(saved.error().message);
+    message(fmt::format("saved {} messages, {} tokens: {}", conversation_.size(), engine_.size(), stilla::printable_path(path)));
+  }
+
+  // Says why a command failed. A script that sent the command sees it by the exit status too.
+  void command_failed(const std::string& why) {
+    if (!stdin_is_terminal()) status_ = exit_failed;
+    message(why);
   }
 
   void load(const std::string& path) {
@@ -196,7 +202,7 @@ class Chat {
       return stilla::success();
     };
     const stilla::Result<std::string> note = engine_.restore(path, accept);
-    if (!note) return message(note.error().message);
+    if (!note) return command_failed(note.error().message);
     conversation_.replace(std::move(messages));
     message(fmt::format("loaded {} messages, {} tokens", conversation_.size(), engine_.size()));
   }
@@ -329,7 +335,7 @@ class Chat {
   Conversation conversation_;
   Generation total_;
   bool told_of_commands_ = false;
-  int status_ = 0;  // the exit status: 1 if a turn failed
+  int status_ = 0;  // the exit status: 1 if a turn failed, or a command in a pipe
 };
 
 }  // namespace

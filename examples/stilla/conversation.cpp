@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <stilla/base/utf8.hpp>
 #include <stilla/io/checked_json.hpp>
 #include <stilla/text/reasoning.hpp>
 
@@ -43,8 +44,10 @@ class SavedMessages {
     return enter();
   }
   bool end_object() {
-    if (depth_ == in_message && seen_ != all_members) {
-      return fail(fmt::format("key '{}' is missing", member_names[static_cast<std::size_t>(std::countr_one(seen_))]));
+    if (depth_ == in_message) {
+      const auto missing = static_cast<std::size_t>(std::countr_one(seen_));
+      if (missing < text || (seen_ & texts) == 0) return fail(fmt::format("key '{}' is missing", member_names[missing]));
+      if ((seen_ & texts) == texts) return fail("keys 'text' and 'bytes' are both there; expected one of them");
     }
     if (depth_ == in_note && !is_list_) return fail("key 'messages' is missing");
     --depth_;
@@ -66,7 +69,7 @@ class SavedMessages {
     for (member_ = 0; member_ < member_names.size() && member_names[member_] != name; ++member_) {
     }
     if (member_ == member_names.size()) {
-      return fail(fmt::format("key '{}' is unknown; expected ids, role and text", stilla::printable(name)));
+      return fail(fmt::format("key '{}' is unknown; expected ids, role, and text or bytes", stilla::printable(name)));
     }
     const unsigned flag = 1u << member_;
     if ((seen_ & flag) != 0) return fail(fmt::format("key '{}' stands twice", name));
@@ -79,6 +82,7 @@ class SavedMessages {
       messages.back().text = std::move(value);
       return true;
     }
+    if (member_ == raw) return bytes_of(value);
     const auto found = std::find(role_names.begin(), role_names.end(), value);
     if (found == role_names.end()) {
       return fail(fmt::format("key 'role': found '{}'; expected {}", stilla::printable(value), fmt::join(role_names, ", ")));
@@ -103,12 +107,22 @@ class SavedMessages {
 
  private:
   enum Depth { outside, in_note, in_list, in_message, in_ids };
-  enum Member : std::size_t { ids, role, text };
-  static constexpr std::array<std::string_view, 3> member_names{"ids", "role", "text"};
-  static constexpr unsigned all_members = 7;
+  enum Member : std::size_t { ids, role, text, raw };
+  static constexpr std::array<std::string_view, 4> member_names{"ids", "role", "text", "bytes"};
+  static constexpr unsigned texts = 1u << text | 1u << raw;  // a message has one of these two
 
   bool enter() {
     ++depth_;
+    return true;
+  }
+  // Reads a text that is not UTF-8, each byte of which stands as the character with its number, U+0000 to U+00FF.
+  bool bytes_of(std::string_view value) {
+    for (std::size_t at = 0; at < value.size();) {
+      const stilla::Utf8Char c = stilla::decode_utf8(value, at);
+      if (c.value > 0xff) return fail(fmt::format("key 'bytes': found a character above U+00FF at byte {}", at));
+      messages.back().text += static_cast<char>(c.value);
+      at += c.length;
+    }
     return true;
   }
   // fail() and wrong_value() end the reading with a reason. If they are called several times, the first reason is kept.
@@ -132,6 +146,21 @@ class SavedMessages {
   unsigned seen_ = 0;       // a bit for each member of this message that was read
   std::string reason_;
 };
+
+bool is_utf8(std::string_view text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const stilla::Utf8Char c = stilla::decode_utf8(text, at);
+    if (c.value == stilla::invalid_byte) return false;
+    at += c.length;
+  }
+  return true;
+}
+// Returns the bytes as characters with their numbers, U+0000 to U+00FF, because JSON holds only characters.
+std::string as_characters(std::string_view bytes) {
+  std::string out;
+  for (const char byte : bytes) stilla::append_utf8(out, static_cast<unsigned char>(byte));
+  return out;
+}
 
 }  // namespace
 
@@ -173,14 +202,14 @@ bool Conversation::forget_oldest_turn() {
 std::string Conversation::to_json() const {
   // The text of each message is converted to JSON by itself, and the rest is put together here. nlohmann's JSON values of more than one
   // level need memory when they are destroyed, and end the program if there is none.
-  const auto quoted = [](std::string_view text) {
-    return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  };
+  const auto quoted = [](std::string_view text) { return nlohmann::json(text).dump(); };
   std::string out = R"({"messages":[)";
   for (const stilla::ChatMessage& message : messages_) {
     if (&message != &messages_.front()) out += ',';
-    out += fmt::format(R"({{"ids":[{}],"role":{},"text":{}}})", fmt::join(message.ids, ","),
-                       quoted(role_names[static_cast<std::size_t>(message.role)]), quoted(message.text));
+    const bool is_text = is_utf8(message.text);
+    out += fmt::format(R"({{"ids":[{}],"role":{},"{}":{}}})", fmt::join(message.ids, ","),
+                       quoted(role_names[static_cast<std::size_t>(message.role)]), is_text ? "text" : "bytes",
+                       quoted(is_text ? message.text : as_characters(message.text)));
   }
   return out + "]}";
 }

@@ -47,6 +47,8 @@ class Conversation {
   std::string_view last_text() const { return messages_.back().text; }  // the conversation must have a message
 
   // Returns the conversation as JSON for a saved session: {"messages":[{"ids":[1,2],"role":"user","text":"hi"}, ...]}
+  // A text that is not UTF-8, such as an answer that ends within a character, stands under "bytes" in place of "text", each byte as the
+  // character with its number.
   std::string to_json() const;
   // Reads the messages from the JSON of a saved session, which may come from anybody. The JSON is refused unless it has exactly the
   // form that to_json() writes, with tokens of the vocabulary that are not control tokens.

@@ -140,7 +140,10 @@ stilla::Result<std::string> Engine::restore(const std::string& path, const Accep
 }
 void Engine::blame_weights() {
   check(stilla::check_weights_are_numbers(state_->model.source(), *state_->pool));
-  fail(exit_failed, "the model's logits are not numbers, though its weights are");
+  fail(exit_failed,
+       fmt::format("{}: the model's logits are not numbers, though its weights are: values of the weights, of a loaded session "
+                   "or of RoPE's settings are too large or too small to compute with",
+                   stilla::printable_path(state_->model.source().path())));
 }
 void Engine::begin_verification() {
   if (!state_->options.verifies || state_->verification) return;
