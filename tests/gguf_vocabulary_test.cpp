@@ -117,8 +117,8 @@ TEST(GgufVocabulary, MessagesNameFileKeyAndOffset) {
   EXPECT_EQ(message_with([](Said& s) { s.types[1] = -7; }),
             "m.gguf: key 'tokenizer.ggml.token_type' at byte 202: found type -7 for token 1; expected 1 to 6");
   EXPECT_EQ(message_with([](Said& s) { s.merges[0] = "b a"; }),
-            "m.gguf: keys 'tokenizer.ggml.*', tokens at byte 111 and merges at byte 267: merge 0 'b a': what it makes "
-            "is not a normal token of the vocabulary");
+            "m.gguf: keys 'tokenizer.ggml.*', tokens at byte 111 and merges at byte 267: merge 0 'b a': what it makes, "
+            "'ba', is no token of the vocabulary");
   EXPECT_EQ(message_with([](Said& s) { s.add_bos = true; }),
             "m.gguf: keys 'tokenizer.ggml.*', tokens at byte 111 and merges at byte 267: a bos token is to be added but "
             "none is named");

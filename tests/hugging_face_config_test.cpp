@@ -124,12 +124,12 @@ TEST(HuggingFaceConfig, WhatIsRefused) {
       {"'quantization_config': the weights are quantised by some method" + original, R"({"quantization_config": "gptq"})"},
       {"'hidden_act': found gelu; expected silu", R"({"hidden_act": "gelu"})"},
       {"'hidden_act': found an object; expected silu", R"({"hidden_act": {}})"},
-      {"'use_sliding_window': is not supported; expected false", R"({"use_sliding_window": true})"},
-      {"'use_mrope': is not supported; expected false", R"({"use_mrope": true})"},
-      {"'is_causal': is not supported; expected true", R"({"is_causal": false})"},
-      {"'rope_interleaved': is not supported; expected false", R"({"rope_interleaved": true})"},
-      {"'clip_qkv': is not supported; expected false", R"({"clip_qkv": 8.0})"},
-      {"'final_logit_softcapping': is not supported in a llama model", R"({"final_logit_softcapping": 30.0})"},
+      {"'use_sliding_window': found true, which is not supported; expected false", R"({"use_sliding_window": true})"},
+      {"'use_mrope': found true, which is not supported; expected false", R"({"use_mrope": true})"},
+      {"'is_causal': found false, which is not supported; expected true", R"({"is_causal": false})"},
+      {"'rope_interleaved': found true, which is not supported; expected false", R"({"rope_interleaved": true})"},
+      {"'clip_qkv': found 8.0, which is not supported; expected false", R"({"clip_qkv": 8.0})"},
+      {"'final_logit_softcapping': found 30.0, which is not supported in a llama model", R"({"final_logit_softcapping": 30.0})"},
       {"'layer_types': found a string; expected an array", R"({"layer_types": "full_attention"})"},
       {"'layer_types': found 'linear_attention'; expected 'full_attention' for every layer", R"({"layer_types": ["linear_attention"]})"},
       {"'layer_types': found 'an integer'; expected 'full_attention' for every layer", R"({"layer_types": ["full_attention", 1]})"},
@@ -141,8 +141,8 @@ TEST(HuggingFaceConfig, WhatIsRefused) {
       {"'attention_bias': found a string; expected true or false", R"({"attention_bias": "yes"})"},
       {"'mlp_bias': found an integer; expected true or false", R"({"mlp_bias": 1})"},
       {"'vocab_size': found a string; expected an unsigned integer", R"({"vocab_size": "100"})"},
-      {"'partial_rotary_factor': is not supported; expected 1", R"({"partial_rotary_factor": 0.5})"},
-      {"'partial_rotary_factor': is not supported; expected 1",
+      {"'partial_rotary_factor': found 0.5, which is not supported; expected 1", R"({"partial_rotary_factor": 0.5})"},
+      {"'partial_rotary_factor': found 0.25, which is not supported; expected 1",
        R"({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.25}})"},
   };
   for (const auto& [message, changes] : cases) EXPECT_EQ(refusal(config_with(changes)), key + message) << changes;
@@ -310,9 +310,10 @@ TEST(HuggingFaceConfig, ScalingOfRopeThatIsRefused) {
       {"'rope_scaling.factor': found a string; expected a number", R"({"rope_scaling": {"type": "linear", "factor": "2"}})"},
       {"'rope_scaling.original_max_position_embeddings': found 32.5; expected an unsigned integer",
        R"({"rope_scaling": {"type": "yarn", "factor": 2, "original_max_position_embeddings": 32.5}})"},
-      {"'rope_scaling.mscale_all_dim': is not supported; expected attention_factor, or none",
+      {"'rope_scaling.mscale_all_dim': found 1.0, which is not supported; expected attention_factor, or none",
        R"({"rope_scaling": {"type": "yarn", "factor": 2, "mscale_all_dim": 1.0}})"},
-      {"'rope_scaling.truncate': is not supported; expected true", R"({"rope_scaling": {"type": "yarn", "factor": 2, "truncate": false}})"},
+      {"'rope_scaling.truncate': found false, which is not supported; expected true",
+       R"({"rope_scaling": {"type": "yarn", "factor": 2, "truncate": false}})"},
   };
   for (const auto& [message, changes] : cases) EXPECT_EQ(refusal(config_with(changes)), "F/config.json: key " + message) << changes;
 }

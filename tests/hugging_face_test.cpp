@@ -448,10 +448,10 @@ const std::vector<RefusedEdit> refused_edits = {
      }},
     {"key 'hidden_act': found gelu; expected silu", config, set("/hidden_act", "gelu")},
     {"key 'quantization_config': the weights are quantised by awq", config, set("/quantization_config", {{"quant_method", "awq"}})},
-    {"key 'use_sliding_window': is not supported; expected false", config, set("/use_sliding_window", true)},
+    {"key 'use_sliding_window': found true, which is not supported; expected false", config, set("/use_sliding_window", true)},
     {"key 'layer_types': found 'sliding_attention'", config, set("/layer_types", json::array({"full_attention", "sliding_attention"}))},
-    {"key 'logits_scaling': is not supported in a llama model", config, set("/logits_scaling", 8)},
-    {"key 'partial_rotary_factor': is not supported; expected 1", config, set("/partial_rotary_factor", 0.5)},
+    {"key 'logits_scaling': found 8, which is not supported in a llama model", config, set("/logits_scaling", 8)},
+    {"key 'partial_rotary_factor': found 0.5, which is not supported; expected 1", config, set("/partial_rotary_factor", 0.5)},
     {"key 'rope_parameters.rope_type': 'dynamic' is not supported", config, set("/rope_parameters/rope_type", "dynamic")},
     {"key 'rope_parameters.rope_type': 'longrope' is not supported", config, set("/rope_parameters/rope_type", "longrope")},
     {"key 'rope_parameters.factor': expected a number", config, [](json& j) { j["rope_parameters"].erase("factor"); }},
@@ -464,7 +464,7 @@ const std::vector<RefusedEdit> refused_edits = {
        j.erase("rope_parameters");
        j["rope_scaling"] = {{"factor", 2.0}};
      }},
-    {"key 'rope_parameters.mscale': is not supported", config,
+    {"key 'rope_parameters.mscale': found 1.0, which is not supported", config,
      set("/rope_parameters", {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 32}, {"mscale", 1.0}})},
     {"key 'tie_word_embeddings': found a string; expected true or false", config, set("/tie_word_embeddings", "no")},
     {"tensor 'model.embed_tokens.weight': has 336 rows, and config.json's vocab_size is 400; expected the same number", config,
@@ -496,7 +496,8 @@ const std::vector<RefusedEdit> refused_edits = {
     {"key 'normalizer': found 'Lowercase'; supported: none, 'NFC'", tokenizer, set("/normalizer", {{"type", "Lowercase"}})},
     {"key 'pre_tokenizer': the regular expression '\\x5cw+' is not known; known are those of Qwen2", tokenizer,
      set("/pre_tokenizer/pretokenizers/0/pattern/Regex", "\\w+")},
-    {"key 'pre_tokenizer': the sequence 'Metaspace' is not known", tokenizer, set("/pre_tokenizer", {{"type", "Metaspace"}})},
+    {"key 'pre_tokenizer': the sequence 'Metaspace' with its settings is not known", tokenizer,
+     set("/pre_tokenizer", {{"type", "Metaspace"}})},
     {"expected a Split by a Regex with the behavior Isolated", tokenizer, set("/pre_tokenizer/pretokenizers/0/behavior", "Removed")},
     {"key 'post_processor': found 'BertProcessing'", tokenizer, set("/post_processor", {{"type", "BertProcessing"}})},
     {"key 'post_processor.single': adds the token '<|eot_id|>' after a text", tokenizer,
@@ -559,6 +560,12 @@ TEST_F(HuggingFaceFiles, TensorsMustBeTheModels) {
       << refusal(folder);
   // A folder whose head is missing is refused. A head that is not used, because the embedding is the head, is ignored.
   const fs::path tied = copy("qwen2");
+  change(tied / "config.json", [](json& j) { j.erase("tie_word_embeddings"); });
+  const Result<HuggingFaceFolder> unsaid = HuggingFaceFolder::open(tied.string());
+  ASSERT_TRUE(unsaid) << unsaid.error().message;
+  ASSERT_EQ(unsaid->notes().size(), 1u);
+  EXPECT_NE(unsaid->notes()[0].find("has no lm_head.weight, and config.json has no tie_word_embeddings; the embedding is the head"),
+            std::string::npos);
   change(tied / "config.json", [](json& j) { j["tie_word_embeddings"] = false; });
   EXPECT_NE(refusal(tied).find(
                 "model.safetensors.index.json: tensor 'lm_head.weight' is missing, and config.json's tie_word_embeddings is false"),

@@ -2,6 +2,7 @@
 //
 // Tests of the reader of tokenizer.json and of the files beside it, one setting at a time: what each form of a setting means, and the
 // message with which every other form is refused. hugging_face_test.cpp tests whole folders.
+#include <stilla/io/hugging_face_chat_template.hpp>
 #include <stilla/io/hugging_face_vocabulary.hpp>
 
 #include <gtest/gtest.h>
@@ -167,7 +168,7 @@ TEST(HuggingFaceVocabulary, TokensThatAreRefused) {
       {{"'model': is missing; expected an object", erase("", "model")},
        {"'model': found an array; expected an object", set("/model", "[]")},
        {"'model.type': found 'WordPiece'; expected 'BPE', the only kind that is supported", set("/model/type", json("WordPiece"))},
-       {"'model.type': found an integer; expected 'BPE', the only kind that is supported", set("/model/type", "1")},
+       {"'model.type': found 1; expected 'BPE', the only kind that is supported", set("/model/type", "1")},
        {"'model.continuing_subword_prefix': found '##'; expected none", set("/model/continuing_subword_prefix", json("##"))},
        {"'model.end_of_word_suffix': found an array; expected none", set("/model/end_of_word_suffix", "[]")},
        {"'model.dropout': merges that are left out by chance are not supported; expected none", set("/model/dropout", "0.5")},
@@ -192,6 +193,8 @@ TEST(HuggingFaceVocabulary, TokensThatAreRefused) {
        {"'added_tokens': token '<s>': found a string as its id; expected 0 to 65551, which is 65535 and twice the number of tokens in the "
         "file",
         set("/added_tokens/0/id", json("5"))},
+       {"'added_tokens': token '<s>': 'special': found 1; expected true or false", set("/added_tokens/0/special", "1")},
+       {"'added_tokens': token '<s>': 'special': found 'true'; expected true or false", set("/added_tokens/0/special", json("true"))},
        {"'added_tokens': token 'word': 'lstrip' is not supported; expected false", set("/added_tokens/2/lstrip", "true")},
        {"'added_tokens': token 'word': 'rstrip' is not supported; expected false", set("/added_tokens/2/rstrip", "true")},
        // With rstrip, a special token takes the white space behind it. This would change the ids of the template's own text.
@@ -221,8 +224,8 @@ TEST(HuggingFaceVocabulary, Normalizers) {
   const std::string supported = "; supported: none, 'NFC'";
   expect_refused(tokenizer_key, {{"'normalizer': found 'NFKC'" + supported, set("/normalizer", R"({"type": "NFKC"})")},
                                  {"'normalizer': found none" + supported, set("/normalizer", "{}")},
-                                 {"'normalizer': found none" + supported, set("/normalizer", json("NFC"))},
-                                 {"'normalizer': found an integer" + supported, set("/normalizer", R"({"type": 1})")},
+                                 {"'normalizer': found 'NFC'" + supported + "", set("/normalizer", json("NFC"))},
+                                 {"'normalizer': found 1" + supported, set("/normalizer", R"({"type": 1})")},
                                  {"'normalizer': found 'Sequence'" + supported, set("/normalizer", R"({"type": "Sequence"})")},
                                  {"'normalizer': found 'Sequence'" + supported,
                                   set("/normalizer", R"({"type": "Sequence", "normalizers": {"type": "NFC"}})")},
@@ -254,17 +257,17 @@ TEST(HuggingFaceVocabulary, PreTokenizers) {
   // is told that its pre-tokenizer is not known, and may name another one.
   const std::pair<std::string, Edit> unknown[] = {
       {"the sequence of nothing", erase("", "pre_tokenizer")},
-      {"the sequence 'ByteLevel'", set("/pre_tokenizer", R"({"type": "ByteLevel", "add_prefix_space": true})")},
-      {"the sequence 'ByteLevel'", set("/pre_tokenizer", R"({"type": "ByteLevel", "use_regex": false})")},
-      {"the sequence none", set("/pre_tokenizer", "{}")},
-      {"the sequence 'Split', 'Digits'", split_and("/1/type", "\"Digits\"")},
-      {"the sequence 'Punctuation', 'ByteLevel'", split_and("/0/type", "\"Punctuation\"")},
-      {"the sequence 'Split', 'ByteLevel'", split_and("/1/use_regex", "true")},
-      {"the sequence 'Split', 'ByteLevel'", split_and("/1/use_regex", "null")},
-      {"the sequence 'Split', 'ByteLevel'", split_and("/1/add_prefix_space", "true")},
-      {"the sequence 'Digits', 'ByteLevel'", set("/pre_tokenizer/pretokenizers/0/individual_digits", "false")},
-      {"the sequence 'Digits', 'ByteLevel'", set("/pre_tokenizer/pretokenizers/1/add_prefix_space", "true")},
-      {"the sequence 'Digits', 'ByteLevel'", set("/pre_tokenizer/pretokenizers/1/use_regex", "false")},
+      {"the sequence 'ByteLevel' with its settings", set("/pre_tokenizer", R"({"type": "ByteLevel", "add_prefix_space": true})")},
+      {"the sequence 'ByteLevel' with its settings", set("/pre_tokenizer", R"({"type": "ByteLevel", "use_regex": false})")},
+      {"the sequence none with its settings", set("/pre_tokenizer", "{}")},
+      {"the sequence 'Split', 'Digits' with its settings", split_and("/1/type", "\"Digits\"")},
+      {"the sequence 'Punctuation', 'ByteLevel' with its settings", split_and("/0/type", "\"Punctuation\"")},
+      {"the sequence 'Split', 'ByteLevel' with its settings", split_and("/1/use_regex", "true")},
+      {"the sequence 'Split', 'ByteLevel' with its settings", split_and("/1/use_regex", "null")},
+      {"the sequence 'Split', 'ByteLevel' with its settings", split_and("/1/add_prefix_space", "true")},
+      {"the sequence 'Digits', 'ByteLevel' with its settings", set("/pre_tokenizer/pretokenizers/0/individual_digits", "false")},
+      {"the sequence 'Digits', 'ByteLevel' with its settings", set("/pre_tokenizer/pretokenizers/1/add_prefix_space", "true")},
+      {"the sequence 'Digits', 'ByteLevel' with its settings", set("/pre_tokenizer/pretokenizers/1/use_regex", "false")},
       {"the regular expression '[0-9]'", split("[0-9]")}};
   for (const auto& [text, edit] : unknown) {
     const Vocabulary vocabulary = vocabulary_with(edit);
@@ -416,6 +419,16 @@ TEST(HuggingFaceVocabulary, BosIdsThatAreNoneAreTold) {
   for (const char* fine : {R"({"bos_token_id": null})", R"({"bos_token_id": 5})"}) {
     EXPECT_TRUE(vocabulary_with(both(config(fine), generation_config(fine))).notes.empty());
   }
+}
+
+// The library tokenizers numbers the added tokens itself. If a file has other ids, texts have other ids here, which a note tells.
+TEST(HuggingFaceVocabulary, IdsOfAddedTokensThatTheLibraryWouldNotGiveAreTold) {
+  EXPECT_TRUE(vocabulary_with([](Files&) {}).notes.empty());
+  const Vocabulary moved = vocabulary_with(set("/added_tokens/1/id", "9"));
+  EXPECT_EQ(moved.tokens.at(9), "</s>");
+  ASSERT_EQ(moved.notes.size(), 1u);
+  EXPECT_EQ(moved.notes[0],
+            "key 'added_tokens' of tokenizer.json: token '</s>' has the id 9, which is used; the library tokenizers would give it 6");
 }
 
 TEST(HuggingFaceVocabulary, ADecoderThatIsNotUsedIsTold) {

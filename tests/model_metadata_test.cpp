@@ -180,6 +180,14 @@ TEST(ModelMetadata, LinearScalingOfRope) {
   const LoadedModel scaled(old);
   ASSERT_TRUE(scaled) << scaled.error();
   EXPECT_EQ(scaled->rope_frequencies().radians(3), plain->rope_frequencies().radians(3) / 4);
+  for (const float factor : {4.0f, 2.0f}) {  // both keys
+    ModelFile both = old;
+    both.set("qwen2.rope.scaling.factor", factor);
+    const LoadedModel twice(both);
+    ASSERT_EQ(static_cast<bool>(twice), factor == 4.0f);
+    if (!twice)
+      expect_one_line(twice.error(), {"key 'qwen2.rope.scale_linear'", "found 4, and 'qwen2.rope.scaling.factor' is 2; expected the same"});
+  }
   file.set("qwen2.rope.scaling.factor", 1.0f);  // a factor of 1 does not scale
   const LoadedModel by_1(file);
   ASSERT_TRUE(by_1) << by_1.error();

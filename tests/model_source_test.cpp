@@ -144,7 +144,7 @@ TEST(ModelSource, BringsAVocabulary) {
   ASSERT_TRUE(tokenizer) << tokenizer.error().message;
   EXPECT_EQ(tokenizer->encode("ab", SpecialTokens::as_text), std::vector<std::uint32_t>{2});
   source.words.merges = {"b a"};
-  EXPECT_EQ(read_tokenizer(source).error().message, "memory: words: merge 0 'b a': what it makes is not a normal token of the vocabulary");
+  EXPECT_EQ(read_tokenizer(source).error().message, "memory: words: merge 0 'b a': what it makes, 'ba', is no token of the vocabulary");
   source.words.pretokenizer = "tekken";
   EXPECT_EQ(read_tokenizer(source).error().message,
             "memory: entry 'tokenizer.ggml.pre': pre-tokenizer 'tekken' is not supported; choose one by name: qwen2, deepseek-r1-qwen, "

@@ -230,27 +230,29 @@ TEST_F(PackedSource, BeginsAsAPackedFile) {
   }
 }
 
-// The test damages a packed file in two ways. In the first copy, the key that holds the checksums of the tensors has another name.
-// In the second, this key declares the checksums as numbers of half the size, and therefore as twice as many.
-TEST_F(PackedSource, VerifyingNeedsAChecksumOfEachTensor) {
+// A packed file without a checksum for each tensor is refused when it is opened, and not after its first tokens. The test damages a file
+// in two ways. In the first copy, the key that holds the checksums of the tensors has another name. In the second, this key declares the
+// checksums as numbers of half the size, and therefore as twice as many.
+TEST_F(PackedSource, EachTensorNeedsAChecksum) {
   const std::vector<std::byte> bytes = packed_tiny();
   const GgufFile packed = parsed(bytes);
   const std::size_t tensors = packed.tensor_count();
   const GgufKey& key = *packed.find(packed_tensor_checksums_key);
-  const auto verified = [](PageAligned& changed) {
+  const auto refusal = [](PageAligned& changed) {
     changed.seal();
-    const Status status = verify_packed_file(parsed(changed.bytes(), "m.stilla"));
-    return status ? "" : status.error().message;
+    const Result<GgufFile> file = GgufFile::parse(MappedFile::from_memory(changed.bytes(), "m.stilla"));
+    return file ? "" : file.error().message;
   };
+  const std::string expected = concat("m.stilla: key '", packed_tensor_checksums_key, "': expected ", tensors,
+                                      " checksums of the type uint64, one for each tensor; found ");
   PageAligned renamed(bytes);
   renamed.put(key.record_offset + 8, 'x');
-  EXPECT_EQ(verified(renamed), concat("m.stilla: key '", packed_tensor_checksums_key, "' is missing; expected an array of integers"));
+  EXPECT_EQ(refusal(renamed), expected + "none");
   PageAligned narrower(bytes);
   const std::uint64_t type_offset = key.record_offset + 8 + key.name.size() + 4;
   narrower.put(type_offset, static_cast<std::uint32_t>(GgufValueType::uint32));
   narrower.put(type_offset + 4, std::uint64_t{2 * tensors});
-  EXPECT_EQ(verified(narrower), concat("m.stilla: key '", packed_tensor_checksums_key, "' at byte ", key.record_offset, ": found ",
-                                       2 * tensors, " checksums; expected ", tensors, ", one for each tensor"));
+  EXPECT_EQ(refusal(narrower), concat(expected, 2 * tensors, " of the type uint32"));
 }
 
 }  // namespace

@@ -71,6 +71,8 @@ TEST(Safetensors, ReadsWhatIsThere) {
   EXPECT_EQ(file->bytes_of(b).size(), 10u);
   // A file without tensors, a tensor that is a scalar and an empty tensor are valid too, and blanks may pad the header.
   EXPECT_EQ(refusal(file_of("{}", 0)), "");
+  EXPECT_EQ(refusal(file_of(R"({"__metadata__":[1]})", 0)),
+            "m.safetensors: header at byte 8: key '__metadata__': found an array; expected an object");
   EXPECT_EQ(refusal(file_of(
                 R"({"s":{"dtype":"I64","shape":[],"data_offsets":[0,8]},"e":{"dtype":"F16","shape":[0,7],"data_offsets":[8,8]}}     )", 8)),
             "");
@@ -132,7 +134,7 @@ TEST(Safetensors, RefusesHostileFiles) {
        file_of(tensor(R"({"dtype":"U8","shape":[1],"data_offsets":[0]})"), 1)},
       {"tensor 'a': shape: is missing; expected an array", file_of(tensor(R"({"dtype":"U8","data_offsets":[0,1]})"), 1)},
       {"tensor 'a': data_offsets: is missing; expected an array of two", file_of(tensor(R"({"dtype":"U8","shape":[1]})"), 1)},
-      {"tensor 'a': data_offsets: found a string in it; expected two integers of at least 0",
+      {"tensor 'a': data_offsets: found '1' in it; expected two integers of at least 0",
        file_of(tensor(R"({"dtype":"U8","shape":[1],"data_offsets":[0,"1"]})"), 1)},
       {"tensor 'a': data_offsets: found -1 in it; expected two integers of at least 0",
        file_of(tensor(R"({"dtype":"U8","shape":[1],"data_offsets":[-1,1]})"), 1)},

@@ -371,10 +371,10 @@ TEST(Tokenizer, RefusesBadVocabularies) {
   EXPECT_EQ(with([](Vocabulary& v) { v.merges[1] = "ab "; }), "merge 1 'ab ' is not two tokens with a space between them");
   EXPECT_EQ(with([](Vocabulary& v) { v.merges[1] = ""; }), "merge 1 '' is not two tokens with a space between them");
   EXPECT_EQ(with([](Vocabulary& v) { v.merges[1] = "a b c"; }), "merge 1 'a b c' is not two tokens with a space between them");
-  EXPECT_EQ(with([](Vocabulary& v) { v.merges[0] = "x b"; }), "merge 0 'x b': its left part is not a normal token of the vocabulary");
+  EXPECT_EQ(with([](Vocabulary& v) { v.merges[0] = "x b"; }), "merge 0 'x b': its left part, 'x', is no token of the vocabulary");
   EXPECT_EQ(with([](Vocabulary& v) { v.merges[0] = "a <think>"; }),
-            "merge 0 'a <think>': its right part is not a normal token of the vocabulary");
-  EXPECT_EQ(with([](Vocabulary& v) { v.merges[0] = "b c"; }), "merge 0 'b c': what it makes is not a normal token of the vocabulary");
+            "merge 0 'a <think>': its right part, '<think>', is token 6, which is not of the type `normal`");
+  EXPECT_EQ(with([](Vocabulary& v) { v.merges[0] = "b c"; }), "merge 0 'b c': what it makes, 'bc', is no token of the vocabulary");
   EXPECT_EQ(with([](Vocabulary& v) { v.merges[1] = "a b"; }), "merge 1 'a b' repeats merge 0");
   EXPECT_EQ(with([](Vocabulary& v) { v.add_eos = true, v.eos = 11; }), "an eos token is to be added but none is named");
   EXPECT_EQ(with([](Vocabulary& v) { v.add_bos = true; }), "a bos token is to be added but none is named");

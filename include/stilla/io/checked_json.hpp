@@ -253,6 +253,12 @@ inline std::string_view json_type_text(const nlohmann::json& value) {
   return value.is_object() ? "an object" : "null";
 }
 
+// Returns, for messages, a short text of a value: numbers, true and false as they are, a string in quotes, and of others the type.
+inline std::string json_value_text(const nlohmann::json& value) {
+  if (const auto* text = value.get_ptr<const nlohmann::json::string_t*>()) return concat("'", printable(*text), "'");
+  return value.is_primitive() ? value.dump() : std::string(json_type_text(value));
+}
+
 // Returns, for messages, what a value is that is no count (see count_of): a negative integer itself, or the type of any other value.
 inline std::string json_no_count_text(const nlohmann::json& value) {
   return value.is_number_integer() ? value.dump() : std::string(json_type_text(value));

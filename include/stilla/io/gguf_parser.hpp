@@ -412,6 +412,14 @@ class GgufParser {
     if (!key || key->type != GgufValueType::uint64) {
       return refuse("key '", packed_checksum_key, "': expected a uint64, as packed files have; found ", key ? name_of(key->type) : "none");
     }
+    const GgufKey* sums = find_by_name(out_.keys, out_.keys_by_name, packed_tensor_checksums_key);
+    if (!sums || sums->type != GgufValueType::array || sums->element_type != GgufValueType::uint64 || sums->count != out_.tensors.size()) {
+      const std::string found = !sums                                ? "none"
+                                : sums->type != GgufValueType::array ? std::string(name_of(sums->type))
+                                                                     : concat(sums->count, " of the type ", name_of(sums->element_type));
+      return refuse("key '", packed_tensor_checksums_key, "': expected ", out_.tensors.size(), " checksums of the type uint64, one for ",
+                    "each tensor; found ", found);
+    }
     const std::span<const std::byte> bytes = file_.bytes();
     if (bytes.size() < out_.data_offset) {
       return refuse("header at byte 0: needs ", out_.data_offset, " bytes and ", bytes.size(),

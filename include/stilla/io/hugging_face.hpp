@@ -43,6 +43,7 @@
 #include <stilla/io/checked_json.hpp>
 #include <stilla/io/gguf_parser.hpp>
 #include <stilla/io/gguf_records.hpp>
+#include <stilla/io/hugging_face_chat_template.hpp>
 #include <stilla/io/hugging_face_config.hpp>
 #include <stilla/io/hugging_face_keys.hpp>
 #include <stilla/io/hugging_face_vocabulary.hpp>
@@ -462,8 +463,13 @@ class HuggingFaceFolder final : public ModelSource {
     return success();
   }
 
-  Status check_head() const {
-    if (config_->ties_embeddings != false || find("output.weight") != nullptr) return success();
+  Status check_head() {
+    if (find("output.weight") != nullptr) return success();
+    if (!config_->ties_embeddings) {
+      notes_.push_back(concat(printable_path(weights_path_), ": has no lm_head.weight, and config.json has no tie_word_embeddings; the ",
+                              "embedding is the head, as in a GGUF file of this model"));
+    }
+    if (config_->ties_embeddings != false) return success();
     return refuse(tensor_place("output.weight"), " is missing, and config.json's tie_word_embeddings is false");
   }
 

@@ -212,6 +212,10 @@ class HuggingFaceConfigReader {
     return success();
   }
 
+  Error refuse_unsupported(std::string_view key, const nlohmann::json& value, std::string_view expected) const {
+    return refuse_key(key, "found ", json_value_text(value), ", which is not supported; expected ", expected);
+  }
+
   // Refuses settings of config.json that change the arithmetic of the model and are not supported. Some keys have one supported
   // value, which means the same as a missing key. The other keys must be missing.
   Status refuse_unknown_arithmetic() const {
@@ -227,14 +231,16 @@ class HuggingFaceConfigReader {
     }
     for (const std::string_view key : {"use_sliding_window", "use_mrope", "clip_qkv", "rope_interleaved"}) {
       const nlohmann::json* value = find_member(json_, key);
-      if (value != nullptr && *value != false) return refuse_key(key, "is not supported; expected false");
+      if (value != nullptr && *value != false) return refuse_unsupported(key, *value, "false");
     }
     const nlohmann::json* causal = find_member(json_, "is_causal");
-    if (causal != nullptr && *causal != true) return refuse_key("is_causal", "is not supported; expected true");
+    if (causal != nullptr && *causal != true) return refuse_unsupported("is_causal", *causal, "true");
     for (const std::string_view key :
          {"embedding_multiplier", "residual_multiplier", "attention_multiplier", "logits_scaling", "logit_scale", "residual_scale",
           "final_logit_softcapping", "attn_logit_softcapping", "num_experts", "num_local_experts", "n_routed_experts", "kv_lora_rank"}) {
-      if (find_member(json_, key) != nullptr) return refuse_key(key, "is not supported in a ", out_.architecture, " model");
+      if (const nlohmann::json* value = find_member(json_, key)) {
+        return refuse_key(key, "found ", json_value_text(*value), ", which is not supported in a ", out_.architecture, " model");
+      }
     }
     if (const nlohmann::json* types = find_member(json_, "layer_types")) {
       if (!types->is_array()) return refuse_key("layer_types", "found ", json_type_text(*types), "; expected an array");
@@ -411,7 +417,7 @@ class HuggingFaceConfigReader {
     if (Status s = read_rope_base(object); !s) return s;
     for (const nlohmann::json* place : {find_member(json_, "rope_parameters"), find_member(json_, "rope_scaling"), &json_}) {
       const nlohmann::json* part = place ? find_member(*place, "partial_rotary_factor") : nullptr;
-      if (part != nullptr && *part != 1.0) return refuse_key("partial_rotary_factor", "is not supported; expected 1");
+      if (part != nullptr && *part != 1.0) return refuse_unsupported("partial_rotary_factor", *part, "1");
     }
     for (const auto& [settings, key] : {std::pair{find_member(json_, "rope_parameters"), "rope_parameters"},
                                         std::pair{find_member(json_, "rope_scaling"), "rope_scaling"}}) {
@@ -445,10 +451,12 @@ class HuggingFaceConfigReader {
       if (Status s = read_attention_factor(*parameters, object); !s) return s;
     }
     for (const std::string_view key : {"mscale", "mscale_all_dim"}) {
-      if (find_member(*parameters, key) != nullptr) return refuse_key(where(key), "is not supported; expected attention_factor, or none");
+      if (const nlohmann::json* value = find_member(*parameters, key)) {
+        return refuse_unsupported(where(key), *value, "attention_factor, or none");
+      }
     }
     const nlohmann::json* truncate = find_member(*parameters, "truncate");
-    if (truncate != nullptr && *truncate != true) return refuse_key(where("truncate"), "is not supported; expected true");
+    if (truncate != nullptr && *truncate != true) return refuse_unsupported(where("truncate"), *truncate, "true");
     return success();
   }
 

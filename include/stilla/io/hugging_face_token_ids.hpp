@@ -7,11 +7,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include <stilla/base/config.hpp>
+#include <stilla/base/error.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
 
@@ -57,6 +58,27 @@ class HuggingFaceTokenIds {
     bool is_added;
   };
   std::vector<Entry> entries_;
+};
+
+// The ids that the library tokenizers gives to the tokens of added_tokens. It does not take the ids of the file: a token of model.vocab
+// keeps its id, and another one gets the next number behind the vocabulary and behind the added tokens before it.
+class LibraryTokenIds {
+ public:
+  // `tokens` is the number of tokens of model.vocab.
+  explicit LibraryTokenIds(std::uint64_t tokens) : next_(tokens) {}
+
+  // Takes the next added token. Returns a note if this is the first one to which the library gives another id than the file's.
+  std::optional<std::string> add(std::string_view text, std::uint64_t id, bool is_in_vocabulary) {
+    const std::uint64_t given = is_in_vocabulary ? id : next_;
+    next_ = std::max(next_, given + 1);
+    if (given == id || std::exchange(has_noted_, true)) return std::nullopt;
+    return concat("key 'added_tokens' of tokenizer.json: token '", printable(text), "' has the id ", id,
+                  ", which is used; the library tokenizers would give it ", given);
+  }
+
+ private:
+  std::uint64_t next_;
+  bool has_noted_ = false;
 };
 
 }}}  // namespace stilla::detail

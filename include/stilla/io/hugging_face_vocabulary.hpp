@@ -120,10 +120,7 @@ class HuggingFaceVocabularyReader {
     return refuse_in("tokenizer.json", key, parts...);
   }
   const Json* find_in_tokenizer(std::string_view key) const { return find_member(texts_.tokenizer->json, key); }
-  static std::string shown(const Json* value) {
-    const std::string* text = text_of(value);
-    return text ? concat("'", printable(*text), "'") : value ? std::string(json_type_text(*value)) : "none";
-  }
+  static std::string shown(const Json* value) { return value ? json_value_text(*value) : "none"; }
 
   Status read_tokens() {
     const Json& json = texts_.tokenizer->json;
@@ -191,11 +188,16 @@ class HuggingFaceVocabularyReader {
     const Json* added = find_in_tokenizer("added_tokens");
     if (added == nullptr) return sort_ids();
     if (!added->is_array()) return refuse("added_tokens", "found ", json_type_text(*added), "; expected an array");
+    LibraryTokenIds library_ids(texts_.tokenizer->tokens.size());
     for (const Json& entry : *added) {
       const std::string* content = text_of(find_member(entry, "content"));
       const Json* id = find_member(entry, "id");
       if (content == nullptr || id == nullptr) return refuse("added_tokens", "found a token without content or id");
       const Json* special = find_member(entry, "special");
+      if (special != nullptr && !special->is_boolean()) {
+        return refuse("added_tokens", "token '", printable(*content), "': 'special': found ", json_value_text(*special),
+                      "; expected true or false");
+      }
       const bool is_control = special != nullptr && *special == true;
       for (const std::string_view key : {"lstrip", "rstrip", "single_word"}) {
         const Json* value = find_member(entry, key);
@@ -203,10 +205,18 @@ class HuggingFaceVocabularyReader {
           return refuse("added_tokens", "token '", printable(*content), "': '", key, "' is not supported; expected false");
         }
       }
+      const bool is_in_vocabulary = has_normal_token(*content, *id);
       if (Status s = set(*content, *id, "added_tokens", is_control ? TokenType::control : TokenType::user_defined); !s) return s;
+      if (auto note = library_ids.add(*content, *count_of(*id), is_in_vocabulary)) out_.notes.push_back(std::move(*note));
       ids_.add(*content, static_cast<std::uint32_t>(*count_of(*id)), true);
     }
     return sort_ids();
+  }
+
+  bool has_normal_token(const std::string& token, const Json& id) const {
+    const std::optional<std::uint64_t> at = count_of(id);
+    return at && *at < out_.tokens.size() && out_.types[static_cast<std::size_t>(*at)] == TokenType::normal &&
+           out_.tokens[static_cast<std::size_t>(*at)] == token;
   }
 
   // Refuses a text with two ids: the library tokenizers keeps the first, and changes the ids of the tokens that stand behind the second.
@@ -256,12 +266,17 @@ class HuggingFaceVocabularyReader {
     const Json* value = find_member(part, key);
     return value != nullptr && *value == true;
   }
+  // Whether the key has another value than false, for example true or a value of a wrong type.
+  static bool may_be_set(const Json& part, std::string_view key) {
+    const Json* value = find_member(part, key);
+    return value != nullptr && *value != false;
+  }
 
   Status read_normalizer() {
     out_.nfc = false;
     for (const Json* part : parts_of(find_in_tokenizer("normalizer"), "normalizers")) {
       if (!is_type(*part, "NFC")) {
-        return refuse("normalizer", "found ", shown(find_member(*part, "type")), "; supported: none, 'NFC'");
+        return refuse("normalizer", "found ", shown(part->is_object() ? find_member(*part, "type") : part), "; supported: none, 'NFC'");
       }
       out_.nfc = true;
     }
@@ -299,14 +314,15 @@ class HuggingFaceVocabularyReader {
     const std::vector<const Json*> parts = parts_of(find_in_tokenizer("pre_tokenizer"), "pretokenizers");
     const auto is_byte_level = [](const Json& part, bool splits) {
       const Json* uses_regex = find_member(part, "use_regex");  // true if it is missing
-      return is_type(part, "ByteLevel") && !is_set(part, "add_prefix_space") && (uses_regex == nullptr || *uses_regex == true) == splits;
+      return is_type(part, "ByteLevel") && !may_be_set(part, "add_prefix_space") &&
+             (uses_regex == nullptr || *uses_regex == true) == splits;
     };
     const std::string* pattern = nullptr;
     if (parts.size() == 2 && is_type(*parts[0], "Split") && is_byte_level(*parts[1], false)) {
       const Json* expression = find_member(*parts[0], "pattern");
       pattern = expression ? text_of(find_member(*expression, "Regex")) : nullptr;
       const std::string* behavior = text_of(find_member(*parts[0], "behavior"));
-      if (pattern == nullptr || behavior == nullptr || *behavior != "Isolated" || is_set(*parts[0], "invert")) {
+      if (pattern == nullptr || behavior == nullptr || *behavior != "Isolated" || may_be_set(*parts[0], "invert")) {
         return refuse("pre_tokenizer", "expected a Split by a Regex with the behavior Isolated, not inverted");
       }
       for (const KnownPreTokenizer& known : known_pretokenizers) {
@@ -321,8 +337,9 @@ class HuggingFaceVocabularyReader {
     if (out_.pretokenizer.empty()) {
       const std::string found = types_text(parts);
       out_.unknown_pretokenizer =
-          concat(pattern ? concat("the regular expression '", printable(*pattern), "'")
-                         : concat("the sequence ", found.empty() ? "of nothing" : found),
+          concat(pattern         ? concat("the regular expression '", printable(*pattern), "'")
+                 : found.empty() ? std::string("the sequence of nothing")
+                                 : concat("the sequence ", found, " with its settings"),
                  " is not known; known are those of Qwen2, Qwen3.5, Llama 3, SmolLM and GPT-2. A GGUF file of this model may run, since it "
                  "names its pre-tokenizer");
       return success();
@@ -576,23 +593,6 @@ inline Result<HuggingFaceTokenizer> parse_hugging_face_tokenizer(std::span<const
 
 inline Result<Vocabulary> read_hugging_face_vocabulary(const HuggingFaceTexts& texts) {
   return detail::HuggingFaceVocabularyReader(texts).read();
-}
-
-// Returns the Jinja text of the chat template in tokenizer_config.json; empty if there is none. The value of the key chat_template is
-// a string, or a list of templates with names. Of such a list, the template with the name "default" is used.
-inline Result<std::string> read_hugging_face_chat_template(const HuggingFaceTexts& texts) {
-  const nlohmann::json* found = texts.tokenizer_config ? find_member(*texts.tokenizer_config, "chat_template") : nullptr;
-  if (found == nullptr) return std::string();
-  if (const std::string* text = text_of(found)) return *text;
-  if (found->is_array()) {
-    for (const nlohmann::json& entry : *found) {
-      const std::string* name = text_of(find_member(entry, "name"));
-      const std::string* text = text_of(find_member(entry, "template"));
-      if (name != nullptr && *name == "default" && text != nullptr) return *text;
-    }
-  }
-  return Error{ErrorKind::refused_file, concat(texts.folder, "/tokenizer_config.json: key 'chat_template': found ", json_type_text(*found),
-                                               "; expected a string, or a list with a template that is called 'default'")};
 }
 
 }}  // namespace stilla

@@ -129,7 +129,11 @@ class SafetensorsFile {
     }
     data_begin_ = length_bytes + header_bytes;
     for (const auto& [name, entry] : *members) {
-      if (name == "__metadata__") continue;
+      if (name == "__metadata__") {  // texts about the file, which change nothing
+        if (!entry.is_object())
+          return refuse("header at byte 8: key '__metadata__': found ", json_type_text(entry), "; expected an object");
+        continue;
+      }
       if (Status s = read_tensor(name, entry); !s) return s;
     }
     return place();
@@ -196,7 +200,7 @@ class SafetensorsFile {
     if (value->size() != 2) return refuse_tensor(name, "data_offsets: found ", value->size(), " values; expected two integers");
     const std::optional<std::uint64_t> begin = count_of((*value)[0]), end = count_of((*value)[1]);
     if (!begin || !end) {
-      return refuse_tensor(name, "data_offsets: found ", json_no_count_text((*value)[begin ? 1 : 0]),
+      return refuse_tensor(name, "data_offsets: found ", json_value_text((*value)[begin ? 1 : 0]),
                            " in it; expected two integers of at least 0");
     }
     if (*begin > *end) {

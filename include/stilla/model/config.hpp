@@ -147,6 +147,14 @@ class RopeReader {
       return source_.key_error(key("factor"), "missing, though '", key("type"), "' is ", *type);
     }
     if (!has_factor && !has_old_factor) return success();
+    if (has_factor && has_old_factor) {
+      double old_value = 1.0;
+      if (Status s = read_key(old_factor, old_value, 1.0f, 1e6f); !s) return s;
+      if (Status s = read("factor", scaling.factor, 1.0f, 1e6f); !s) return s;
+      if (old_value != scaling.factor) {
+        return source_.key_error(old_factor, "found ", old_value, ", and '", key("factor"), "' is ", scaling.factor, "; expected the same");
+      }
+    }
     if (Status s = read_key(has_factor ? key("factor") : old_factor, scaling.factor, 1.0f, 1e6f); !s) return s;
     if (*type != "yarn") {
       if (scaling.factor != 1.0) scaling.type = RopeScaling::Type::linear;

@@ -119,10 +119,18 @@ inline Result<MergeTable> ByteLevelEncoder::read(const Vocabulary& vocabulary, c
     if (left_id == TokenTable::none || right_id == TokenTable::none || merged_id == TokenTable::none) {
       const auto is_corrected = [&](const std::string& text) { return std::binary_search(corrected.begin(), corrected.end(), text); };
       if (is_corrected(left) || is_corrected(right) || is_corrected(left + right)) continue;
-      const std::string_view missing = left_id == TokenTable::none    ? "its left part"
-                                       : right_id == TokenTable::none ? "its right part"
-                                                                      : "what it makes";
-      return refuse("merge ", rank, " '", printable(merge), "': ", missing, " is not a normal token of the vocabulary");
+      const bool is_left = left_id == TokenTable::none, is_right = !is_left && right_id == TokenTable::none;
+      std::string name(is_left ? merge.substr(0, space) : is_right ? merge.substr(space + 1) : merge);
+      if (!is_left && !is_right) name.erase(space, 1);
+      const auto found = std::find(vocabulary.tokens.begin(), vocabulary.tokens.end(), name);
+      const std::string what = found == vocabulary.tokens.end()
+                                   ? std::string("is no token of the vocabulary")
+                                   : concat("is token ", found - vocabulary.tokens.begin(), ", which is not of the type `normal`");
+      return refuse("merge ", rank, " '", printable(merge), "': ",
+                    is_left    ? "its left part"
+                    : is_right ? "its right part"
+                               : "what it makes",
+                    ", '", printable(name), "', ", what);
     }
     const auto added = merges.add({left_id, right_id, static_cast<std::uint32_t>(rank), merged_id});
     if (added == MergeTable::Added::repeats) {
