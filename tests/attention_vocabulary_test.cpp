@@ -118,7 +118,7 @@ using namespace stilla;
 using namespace stilla_test;
 
 // Returns a float that is made of random bits, and is often NaN, infinite, zero or subnormal. All other floats have magnitudes from
-// 5e-10 to 2, or from 2 to 8e9.
+// 5e-10 to 8e9, and a bit of `kind` says whether below or above 2.
 float any_float(std::uint32_t bits, std::uint32_t kind) {
   switch (kind % 16) {
     case 0: return 0.0f;

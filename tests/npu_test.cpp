@@ -20,8 +20,8 @@ namespace {
 using namespace stilla;
 using namespace stilla_test;
 
-// Returns a source for a model with the shapes of an R1 distill, without any weights. The embedding and the head have
-// `host_bytes` each.
+// Returns a source that lists the tensors of an R1 distill with their shapes, but has no weights. The source says that the embedding and
+// the head, which stay on the CPU, take `host_bytes` each.
 MemorySource r1_source(const R1Model& model, FormatId format, std::size_t host_bytes = 0) {
   MemorySource source;
   source.values = {{"general.architecture", std::string("qwen2")},

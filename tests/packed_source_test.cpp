@@ -202,8 +202,8 @@ TEST_F(PackedSource, OtherFilesAreNotTheOriginal) {
   const std::vector<float> one{1.0f};
   more.add_floats("another", {1}, one);
   EXPECT_FALSE(is_packed_from(packed, parsed(more.builder().build())));
-  // Renames one key of the packed file, and returns whether the file still counts as packed from the original. The new name is one
-  // that stands for a value of another type, or one that is not known.
+  // Renames one key of the packed file, and returns whether the file still counts as packed from the original. The new name is a
+  // known key whose value has another type, or an unknown key.
   const auto renamed = [&](std::string_view from, std::string_view to) {
     EXPECT_EQ(from.size(), to.size());
     PageAligned changed(bytes);

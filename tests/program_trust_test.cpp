@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of what the program `stilla` must not do, even if an attacker made its files and its input. It does not replace a file
-// of another kind than the one that it writes. It refuses a saved session with tokens that the model's vocabulary does not have.
-// It names damaged weights. No model can send commands to the terminal. A program that is ended early leaves no files behind.
+// Tests of what the program `stilla` must not do, even if an attacker made its files and its input. It does not replace a file of
+// another kind than the one that it writes. It refuses a saved session with tokens that the model's vocabulary does not have. If
+// weights are damaged, its message says which tensor. No model can send commands to the terminal. A program that is ended early leaves
+// no files behind.
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>

@@ -2,8 +2,8 @@
 //
 // Tests of real, trained models. The environment variable STILLA_MODELS names the folder that scripts/fetch_models.sh filled.
 // Without it, or if a model is missing there, tests are skipped. Results are compared with transformers in float32 on the
-// dequantised weights. golden/make_real_model_golden.py kept the most likely tokens and a sample of their logits;
-// bench/check_fidelity.py compares all logits.
+// dequantised weights. The golden file, which golden/make_real_model_golden.py wrote, has the most likely tokens and a sample of the
+// logits; bench/check_fidelity.py compares all logits.
 #include <stilla/sampling.hpp>
 
 #include <gtest/gtest.h>

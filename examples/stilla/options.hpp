@@ -139,7 +139,7 @@ struct SamplingChoice {
 };
 void add_sampling_options(CLI::App& app, SamplingChoice& choice);
 // Turns the options into what a sampler for this vocabulary needs: a seed, and the tokens that hold a breaker (a text at which
-// DRY's search for repetitions ends). A row of the head that only pads it, behind the last token, is never sampled.
+// DRY's search for repetitions ends). They also exclude the rows that only pad the head, behind the vocabulary's last token.
 stilla::SamplingOptions sampling_options(const SamplingChoice& choice, const stilla::Tokenizer& tokenizer);
 
 // What happens to the thoughts of a reasoning model. With `off` the model is made to answer at once.

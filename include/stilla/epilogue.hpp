@@ -56,7 +56,7 @@ inline void gelu(const MatmulTile& tile) {
   const auto silu_mul = detail::row_kernel<SiluMul>(active_target());
   float slope[max_piece], factor[max_piece];
   for_each_piece(tile, [&](float* v, std::size_t n) {
-    // The products of the formula and its sums are in loops of their own, so that no compiler fuses a product and a sum into one rounding.
+    // GELU's products are computed in one loop and its sums in the next, so that no compiler fuses a product and a sum into one rounding.
     for (std::size_t i = 0; i < n; ++i) slope[i] = std::min(v[i] * v[i], 100.0f) * 0.044715f;
     for (std::size_t i = 0; i < n; ++i) slope[i] += 1.0f;
     for (std::size_t i = 0; i < n; ++i) {

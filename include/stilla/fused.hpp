@@ -96,7 +96,8 @@ class TaskPieces {
 }  // namespace detail
 
 // rounded = quantise(silu(x * gate.w^T + gate.bias) * (x * up.w^T + up.bias)): the same as two matmuls, silu_mul and quantise. gate.w
-// and up.w have the same shape. The epilogue of a product is applied before silu and the multiplication. The products do not accumulate.
+// and up.w have the same shape. The epilogue of a product is applied before silu and the multiplication. The products replace what
+// gate.y and up.y held.
 //
 // If `rounded` is null, gate.y receives the product. Otherwise gate.y is scratch memory, as up.y always is: the product of many
 // tokens never lies in memory as floats as a whole, because it is rounded piece by piece. Before the call, the caller resizes

@@ -187,8 +187,8 @@ void make_values(size_t n, uint32_t seed, int shift) {
   first[3] = second[3] = second[4] = INT16_MAX;
 }
 
-// Writes the results of Hadamard transforms. The lengths are those of the inputs of the matrix down, and others whose runs have 64
-// or more values. The values are noise, values that give the largest sum that is possible in a run, and zeros.
+// Writes the results of Hadamard transforms. The lengths are those of the inputs of the matrix down, and others whose runs (values that one
+// transform mixes) have 64 or more values. The values are noise, values that give the largest sum that is possible in a run, and zeros.
 bool put_transforms(OutFile& file) {
   constexpr size_t widths[] = {8960, 18944, 13824, 64, 192, 640, 16384};
   for (const size_t n : widths) {

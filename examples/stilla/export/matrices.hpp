@@ -73,8 +73,9 @@ class Matrices {
   // size are stored only once.
   onnx::FilePlace place_zeros(std::uint64_t bytes);
 
-  // Places Hadamard's matrix [n, n] in natural order, where n is a power of two. It is float32, divided by the square root of n;
-  // or int8, with hadamard_level in place of 1, and -hadamard_level in place of -1.
+  // Reserves a place in the weight file for Hadamard's matrix [n, n] in natural order, where n is a power of two. Its type is float32, and
+  // its numbers are divided by the square root of n; or its type is int8, with hadamard_level in place of 1 and -hadamard_level in place
+  // of -1.
   static constexpr std::int8_t hadamard_level = 127;
   onnx::FilePlace place_hadamard(std::size_t n, onnx::ElementType type);
 

@@ -127,7 +127,7 @@ struct ActivationQ8;
 
 // Says which rows of a view of mixed activations have 16 bits, and holds the values of these rows. Kernels ignore this struct. Wide
 // rows have values of 8 bits too, so an op first multiplies all rows with 8 bits and then multiplies the wide rows again with 16
-// bits (PanelJob::panels in matmul.hpp).
+// bits, whose results replace the first ones (PanelJob::panels in matmul.hpp).
 struct WideRows {
   const std::uint32_t* numbers = nullptr;  // the row numbers of all wide rows, ascending
   const ActivationQ8* rows = nullptr;      // all wide rows with 16 bits; the i-th of them is the row with the number numbers[i]

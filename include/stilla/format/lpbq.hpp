@@ -105,8 +105,8 @@ struct BlockScaledRow {
 
   static int level(float weight, float inverse_step) { return nearest_level(rounded(weight * inverse_step), lowest, highest); }
 
-  // The step between levels that a block wants: the best of several fits by least squares, if the step could be any number. It is
-  // not negative.
+  // The step (the distance between neighbouring values) that would suit a block best if it could be any number: the best of several
+  // fits by least squares. It is not negative.
   static double block_step(const float* weights, const float* importance) {
     const float extreme = largest_magnitude(weights, B);
     ScaleFit best{0, 0};

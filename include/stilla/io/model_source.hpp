@@ -125,7 +125,7 @@ class ModelSource {
   virtual std::span<const std::byte> tensor_bytes(const TensorInfo& tensor) const = 0;
   // Says that the tensor will be read soon. The source may begin to read its bytes from the disk.
   virtual void read_ahead(const TensorInfo&) const {}
-  // Says that the first `count` bytes of the tensor were copied elsewhere and may leave memory.
+  // Tells the source that the first `count` bytes of the tensor were copied elsewhere, so that they may leave memory.
   virtual void drop_tensor_pages(const TensorInfo&, std::uint64_t) const {}
   // Says that all tensors will be read. The source may then use large pages for its files (MappedFile::ask_for_large_pages).
   virtual void ask_for_large_pages() const {}

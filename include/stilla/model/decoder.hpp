@@ -148,8 +148,9 @@ class Decoder {
     return success();
   }
 
-  // The most guesses for a batch in which `pending` pushed tokens are evaluated. If a caller has pushed several tokens at once
-  // (closing words, for example), there are no guesses: this is rare, so the time that guesses could save does not matter.
+  // The most guesses that join a batch in which `pending` tokens are evaluated that were pushed (added to the text) before. If a caller
+  // has pushed several tokens at once (closing words, for example), there are no guesses: this is rare, so the time that guesses could
+  // save does not matter.
   std::size_t max_guesses(std::size_t pending) const { return pending > 1 ? 0 : std::min(DraftPolicy::max_guesses, session_->batch() - 1); }
 
   Status make_guesses(std::size_t most) {

@@ -7,8 +7,8 @@
 //                      count says how often the token occurs in the window
 //   DryPenalty         "don't repeat yourself" (p-e-w, 2024, text-generation-webui pull request 5677). If the last n tokens of the
 //                      text, n >= allowed, already occur earlier, the logit of the token that followed them there is
-//                      lowered by multiplier * base^(n - allowed). A repeated passage contains no breaker, such as the end of a
-//                      line, and no breaker follows it.
+//                      lowered by multiplier * base^(n - allowed). A passage with a breaker in it, such as the end of a line, does
+//                      not count as repeated, and a breaker that followed a passage keeps its logit.
 #pragma once
 
 #include <algorithm>

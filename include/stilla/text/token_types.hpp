@@ -195,8 +195,8 @@ class TokenTyper {
 
 }  // namespace detail
 
-// The type of each token, by id. If the file gives another type for some tokens, a line is added to `notes`. `vocabulary` has a
-// type for each token, or no types at all.
+// The type of each token, by id. If the file gives some tokens another type than this function, a line is added to `notes`.
+// `vocabulary` has a type for each token, or no types at all.
 inline std::vector<TokenType> token_types(const Vocabulary& vocabulary, std::vector<std::string>& notes) {
   const detail::TokenTyper typer(vocabulary);
   std::vector<TokenType> out(vocabulary.tokens.size());

@@ -94,7 +94,8 @@ struct TokenTile {
 STILLA_INLINE Int multiply(Int sums, Int tokens, Int rows) { return vmmlaq_s32(sums, dotprod::as_s8(tokens), dotprod::as_s8(rows)); }
 
 // The first of these two functions returns a vector of the first half of a and the first half of b, the other one a vector of their second
-// halves. Together they turn two vectors of four rows (or tokens) into two vectors of pairs of rows, and back.
+// halves. If a has the sums of four rows for one token, and b those for the next token, the results are the sums of rows 0 and 1 and of
+// rows 2 and 3 for both tokens, as smmla has them. Applied to these two vectors, the functions give a and b again.
 STILLA_INLINE Float first_halves(Float a, Float b) {
   return vreinterpretq_f32_f64(vzip1q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)));
 }

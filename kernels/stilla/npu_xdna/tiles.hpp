@@ -157,8 +157,8 @@ struct ProductLayout {
   constexpr std::size_t activations_bytes() const { return along_m().padded() * k_tiles() * a_bytes(form, tile); }
   constexpr std::size_t results() const { return along_n().padded() * along_m().tiles * tile.m * tile.n; }  // numbers
 
-  // These functions return where a core tile begins. `n_tile`, `m_tile` and `k_tile` are its numbers along N, M and K. The place is
-  // in bytes in the packed weights and activations, and in numbers in the results.
+  // These functions return where a core tile begins. `n_tile`, `m_tile` and `k_tile` are its numbers along N, M and K. The place
+  // counts bytes in the packed weights and activations, and numbers (elements) in the results.
   constexpr std::size_t weights_tile(std::size_t n_tile, std::size_t k_tile) const {
     return (along_n().place(n_tile) * k_tiles() + k_tile) * b_bytes(form, tile);
   }

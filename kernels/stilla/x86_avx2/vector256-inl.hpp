@@ -25,10 +25,10 @@ struct Budget {
   // In a sweep, the 32 KB of unpacked operands of one panel stay in L1: with 8960 columns, 8 chunks of 1120 k took 5 % less time than 2
   // chunks of 4480 (AVX-VNNI, Granite Rapids). A tile has 4 tokens x 2 vectors of rows. Its products take 8 of the 16 registers, and so
   // do the sums of 16 bits that AVX2 uses, so that some of both are in memory. The running sums are in memory. With tiles of 4 tokens,
-  // products took less time than with tiles of 6: 11 % less with Q3_K, 6 % with Q6_K and 3 % with Q4_0. With Q8_0, where the tokens of a
-  // tile share more work, they took 1 to 2 % more (512 tokens, AVX2, Zen 3). By LLVM's model of Lunar Lake (bench/port_limits.py), tiles of
-  // 4 and 6 tokens take the same time with 8 bits under GCC 12, and under clang 19 tiles of 6 tokens take 17 % longer. With 16 bits, tiles
-  // of 4 tokens take 19 % longer than tiles of 3 or 6.
+  // products took less time than with tiles of 6: 11 % less with Q3_K, 6 % with Q6_K and 3 % with Q4_0. With Q8_0, where the tokens of
+  // a tile share more work, tiles of 4 took 1 to 2 % more than tiles of 6 (512 tokens, AVX2, Zen 3). By LLVM's model of Lunar Lake
+  // (bench/port_limits.py), tiles of 4 and 6 tokens take the same time with 8 bits under GCC 12, and under clang 19 tiles of 6 tokens
+  // take 17 % longer. With 16 bits, tiles of 4 tokens take 19 % longer than tiles of 3 or 6.
   static constexpr std::size_t set_panels = 1, sweep_rows = 16;
   static constexpr std::size_t sweep_tokens(std::size_t planes) { return planes == 1 ? 4 : 3; }
   static constexpr std::size_t minimum_vectors = 2;

@@ -29,7 +29,7 @@ namespace stilla { inline namespace STILLA_ABI { namespace avx512vnni::attention
 // How many queries share a load of keys or values. Of the 32 registers, 16 hold sums; with the values of integer caches, 28 do.
 // The number was compared with others by attention_bench at 4096 positions. With at most 6 queries at once, generating text took 9 % to
 // 18 % longer for the 7B model, which has 7 queries for a KV head. In prefill a KV head has the queries of several tokens at once, 14 with
-// the 7B and 15 with the 14B; it took 3 % to 15 % longer. A limit of 12 or 14 queries was not faster than one of 8.
+// the 7B and 15 with the 14B; with at most 6 at once, prefill took 3 % to 15 % longer. A limit of 12 or 14 was not faster than one of 8.
 inline constexpr std::size_t max_queries = 8;
 inline constexpr std::size_t max_key_queries = 8;
 inline constexpr std::size_t max_value_queries = 7;
