@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -34,7 +35,8 @@ class HuggingFaceTokenIds {
   };
   // Ends the adding. Returns the first contradiction in the order of the texts, if there is one.
   std::optional<Contradiction> sort() {
-    std::stable_sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) { return a.text < b.text; });
+    std::sort(entries_.begin(), entries_.end(),
+              [](const Entry& a, const Entry& b) { return std::tie(a.text, a.is_added, a.id) < std::tie(b.text, b.is_added, b.id); });
     for (std::size_t i = 1; i < entries_.size(); ++i) {
       const Entry &first = entries_[i - 1], &second = entries_[i];
       if (first.text == second.text && (!second.is_added || first.id != second.id)) {
