@@ -53,7 +53,7 @@ inline std::array<VectorShape, 4> layer_vectors(const ModelConfig& c) {
 
 // Returns the vector `name` of `size` values, or an error if it is missing, has another shape, or is packed as only matrices are.
 inline Result<const TensorInfo*> require_vector(const ModelSource& source, const std::string& name, std::size_t size) {
-  const Result<const TensorInfo*> tensor = source.require_tensor(name, {size});
+  Result<const TensorInfo*> tensor = source.require_tensor(name, {size});
   if (tensor && (*tensor)->is_packed) return source.tensor_error(**tensor, "found packed; expected a vector as it is");
   return tensor;
 }
@@ -61,7 +61,7 @@ inline Result<const TensorInfo*> require_vector(const ModelSource& source, const
 // Returns the embedding, token_embd.weight [vocabulary, hidden], or an error if it is missing or has another shape. If the source has
 // a head of its own, output.weight, the embedding must not be packed, because its rows are read one by one.
 inline Result<const TensorInfo*> require_embedding(const ModelSource& source, const ModelConfig& c) {
-  const Result<const TensorInfo*> found = source.require_tensor("token_embd.weight", {c.hidden, c.vocabulary});
+  Result<const TensorInfo*> found = source.require_tensor("token_embd.weight", {c.hidden, c.vocabulary});
   if (!found) {
     Error error = found.error();
     const TensorInfo* tensor = source.find_tensor("token_embd.weight");
