@@ -174,8 +174,8 @@ TextStream::TextStream(std::shared_ptr<TextSession> session, stilla::ChatPrompt 
 }
 
 bool TextStream::step(const GoesOn& goes_on) {
-  if (reason_) return false;
   const std::lock_guard lock(session_->mutex_);
+  if (reason_) return false;
   if (number_ == 0 && !begin(goes_on)) return false;
   if (number_ != session_->streams_) refuse("this stream has ended, because its session went on with another text");
   write_token();
