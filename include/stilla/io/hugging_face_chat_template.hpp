@@ -22,11 +22,13 @@ inline Result<std::string> read_hugging_face_chat_template(const HuggingFaceText
   if (found == nullptr) return std::string();
   if (const std::string* text = text_of(found)) return *text;
   if (found->is_array()) {
+    const std::string* last = nullptr;  // of several default templates, transformers takes the last
     for (const nlohmann::json& entry : *found) {
       const std::string* name = text_of(find_member(entry, "name"));
       const std::string* text = text_of(find_member(entry, "template"));
-      if (name != nullptr && *name == "default" && text != nullptr) return *text;
+      if (name != nullptr && *name == "default" && text != nullptr) last = text;
     }
+    if (last != nullptr) return *last;
   }
   return Error{ErrorKind::refused_file, concat(texts.folder, "/tokenizer_config.json: key 'chat_template': found ", json_type_text(*found),
                                                "; expected a string, or a list with a template that is called 'default'")};

@@ -46,7 +46,7 @@ template <MarkedText (*changed)(const MarkedText&)>
 Value case_filter(Rendering& run, const Value& value, const Arguments& arguments) {
   const Parameters none(run, "this filter", arguments, {});
   const MarkedText text = str(run, value);
-  return run.read(text.size() * 4) ? run.text(changed(text), is_safe(value)) : Value();
+  return run.change_each(text.size()) ? run.text(changed(text), is_safe(value)) : Value();
 }
 
 // Jinja's filter title. It is like Python's str.title(), but words begin only behind white space, - and opening brackets.
@@ -124,7 +124,7 @@ inline Value truncate_filter(Rendering& run, const Value& value, const Arguments
   const std::size_t length = parameters.count(0, 255), tail = char_count(end.bytes());
   const std::int64_t leeway = parameters.integer(3, 5);
   if (length < tail || leeway < 0) return run.fail("filter 'truncate' to less than its end, or with a leeway below 0");
-  if (!run.read(text.size()) || char_count(text.bytes()) <= length + static_cast<std::size_t>(leeway)) return run.text(text);
+  if (!run.each_character(text.size()) || char_count(text.bytes()) <= length + static_cast<std::size_t>(leeway)) return run.text(text);
   std::size_t kept = byte_of_char(text.bytes(), length - tail);
   const std::size_t space = text.bytes().substr(0, kept).rfind(' ');
   if (!parameters.flag(1, false) && space != std::string_view::npos) kept = space;
@@ -244,6 +244,7 @@ inline Value int_filter(Rendering& run, const Value& value, const Arguments& arg
   if (const auto integer = integer_of(value)) return *integer;
   std::optional<double> number = number_of(value);
   if (const Text* text = value.text()) {
+    if (!run.change_each(text->marked.size())) return {};
     if (const auto integer = read_integer(run, text->marked.bytes(), static_cast<int>(base))) return *integer;
     number = read_float(text->marked.bytes());
   }
@@ -256,6 +257,7 @@ inline Value float_filter(Rendering& run, const Value& value, const Arguments& a
   const Parameters parameters(run, "filter 'float'", arguments, {"default"});
   if (value.is_undefined()) return undefined_error(run, value);
   if (const auto number = number_of(value)) return *number;
+  if (value.text() != nullptr && !run.change_each(value.text()->marked.size())) return {};
   const auto number = value.text() != nullptr ? read_float(value.text()->marked.bytes()) : std::nullopt;
   if (number) return *number;
   return parameters.has(0) ? parameters[0] : Value(0.0);

@@ -51,7 +51,7 @@ inline Value path_of(Rendering& run, Value value, const Value& path, const Value
 
 // What a filter compares in place of `value`: the value itself, but a text in lower case if case does not matter.
 inline Value folded(Rendering& run, const Value& value, bool is_case_sensitive) {
-  if (is_case_sensitive || value.text() == nullptr || !run.read(value.text()->marked.size() * 4)) return value;
+  if (is_case_sensitive || value.text() == nullptr || !run.change_each(value.text()->marked.size())) return value;
   return run.text(lower(value.text()->marked));
 }
 
@@ -121,6 +121,7 @@ inline Value unique_filter(Rendering& run, const Value& value, const Arguments& 
   for (const Value& item : iterate(run, value)) {
     const Value part = parameters.is_given(1) ? path_of(run, item, parameters[1]) : item;
     const Value key = folded(run, part, parameters.flag(0, false));
+    if (run.failed()) return {};
     if (std::any_of(seen.begin(), seen.end(), [&](const Value& other) { return equal(run, other, key); })) continue;
     seen.push_back(key);
     out.push_back(item);

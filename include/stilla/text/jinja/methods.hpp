@@ -38,7 +38,7 @@ Value strip_method(Rendering& run, const Value& self, const Arguments& arguments
   const Parameters parameters(run, "strip()", arguments, {"chars"});
   const MarkedText chars = parameters.text(0);
   const MarkedText& text = self.text()->marked;
-  if (!run.read(text.size() * (1 + chars.size()))) return {};
+  if (!run.each_character(text.size() * (1 + chars.size()))) return {};
   const std::string_view bytes = chars.bytes();
   const ByteRange range = stripped(text.bytes(), parameters.is_given(0) ? &bytes : nullptr, left, right);
   return run.text(text.part(range.begin, range.end), self.text()->is_safe);
@@ -50,7 +50,7 @@ Value split_method(Rendering& run, const Value& self, const Arguments& arguments
   const MarkedText& text = self.text()->marked;
   const std::int64_t most = parameters.integer(1, -1);
   const std::size_t limit = most < 0 ? no_limit : static_cast<std::size_t>(most);
-  if (!run.read(text.size())) return {};
+  if (!run.each_character(text.size())) return {};
   if (!parameters.is_given(0)) return parts_list(run, *self.text(), split_at_space(text.bytes(), limit, from_right));
   const MarkedText separator = parameters.text(0);
   if (separator.empty()) return run.fail("split() at an empty text");
@@ -137,7 +137,7 @@ Value find_method(Rendering& run, const Value& self, const Arguments& arguments)
   const Parameters parameters(run, must_be_there ? "index()" : "find()", arguments, {"sub", "start", "end"}, 1);
   const std::string_view text = self.text()->marked.bytes();
   const MarkedText wanted = parameters.text(0);
-  if (!run.read(text.size()) || !run.search(text.size(), wanted.size())) return {};
+  if (!run.each_character(text.size()) || !run.search(text.size(), wanted.size())) return {};
   const SearchRange range = search_range(parameters, text);
   const std::string_view part = text.substr(range.bytes.begin, range.bytes.end - range.bytes.begin);
   const std::size_t at = range.is_empty ? std::string_view::npos : from_right ? part.rfind(wanted.bytes()) : part.find(wanted.bytes());
@@ -156,7 +156,7 @@ inline Value count_method(Rendering& run, const Value& self, const Arguments& ar
   }
   const std::string_view text = self.text()->marked.bytes();
   const MarkedText wanted = parameters.text(0);
-  if (!run.read(text.size()) || !run.search(text.size(), wanted.size())) return {};
+  if (!run.each_character(text.size()) || !run.search(text.size(), wanted.size())) return {};
   const SearchRange range = search_range(parameters, text);
   if (range.is_empty) return std::int64_t{0};
   const std::string_view part = text.substr(range.bytes.begin, range.bytes.end - range.bytes.begin);
@@ -188,7 +188,7 @@ template <MarkedText (*changed)(const MarkedText&)>
 Value case_method(Rendering& run, const Value& self, const Arguments& arguments) {
   const Parameters none(run, "this method", arguments, {});
   const MarkedText& text = self.text()->marked;
-  if (!run.read(text.size() * 4)) return {};
+  if (!run.change_each(text.size())) return {};
   return run.text(changed(text), self.text()->is_safe);
 }
 
@@ -198,7 +198,7 @@ template <bool (*holds)(std::uint32_t)>
 Value all_method(Rendering& run, const Value& self, const Arguments& arguments) {
   const Parameters none(run, "this method", arguments, {});
   const std::string_view text = self.text()->marked.bytes();
-  if (!run.read(text.size())) return {};
+  if (!run.each_character(text.size())) return {};
   for (std::size_t at = 0; at < text.size();) {
     const Utf8Char c = decode_utf8(text, at);
     if (!holds(c.value)) return false;
@@ -213,7 +213,7 @@ template <Case wanted>
 Value is_case_method(Rendering& run, const Value& self, const Arguments& arguments) {
   const Parameters none(run, "this method", arguments, {});
   const MarkedText& text = self.text()->marked;
-  if (!run.read(text.size() * 4)) return {};
+  if (!run.change_each(text.size())) return {};
   bool has_cased = false;
   for (std::size_t at = 0; at < text.size(); at += decode_utf8(text.bytes(), at).length) {
     has_cased = has_cased || is_cased(decode_utf8(text.bytes(), at).value);
@@ -248,6 +248,7 @@ enum class Side : std::uint8_t { left, right, both };
 // character, the template or a message (marked_text.hpp).
 inline MarkedText justified(Rendering& run, const MarkedText& text, std::size_t width, Side side, char fill = ' ',
                             Origin origin = from_template) {
+  if (!run.each_character(text.size())) return text;
   const std::size_t size = char_count(text.bytes());
   if (width <= size || !run.room(text.size() + width)) return text;
   const std::size_t padding = width - size;
@@ -270,6 +271,7 @@ Value justify_method(Rendering& run, const Value& self, const Arguments& argumen
 inline Value zfill_method(Rendering& run, const Value& self, const Arguments& arguments) {
   const Parameters parameters(run, "zfill()", arguments, {"width"}, 1);
   const MarkedText& text = self.text()->marked;
+  if (!run.each_character(text.size())) return {};
   const std::size_t width = parameters.count(0, 0), size = char_count(text.bytes());
   if (width <= size || !run.room(width)) return self;
   const bool has_sign = text.bytes().starts_with('-') || text.bytes().starts_with('+');

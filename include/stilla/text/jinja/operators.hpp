@@ -148,7 +148,7 @@ inline std::vector<Value> iterate(Rendering& run, const Value& value) {
 // The length of `value`, as Python's len() gives it. Nothing if the value has no length.
 inline std::optional<std::int64_t> length_of(Rendering& run, const Value& value) {
   if (const Text* text = value.text()) {
-    run.read(text->marked.size());
+    run.each_character(text->marked.size());
     return static_cast<std::int64_t>(char_count(text->marked.bytes()));
   }
   if (const Dict* dict = value.dict()) return static_cast<std::int64_t>(dict->entries.size());
@@ -219,7 +219,7 @@ inline Value item_of(Rendering& run, const Value& value, const Value& key, const
     const auto place = place_of(*index, static_cast<std::int64_t>(list->items.size()));
     return place ? list->items[*place] : Value(Undefined{name});
   }
-  if (const Text* text = value.text(); text != nullptr && index && run.read(text->marked.size())) {
+  if (const Text* text = value.text(); text != nullptr && index && run.each_character(text->marked.size())) {
     const std::string_view bytes = text->marked.bytes();
     const auto place = place_of(*index, static_cast<std::int64_t>(char_count(bytes)));
     if (!place) return Undefined{name};

@@ -92,7 +92,7 @@ inline std::string json_escape(std::uint32_t c, bool is_ascii) {
 // Appends a text. Each character for which `escape(code point)` is not empty is replaced by that escape.
 template <class Escape>
 void append_escaped(Rendering& run, MarkedText& out, const MarkedText& text, Escape&& escape) {
-  if (!run.read(text.size()) || !run.room(out.size() + text.size())) return;
+  if (!run.change_each(text.size()) || !run.room(out.size() + text.size())) return;
   std::size_t done = 0;
   for (std::size_t at = 0; at < text.size();) {
     const Utf8Char c = decode_utf8(text.bytes(), at);

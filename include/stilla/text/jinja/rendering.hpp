@@ -74,6 +74,9 @@ class Rendering {
   bool step() { return spend(1); }
   // Counts the steps that reading `bytes` bytes costs. Returns false in the same cases as step().
   bool read(std::size_t bytes) { return spend(1 + bytes / 32); }
+  // Counts the steps of looking at each character of `bytes` bytes, and of changing each.
+  bool each_character(std::size_t bytes) { return spend(1 + bytes / 4); }
+  bool change_each(std::size_t bytes) { return spend(1 + bytes); }
   // Counts the steps that searching a text of `bytes` bytes for one of `wanted` bytes can cost. std::string_view compares the wanted text
   // at each place, so the cost grows with the product of both, unless the texts differ soon.
   bool search(std::size_t bytes, std::size_t wanted) { return spend(1 + bytes / 32 * (1 + wanted / 32)); }
