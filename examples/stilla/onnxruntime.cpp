@@ -2,6 +2,7 @@
 #include "onnxruntime.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <string_view>
 

@@ -285,10 +285,7 @@ class HuggingFaceVocabularyReader {
 
   // Returns the types of parts that parts_of() found, as text for messages; of many, only the first 8. Empty if there are no parts.
   static std::string types_text(const std::vector<const Json*>& parts) {
-    constexpr std::size_t most = 8;
-    std::string out;
-    for (std::size_t i = 0; i < parts.size() && i < most; ++i) out += concat(i == 0 ? "" : ", ", shown(find_member(*parts[i], "type")));
-    return out + (parts.size() > most ? ", ..." : "");
+    return list_text(parts.size(), [&](std::size_t i) { return shown(find_member(*parts[i], "type")); });
   }
 
   Status note_unknown_keys() {

@@ -43,12 +43,17 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// Names from a file as a list for a message: 'a', 'b'. Of many names only the first 8 are in it.
-inline std::string names_text(const std::vector<std::string>& names) {
+// A list for a message: text_of(0), text_of(1), ... up to text_of(count - 1). Of many elements only the first 8 are in it.
+template <class TextOf>
+std::string list_text(std::size_t count, TextOf&& text_of) {
   constexpr std::size_t most = 8;
   std::string out;
-  for (std::size_t i = 0; i < names.size() && i < most; ++i) out += concat(i == 0 ? "'" : ", '", printable(names[i]), "'");
-  return out + (names.size() > most ? ", ..." : "");
+  for (std::size_t i = 0; i < count && i < most; ++i) out += concat(i == 0 ? "" : ", ", text_of(i));
+  return out + (count > most ? ", ..." : "");
+}
+// Names from a file as such a list: 'a', 'b'.
+inline std::string names_text(const std::vector<std::string>& names) {
+  return list_text(names.size(), [&](std::size_t i) { return concat("'", printable(names[i]), "'"); });
 }
 
 // A note for the user that names keys of a file which are not known and not used. Nothing if there are none. A note begins with the
